@@ -1,0 +1,173 @@
+//! The flags that set the configuration, grouped as `--help` shows them. Each is also a `WEIR_*` variable.
+//!
+//! A flag that is not given leaves the file's value alone, so every one is optional here; its default, named in the
+//! help text, is that of the section's type.
+
+use crate::{Cidrs, Config, ConfigError, Export, Interception, Interfaces, Mode, Period, Ports};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where the file is.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Configuration")]
+pub struct FileArgs {
+    /// YAML file with the sections interception, relay, decoding, records, sinks [default: none]
+    #[arg(long, env = "WEIR_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl FileArgs {
+    /// Reads the file, or gives the defaults.
+    ///
+    /// # Errors
+    /// As [`crate::load`].
+    pub fn load(&self) -> Result<Config, ConfigError> {
+        crate::load(self.config.as_deref())
+    }
+}
+
+/// Whose traffic is left alone, and where redirected connections arrive: what installer and sidecar must agree on.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Identity and ports")]
+pub struct IdentityArgs {
+    /// User of the sidecar, whose own traffic is never redirected [default: 1337]
+    #[arg(long, env = "WEIR_PROXY_UID", value_name = "UID")]
+    pub proxy_uid: Option<u32>,
+    /// Group of the sidecar, whose own traffic is never redirected [default: 1337]
+    #[arg(long, env = "WEIR_PROXY_GID", value_name = "GID")]
+    pub proxy_gid: Option<u32>,
+    /// Where redirected outbound connections arrive [default: 15001]
+    #[arg(long, env = "WEIR_OUTBOUND_PORT", value_name = "PORT")]
+    pub outbound_port: Option<u16>,
+    /// Where redirected inbound connections arrive [default: 15006]
+    #[arg(long, env = "WEIR_INBOUND_PORT", value_name = "PORT")]
+    pub inbound_port: Option<u16>,
+    /// Where redirected DNS queries arrive [default: 15053]
+    #[arg(long, env = "WEIR_DNS_PORT", value_name = "PORT")]
+    pub dns_port: Option<u16>,
+}
+
+/// What is redirected.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What is redirected (lists are comma-separated, an empty list is none)")]
+pub struct RedirectArgs {
+    /// How traffic is redirected [default: redirect]
+    #[arg(long, env = "WEIR_MODE", value_name = "MODE")]
+    pub mode: Option<Mode>,
+    /// Inbound ports that are redirected, or * for all [default: *]
+    #[arg(long, env = "WEIR_INCLUDE_INBOUND_PORTS", value_name = "LIST|*")]
+    pub include_inbound_ports: Option<Ports>,
+    /// Inbound ports that are left alone, where all are redirected [default: none]
+    #[arg(long, env = "WEIR_EXCLUDE_INBOUND_PORTS", value_name = "LIST")]
+    pub exclude_inbound_ports: Option<Ports>,
+    /// Outbound ports that are redirected whatever the address [default: none]
+    #[arg(long, env = "WEIR_INCLUDE_OUTBOUND_PORTS", value_name = "LIST")]
+    pub include_outbound_ports: Option<Ports>,
+    /// Outbound ports that are left alone whatever the address [default: none]
+    #[arg(long, env = "WEIR_EXCLUDE_OUTBOUND_PORTS", value_name = "LIST")]
+    pub exclude_outbound_ports: Option<Ports>,
+    /// Destinations that are redirected, IPv4 and IPv6, or * for all [default: *]
+    #[arg(long, env = "WEIR_INCLUDE_OUTBOUND_CIDRS", value_name = "LIST|*")]
+    pub include_outbound_cidrs: Option<Cidrs>,
+    /// Destinations that are left alone [default: none]
+    #[arg(long, env = "WEIR_EXCLUDE_OUTBOUND_CIDRS", value_name = "LIST")]
+    pub exclude_outbound_cidrs: Option<Cidrs>,
+    /// Interfaces whose traffic is left alone [default: none]
+    #[arg(long, env = "WEIR_EXCLUDE_INTERFACES", value_name = "LIST")]
+    pub exclude_interfaces: Option<Interfaces>,
+    /// Redirect DNS queries (port 53, UDP and TCP) too [default: false]
+    #[arg(long, env = "WEIR_DNS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub dns: Option<bool>,
+}
+
+/// How connections are carried.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Relay")]
+pub struct RelayArgs {
+    /// Data threads; 0 for one a core [default: 0]
+    #[arg(long, env = "WEIR_THREADS", value_name = "N")]
+    pub threads: Option<usize>,
+    /// Longest wait for the original destination; 0s leaves it to the kernel, as without Weir [default: 0s]
+    #[arg(long, env = "WEIR_CONNECT_TIMEOUT", value_name = "PERIOD")]
+    pub connect_timeout: Option<Period>,
+    /// Close a connection after so long without a byte; 0s for never, as without Weir [default: 0s]
+    #[arg(long, env = "WEIR_IDLE_TIMEOUT", value_name = "PERIOD")]
+    pub idle_timeout: Option<Period>,
+    /// On SIGTERM, how long open connections may go on before they are reset [default: 10s]
+    #[arg(long, env = "WEIR_DRAIN", value_name = "PERIOD")]
+    pub drain: Option<Period>,
+    /// Admin endpoint (/config, /stats) on 127.0.0.1; 0 for none [default: 15000]
+    #[arg(long, env = "WEIR_ADMIN_PORT", value_name = "PORT")]
+    pub admin_port: Option<u16>,
+    /// Health endpoint (/healthz/ready); 0 for none [default: 15021]
+    #[arg(long, env = "WEIR_HEALTH_PORT", value_name = "PORT")]
+    pub health_port: Option<u16>,
+    /// Prometheus endpoint (/metrics); 0 for none [default: 15020]
+    #[arg(long, env = "WEIR_METRICS_PORT", value_name = "PORT")]
+    pub metrics_port: Option<u16>,
+}
+
+/// What is decoded and where it goes.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Documents")]
+pub struct DocumentArgs {
+    /// Decode what is relayed: on or off [default: on]
+    #[arg(long, env = "WEIR_DECODE", value_name = "on|off", value_parser = parse_switch)]
+    pub decode: Option<bool>,
+    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none; repeatable, and in place of the file's sinks [default: none]
+    #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
+    pub export: Vec<Export>,
+}
+
+fn parse_switch(text: &str) -> Result<bool, String> {
+    match text {
+        "on" | "true" => Ok(true),
+        "off" | "false" => Ok(false),
+        _ => Err("allowed are on and off".into()),
+    }
+}
+
+/// Overwrites each named field whose flag was given.
+macro_rules! apply {
+    ($args:expr => $section:expr, $($field:ident),+) => {
+        $(if let Some(value) = $args.$field.clone() { $section.$field = value; })+
+    };
+}
+
+impl IdentityArgs {
+    /// Puts what was given over the section.
+    pub fn apply(&self, section: &mut Interception) {
+        apply!(self => section, proxy_uid, proxy_gid, outbound_port, inbound_port, dns_port);
+    }
+}
+
+impl RedirectArgs {
+    /// Puts what was given over the section.
+    pub fn apply(&self, section: &mut Interception) {
+        apply!(self => section, mode, include_inbound_ports, exclude_inbound_ports, include_outbound_ports,
+            exclude_outbound_ports, include_outbound_cidrs, exclude_outbound_cidrs, exclude_interfaces, dns);
+    }
+}
+
+impl RelayArgs {
+    /// Puts what was given over the section.
+    pub fn apply(&self, section: &mut crate::Relay) {
+        apply!(self => section, threads, connect_timeout, idle_timeout, drain, admin_port, health_port, metrics_port);
+    }
+}
+
+impl DocumentArgs {
+    /// Puts what was given over the configuration.
+    pub fn apply(&self, config: &mut Config) {
+        if let Some(decode) = self.decode {
+            config.decoding.enabled = decode;
+        }
+        if !self.export.is_empty() {
+            let sink = |export: &Export| match export {
+                Export::To(sink) => Some(sink.clone()),
+                Export::None => None,
+            };
+            config.sinks = self.export.iter().filter_map(sink).collect();
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! What is redirected: the settings of `weir-init`, which the sidecar must share (ports, identity, spare addresses).
+
+use crate::{Cidrs, ConfigError, Interfaces, Ports};
+use ipnet::{Ipv4Net, Ipv6Net};
+use serde::{Deserialize, Serialize};
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+/// Local addresses that nobody routes, set aside for the sidecar's own dials towards the application: part of
+/// 192.0.0.0/24 (RFC 6890, IETF protocol assignments).
+pub const SPARE_V4: Ipv4Net = Ipv4Net::new_assert(Ipv4Addr::new(192, 0, 0, 64), 26);
+/// The same for IPv6: part of the discard-only prefix (RFC 6666).
+pub const SPARE_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x100, 0, 0, 0, 0, 0, 0, 0), 120);
+
+/// How traffic is redirected.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// iptables REDIRECT, inbound and outbound.
+    #[default]
+    Redirect,
+}
+
+/// The `interception` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Interception {
+    /// How traffic is redirected.
+    pub mode: Mode,
+    /// Inbound ports whose connections are redirected; `*` for all.
+    pub include_inbound_ports: Ports,
+    /// Inbound ports that are left alone; only with `include_inbound_ports: "*"`.
+    pub exclude_inbound_ports: Ports,
+    /// Outbound ports that are redirected whatever the address.
+    pub include_outbound_ports: Ports,
+    /// Outbound ports that are left alone whatever the address.
+    pub exclude_outbound_ports: Ports,
+    /// Destinations that are redirected; `*` for all.
+    pub include_outbound_cidrs: Cidrs,
+    /// Destinations that are left alone.
+    pub exclude_outbound_cidrs: Cidrs,
+    /// Interfaces whose traffic is left alone.
+    pub exclude_interfaces: Interfaces,
+    /// The sidecar's user: its own traffic is never redirected.
+    pub proxy_uid: u32,
+    /// The sidecar's group: its own traffic is never redirected.
+    pub proxy_gid: u32,
+    /// Where redirected outbound connections arrive.
+    pub outbound_port: u16,
+    /// Where redirected inbound connections arrive.
+    pub inbound_port: u16,
+    /// Redirect DNS queries (UDP and TCP port 53) to `dns_port`.
+    pub dns: bool,
+    /// Where redirected DNS queries arrive.
+    pub dns_port: u16,
+}
+
+impl Default for Interception {
+    fn default() -> Self {
+        Self {
+            mode: Mode::Redirect,
+            include_inbound_ports: Ports::All,
+            exclude_inbound_ports: Ports::NONE,
+            include_outbound_ports: Ports::NONE,
+            exclude_outbound_ports: Ports::NONE,
+            include_outbound_cidrs: Cidrs::All,
+            exclude_outbound_cidrs: Cidrs::NONE,
+            exclude_interfaces: Interfaces::default(),
+            proxy_uid: 1337,
+            proxy_gid: 1337,
+            outbound_port: 15001,
+            inbound_port: 15006,
+            dns: false,
+            dns_port: 15053,
+        }
+    }
+}
+
+impl Interception {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        self.validate_ports()?;
+        for net in self.exclude_outbound_cidrs.listed() {
+            if let Some(lost) = self
+                .include_outbound_cidrs
+                .listed()
+                .iter()
+                .find(|included| net.contains(*included))
+            {
+                return Err(ConfigError::invalid(
+                    "interception.exclude_outbound_cidrs",
+                    format!(
+                        "{net} covers {lost}, which include_outbound_cidrs redirects; take one of them out"
+                    ),
+                ));
+            }
+        }
+        if self.exclude_outbound_cidrs == Cidrs::All {
+            return Err(ConfigError::invalid(
+                "interception.exclude_outbound_cidrs",
+                "`*` is not allowed here; to redirect nothing, leave include_outbound_cidrs empty",
+            ));
+        }
+        if self.proxy_uid == 0 {
+            return Err(ConfigError::invalid(
+                "interception.proxy_uid",
+                "0 would exempt every process of root from the redirect; choose a user that only the sidecar has",
+            ));
+        }
+        Ok(())
+    }
+
+    fn validate_ports(&self) -> Result<(), ConfigError> {
+        let pairs = [
+            (
+                "interception.exclude_inbound_ports",
+                &self.include_inbound_ports,
+                &self.exclude_inbound_ports,
+            ),
+            (
+                "interception.exclude_outbound_ports",
+                &self.include_outbound_ports,
+                &self.exclude_outbound_ports,
+            ),
+        ];
+        for (setting, include, exclude) in pairs {
+            if *exclude == Ports::All {
+                return Err(ConfigError::invalid(
+                    setting,
+                    "`*` is not allowed here; to redirect nothing, leave the include list empty",
+                ));
+            }
+            if let Some(port) = exclude
+                .listed()
+                .iter()
+                .find(|port| include.listed().contains(port))
+            {
+                return Err(ConfigError::invalid(
+                    setting,
+                    format!("port {port} is also in the include list; take it out of one of them"),
+                ));
+            }
+        }
+        if self.include_outbound_ports == Ports::All {
+            return Err(ConfigError::invalid(
+                "interception.include_outbound_ports",
+                "`*` is not allowed here; to redirect everything, set include_outbound_cidrs to `*`",
+            ));
+        }
+        let own = [self.outbound_port, self.inbound_port, self.dns_port];
+        if own.contains(&0) || own[0] == own[1] || own[0] == own[2] || own[1] == own[2] {
+            return Err(ConfigError::invalid(
+                "interception.outbound_port",
+                "outbound_port, inbound_port and dns_port must differ and be 1 to 65535",
+            ));
+        }
+        Ok(())
+    }
+}

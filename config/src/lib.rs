@@ -1,0 +1,26 @@
+//! One configuration for all of Weir's programs.
+//!
+//! A value comes from, in rising precedence: the built-in default, the YAML file, a `WEIR_*` variable, a flag.
+//! The sections are plain data ([`Interception`], [`Relay`], [`Decoding`], [`Records`], [`Sink`]); the flags that
+//! set them live in [`args`], so that `weir-init` and `weir-sidecar` spell a setting the same way.
+#![forbid(unsafe_code)]
+
+pub mod args;
+mod error;
+mod interception;
+mod list;
+mod load;
+pub mod probe;
+mod records;
+mod relay;
+mod sinks;
+mod value;
+
+pub use error::ConfigError;
+pub use interception::{Interception, Mode, SPARE_V4, SPARE_V6};
+pub use list::{Cidrs, Interfaces, Ports};
+pub use load::{Config, load};
+pub use records::{Decoding, Records};
+pub use relay::Relay;
+pub use sinks::{Elasticsearch, Export, Ndjson, Secret, Sink, Sqlite};
+pub use value::{Bytes, Period};

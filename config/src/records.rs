@@ -1,0 +1,90 @@
+//! What is decoded, and what a document may hold.
+
+use crate::{Bytes, ConfigError};
+use serde::{Deserialize, Serialize};
+
+/// The `decoding` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Decoding {
+    /// Decode what is relayed; without it connections are only relayed and counted.
+    pub enabled: bool,
+    /// Longest head (start line and headers) that is parsed; a longer one is recorded as truncated.
+    pub max_head: Bytes,
+    /// Most headers of one message; further ones are counted and left out.
+    pub max_headers: usize,
+    /// Most requests of one connection that wait for their responses; past it the connection is no longer decoded.
+    pub max_pending: usize,
+}
+
+impl Default for Decoding {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            max_head: Bytes(64 << 10),
+            max_headers: 128,
+            max_pending: 1024,
+        }
+    }
+}
+
+impl Decoding {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if !(1024..=1 << 20).contains(&self.max_head.0) {
+            return Err(ConfigError::invalid(
+                "decoding.max_head",
+                "allowed are 1KiB to 1MiB",
+            ));
+        }
+        if !(1..=1024).contains(&self.max_headers) {
+            return Err(ConfigError::invalid(
+                "decoding.max_headers",
+                "allowed are 1 to 1024",
+            ));
+        }
+        if !(1..=65536).contains(&self.max_pending) {
+            return Err(ConfigError::invalid(
+                "decoding.max_pending",
+                "allowed are 1 to 65536",
+            ));
+        }
+        Ok(())
+    }
+}
+
+/// The `records` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Records {
+    /// Replace secrets (authorization, cookies, password-like query keys) before a document leaves the process.
+    pub redact: bool,
+    /// Further header names whose values are replaced.
+    pub redact_headers: Vec<String>,
+    /// Further query keys whose values are replaced.
+    pub redact_query_keys: Vec<String>,
+    /// Record headers.
+    pub headers: bool,
+    /// Longest value of a header, in bytes; the rest is cut and the document marked as truncated.
+    pub max_header_value: usize,
+    /// Most headers a message's record holds.
+    pub max_headers: usize,
+    /// Longest path, query or target, in bytes.
+    pub max_url: usize,
+    /// Name of this host or container in `host.name`; empty for the system's host name.
+    pub host_name: String,
+}
+
+impl Default for Records {
+    fn default() -> Self {
+        Self {
+            redact: true,
+            redact_headers: Vec::new(),
+            redact_query_keys: Vec::new(),
+            headers: true,
+            max_header_value: 1024,
+            max_headers: 64,
+            max_url: 2048,
+            host_name: String::new(),
+        }
+    }
+}

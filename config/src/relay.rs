@@ -1,0 +1,59 @@
+//! How connections are carried: the sidecar's threads, timeouts, bounds and its own endpoints.
+
+use crate::{Bytes, ConfigError, Period};
+use serde::{Deserialize, Serialize};
+
+/// The `relay` section.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Relay {
+    /// Data threads; 0 for one a core.
+    pub threads: usize,
+    /// Longest wait for a connection to the original destination; `0s` leaves it to the kernel, as without Weir.
+    pub connect_timeout: Period,
+    /// A connection without a byte for so long is closed; `0s` for never, as without Weir.
+    pub idle_timeout: Period,
+    /// Silence after which TCP keep-alive probes both peers, so that one that is gone does not stay open for ever; `0s` for never.
+    pub keepalive: Period,
+    /// On SIGTERM, how long open connections may go on before they are reset.
+    pub drain: Period,
+    /// Largest buffer a direction of a connection may grow to.
+    pub max_buffer: Bytes,
+    /// Admin endpoint (`/config`, `/stats`) on 127.0.0.1; 0 for none.
+    pub admin_port: u16,
+    /// Health endpoint (`/healthz/ready`) on every address; 0 for none.
+    pub health_port: u16,
+    /// Prometheus endpoint (`/metrics`) on every address; 0 for none.
+    pub metrics_port: u16,
+}
+
+impl Default for Relay {
+    fn default() -> Self {
+        Self {
+            threads: 0,
+            connect_timeout: Period::seconds(0),
+            idle_timeout: Period::seconds(0),
+            keepalive: Period::seconds(300),
+            drain: Period::seconds(10),
+            max_buffer: Bytes(256 << 10),
+            admin_port: 15000,
+            health_port: 15021,
+            metrics_port: 15020,
+        }
+    }
+}
+
+impl Relay {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        if self.threads > 1024 {
+            return Err(ConfigError::invalid("relay.threads", "allowed are 0 to 1024"));
+        }
+        if !(4096..=16 << 20).contains(&self.max_buffer.0) {
+            return Err(ConfigError::invalid(
+                "relay.max_buffer",
+                "allowed are 4KiB to 16MiB",
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,290 @@
+//! Where documents go: the `sinks` section and its short form on the command line.
+
+use crate::{Bytes, ConfigError, Period};
+use serde::{Deserialize, Serialize, Serializer};
+use std::{fmt, path::PathBuf, str::FromStr};
+
+/// One destination of documents: `ndjson: {path: …}` in the file, `ndjson:PATH` on the command line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sink {
+    /// One JSON document a line, in a file with rotation or on standard output.
+    Ndjson(Ndjson),
+    /// The embedded store.
+    Sqlite(Sqlite),
+    /// Elasticsearch or OpenSearch.
+    Elasticsearch(Elasticsearch),
+}
+
+/// `ndjson`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ndjson {
+    /// The file; `-` for standard output.
+    pub path: PathBuf,
+    /// A file that has grown to this size is renamed to `PATH.1` (and `PATH.1` to `PATH.2`, …); `0B` for never.
+    #[serde(default = "Ndjson::rotate_bytes")]
+    pub rotate_bytes: Bytes,
+    /// Rotated files that are kept.
+    #[serde(default = "Ndjson::keep")]
+    pub keep: u32,
+}
+
+/// `sqlite`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sqlite {
+    /// The database file.
+    pub path: PathBuf,
+    /// Oldest documents are deleted when the store outgrows this size; `0B` for never.
+    #[serde(default = "Sqlite::max_bytes")]
+    pub max_bytes: Bytes,
+    /// Documents older than this are deleted; `0s` for never.
+    #[serde(default = "Sqlite::max_age")]
+    pub max_age: Period,
+}
+
+/// `elasticsearch`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Elasticsearch {
+    /// `http://` or `https://` address; `user:password@` in it is basic authentication.
+    pub url: String,
+    /// Index that documents are written to; the index template covers it.
+    #[serde(default = "Elasticsearch::index")]
+    pub index: String,
+    /// User for basic authentication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub username: Option<String>,
+    /// Password for basic authentication.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub password: Option<Secret>,
+    /// API key, encoded as Elasticsearch returns it (base64 of `id:key`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api_key: Option<Secret>,
+    /// PEM file with the authorities that may have signed the server's certificate, in place of the system's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca_file: Option<PathBuf>,
+    /// Documents wait at most so long for a bulk request to fill.
+    #[serde(default = "Elasticsearch::flush_interval")]
+    pub flush_interval: Period,
+    /// Largest bulk request before compression.
+    #[serde(default = "Elasticsearch::bulk_bytes")]
+    pub bulk_bytes: Bytes,
+    /// Documents that wait for the server may take up this much memory; past it new ones are dropped and counted.
+    #[serde(default = "Elasticsearch::queue_bytes")]
+    pub queue_bytes: Bytes,
+    /// Install the index template at start.
+    #[serde(default = "Elasticsearch::template")]
+    pub template: bool,
+}
+
+/// A value that no output shows.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("<redacted>")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str("<redacted>")
+    }
+}
+
+impl Ndjson {
+    fn rotate_bytes() -> Bytes {
+        Bytes::mib(100)
+    }
+    fn keep() -> u32 {
+        5
+    }
+}
+
+impl Sqlite {
+    fn max_bytes() -> Bytes {
+        Bytes::mib(512)
+    }
+    fn max_age() -> Period {
+        Period::seconds(7 * 24 * 3600)
+    }
+}
+
+impl Elasticsearch {
+    fn index() -> String {
+        "weir".into()
+    }
+    fn flush_interval() -> Period {
+        Period::seconds(1)
+    }
+    fn bulk_bytes() -> Bytes {
+        Bytes::mib(4)
+    }
+    fn queue_bytes() -> Bytes {
+        Bytes::mib(64)
+    }
+    fn template() -> bool {
+        true
+    }
+
+    /// The defaults with this address. `user:password@` moves out of the address into its own settings.
+    ///
+    /// # Errors
+    /// The address has no `http://` or `https://`, or no host.
+    pub fn at(url: &str) -> Result<Self, String> {
+        let mut sink = Self {
+            url: url.into(),
+            index: Self::index(),
+            username: None,
+            password: None,
+            api_key: None,
+            ca_file: None,
+            flush_interval: Self::flush_interval(),
+            bulk_bytes: Self::bulk_bytes(),
+            queue_bytes: Self::queue_bytes(),
+            template: Self::template(),
+        };
+        sink.normalise()?;
+        Ok(sink)
+    }
+
+    /// Takes credentials out of the address, so that no message that names it can show them.
+    fn normalise(&mut self) -> Result<(), String> {
+        let (scheme, rest) = self
+            .url
+            .split_once("://")
+            .filter(|(scheme, rest)| matches!(*scheme, "http" | "https") && !rest.is_empty())
+            .ok_or_else(|| "the address must start with http:// or https:// and name a host".to_string())?;
+        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+        if let Some(at) = rest[..authority_end].rfind('@') {
+            let (user, password) = rest[..at].split_once(':').unwrap_or((&rest[..at], ""));
+            self.username = Some(percent_decode(user));
+            self.password = Some(Secret(percent_decode(password)));
+            self.url = format!("{scheme}://{}", &rest[at + 1..]);
+        }
+        Ok(())
+    }
+}
+
+/// Decodes `%40` and the like (RFC 3986, 2.1); anything else stays as it is.
+fn percent_decode(text: &str) -> String {
+    let bytes = text.as_bytes();
+    let mut out = Vec::with_capacity(bytes.len());
+    let mut i = 0;
+    while i < bytes.len() {
+        let hex = (bytes[i] == b'%')
+            .then(|| {
+                text.get(i + 1..i + 3)
+                    .and_then(|h| u8::from_str_radix(h, 16).ok())
+            })
+            .flatten();
+        out.push(hex.unwrap_or(bytes[i]));
+        i += if hex.is_some() { 3 } else { 1 };
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// What `--export` may say: a sink, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Export {
+    /// Export to this sink.
+    To(Sink),
+    /// Export nowhere: whatever the file says is dropped.
+    None,
+}
+
+impl FromStr for Export {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        const ALLOWED: &str = "allowed are ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none";
+        if text == "none" {
+            return Ok(Self::None);
+        }
+        let (kind, rest) = text
+            .split_once(':')
+            .filter(|(_, rest)| !rest.is_empty())
+            .ok_or_else(|| format!("`{text}`: {ALLOWED}"))?;
+        let sink = match kind {
+            "ndjson" => Sink::Ndjson(Ndjson {
+                path: rest.into(),
+                rotate_bytes: Ndjson::rotate_bytes(),
+                keep: Ndjson::keep(),
+            }),
+            "sqlite" => Sink::Sqlite(Sqlite {
+                path: rest.into(),
+                max_bytes: Sqlite::max_bytes(),
+                max_age: Sqlite::max_age(),
+            }),
+            "elasticsearch" => Sink::Elasticsearch(Elasticsearch::at(rest)?),
+            _ => return Err(format!("`{kind}` is not a sink; {ALLOWED}")),
+        };
+        Ok(Self::To(sink))
+    }
+}
+
+impl Sink {
+    pub(crate) fn validate(&mut self) -> Result<(), ConfigError> {
+        match self {
+            Self::Ndjson(_) | Self::Sqlite(_) => Ok(()),
+            Self::Elasticsearch(sink) => {
+                sink.normalise()
+                    .map_err(|message| ConfigError::invalid("sinks.elasticsearch.url", message))?;
+                if sink.api_key.is_some() && sink.username.is_some() {
+                    return Err(ConfigError::invalid(
+                        "sinks.elasticsearch.api_key",
+                        "give either an API key or a user, not both",
+                    ));
+                }
+                if !(1024..=1 << 30).contains(&sink.bulk_bytes.0) {
+                    return Err(ConfigError::invalid(
+                        "sinks.elasticsearch.bulk_bytes",
+                        "allowed are 1KiB to 1GiB",
+                    ));
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn credentials_leave_the_address() {
+        let Ok(Export::To(Sink::Elasticsearch(sink))) = "elasticsearch:https://me:p%40ss@es:9200/x@y".parse()
+        else {
+            panic!()
+        };
+        assert_eq!(sink.url, "https://es:9200/x@y");
+        assert_eq!(
+            (
+                sink.username.as_deref(),
+                sink.password.as_ref().map(|s| s.0.as_str())
+            ),
+            (Some("me"), Some("p@ss"))
+        );
+        assert!(!format!("{sink:?}").contains("p@ss"));
+        assert!(!serde_json::to_string(&sink).unwrap().contains("p@ss"));
+    }
+
+    #[test]
+    fn an_unknown_sink_says_what_is_allowed() {
+        for text in ["kafka:x", "ndjson:", "ndjson", "elasticsearch:es:9200", ""] {
+            assert!(
+                text.parse::<Export>()
+                    .unwrap_err()
+                    .contains("http:// or https://")
+                    || text.parse::<Export>().unwrap_err().contains("allowed are"),
+                "{text}"
+            );
+        }
+        assert_eq!("none".parse(), Ok(Export::None));
+    }
+}

@@ -1,0 +1,243 @@
+//! One document an exchange, as nested JSON. Names are ECS's, OpenTelemetry's where ECS has none; Weir's own are
+//! under `weir`. A field that is not known is left out, never guessed.
+
+use crate::{Capture, Direction, DocumentId, Timestamp};
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+
+/// Headers by lower-case name; a repeated header has several values, in order of arrival.
+pub type Headers = BTreeMap<String, Vec<String>>;
+
+/// A document.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Document {
+    /// When the first byte of the request was seen.
+    #[serde(rename = "@timestamp")]
+    pub timestamp: Timestamp,
+    /// What this document is about.
+    pub event: Event,
+    /// The connection's protocols.
+    pub network: Network,
+    /// The client: who opened the connection.
+    pub source: Endpoint,
+    /// The server: whom the client wanted to reach.
+    pub destination: Endpoint,
+    /// The observed host or container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub host: Option<Host>,
+    /// The request's target.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub url: Option<Url>,
+    /// The HTTP exchange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http: Option<Http>,
+    /// The client's software.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user_agent: Option<UserAgent>,
+    /// What went wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<Error>,
+    /// What only Weir says.
+    pub weir: Weir,
+}
+
+/// ECS `event`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Event {
+    /// Identity of this document; a repeat of the same exchange keeps it.
+    pub id: DocumentId,
+    /// Kind of document: `weir.http`.
+    pub dataset: &'static str,
+    /// ECS categories: `network`, `web`.
+    pub category: &'static [&'static str],
+    /// ECS types: `connection`, `protocol`, `access`.
+    #[serde(rename = "type")]
+    pub kind: &'static [&'static str],
+    /// `success`, `failure` or `unknown`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<Outcome>,
+    /// From the first byte of the request to the last of the response, in ns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<u64>,
+}
+
+/// How an exchange ended for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Answered without an error.
+    Success,
+    /// Answered with an error, or not at all.
+    Failure,
+    /// The answer was not seen whole.
+    Unknown,
+}
+
+/// ECS `network`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Network {
+    /// `tcp`.
+    pub transport: &'static str,
+    /// `ipv4` or `ipv6`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// `http`.
+    pub protocol: &'static str,
+    /// `ingress` or `egress`, seen from the observed container.
+    pub direction: Direction,
+}
+
+/// One side of the connection.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Endpoint {
+    /// Its address.
+    pub ip: IpAddr,
+    /// Its port.
+    pub port: u16,
+    /// Bytes it sent in this exchange: head and body.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// The name that the client used for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+}
+
+/// ECS `host`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Host {
+    /// Its name.
+    pub name: Arc<str>,
+}
+
+/// ECS `url`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Url {
+    /// The target as it stood on the request line.
+    pub original: String,
+    /// Its path; absent for `*` and for CONNECT's authority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// What follows the `?`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub query: Option<String>,
+    /// The host that was asked for, without its port.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
+    /// The port that was asked for, where it was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<u16>,
+    /// `http`, or what an absolute target says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scheme: Option<String>,
+}
+
+/// ECS `http`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Http {
+    /// `1.0` or `1.1`: the request's, or the response's where the request was not seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<&'static str>,
+    /// The request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<HttpRequest>,
+    /// The response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<HttpResponse>,
+}
+
+/// ECS `http.request`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct HttpRequest {
+    /// The method as it was sent.
+    pub method: String,
+    /// Bytes of head and body on the wire.
+    pub bytes: u64,
+    /// The body.
+    pub body: Body,
+    /// Headers, and trailers after them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: Headers,
+}
+
+/// ECS `http.response`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct HttpResponse {
+    /// The status.
+    pub status_code: u16,
+    /// Bytes of head and body on the wire.
+    pub bytes: u64,
+    /// The body.
+    pub body: Body,
+    /// Headers, and trailers after them.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub headers: Headers,
+}
+
+/// ECS `http.*.body`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Body {
+    /// Bytes of the body after chunked framing was taken off.
+    pub bytes: u64,
+}
+
+/// ECS `user_agent`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct UserAgent {
+    /// As it was sent.
+    pub original: String,
+}
+
+/// ECS `error`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Error {
+    /// A short stable name, such as `connection_reset`, `no_response`.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// A sentence for people.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// `weir`.
+#[derive(Clone, Debug, Serialize, JsonSchema)]
+pub struct Weir {
+    /// How the bytes were seen.
+    pub capture: Capture,
+    /// How the connection was redirected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<&'static str>,
+    /// Identity of the connection.
+    pub flow_id: DocumentId,
+    /// The beginning of the connection was not seen.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub late_join: bool,
+    /// Something was cut for its length; the original sizes are in `weir.original_sizes`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+    /// Bytes that each cut value had, by field name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub original_sizes: BTreeMap<String, u64>,
+    /// What was ambiguous or wrong on the wire, with what was seen.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub anomalies: Vec<String>,
+    /// Where the time went.
+    pub timing: Timing,
+}
+
+/// `weir.timing`, all in ns.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Timing {
+    /// Connecting to the server (of the connection: the same on each of its documents).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub connect: Option<u64>,
+    /// First to last byte of the request.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<u64>,
+    /// Last byte of the request (or its first, where the answer came before the end) to the first of the response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ttfb: Option<u64>,
+    /// First to last byte of the response.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response: Option<u64>,
+}

@@ -1,0 +1,61 @@
+//! Identities that a repeat of the same thing keeps, so that an export done twice overwrites itself.
+
+use serde::{Serialize, Serializer};
+use std::{fmt, hash::Hash, hash::Hasher};
+use xxhash_rust::xxh3::Xxh3;
+
+/// 128 bits, written as 32 hexadecimal digits. Not a secret and not collision-proof against an adversary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct DocumentId(pub u128);
+
+impl DocumentId {
+    /// The identity of a value: equal values give equal identities, in every process of the same build and architecture.
+    pub fn of(value: &impl Hash) -> Self {
+        let mut hasher = Digest(Xxh3::new());
+        value.hash(&mut hasher);
+        Self(hasher.0.digest128())
+    }
+
+    /// The identity of the `sequence`th exchange of the flow that has this identity, of the given kind (`weir.http`).
+    pub fn exchange(self, dataset: &str, sequence: u64) -> Self {
+        Self::of(&(self, dataset, sequence))
+    }
+}
+
+struct Digest(Xxh3);
+
+impl Hasher for Digest {
+    fn finish(&self) -> u64 {
+        self.0.digest()
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        self.0.update(bytes);
+    }
+}
+
+impl fmt::Display for DocumentId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl Serialize for DocumentId {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(self)
+    }
+}
+
+impl schemars::JsonSchema for DocumentId {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "DocumentId".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({"type": "string"})
+    }
+}

@@ -1,0 +1,17 @@
+//! What Weir exports: the document's types with their field names, the identity of a document, redaction.
+//!
+//! A decoder (left of here) builds a [`Document`] from an exchange and the [`Flow`] it was seen on, under a [`Policy`];
+//! a sink (right of here) writes it. The field reference and the Elasticsearch mapping are generated from these types.
+#![forbid(unsafe_code)]
+
+mod document;
+mod flow;
+mod id;
+mod policy;
+mod time;
+
+pub use document::*;
+pub use flow::{Capture, Direction, Flow};
+pub use id::DocumentId;
+pub use policy::Policy;
+pub use time::Timestamp;
