@@ -18,7 +18,7 @@ use std::{
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// Held until dropped.
-pub struct Lock(#[allow(dead_code, reason = "held for its drop")] UnixListener);
+pub struct Lock(#[expect(dead_code, reason = "held for its drop")] UnixListener);
 
 /// Waits until no other installer is at work in this namespace.
 ///

@@ -1,7 +1,11 @@
 //! `weir-init`: the command line.
 
 use clap::{Args, Parser, Subcommand};
-use std::{io::IsTerminal as _, process::ExitCode};
+use std::{
+    io::IsTerminal as _,
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+};
 use tracing_subscriber::EnvFilter;
 use weir_config::{
     Config,
@@ -10,6 +14,7 @@ use weir_config::{
 use weir_init::{
     Family, Plan,
     apply::{self, Outcome},
+    check,
 };
 
 /// Redirects this network namespace's traffic to weir-sidecar.
@@ -40,6 +45,21 @@ enum Command {
         dry_run: bool,
         #[command(flatten)]
         settings: Settings,
+    },
+    /// Prove that these settings are in force: rules, routes, and random tokens through real connections
+    Check {
+        /// Report as one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Sends one token, for `check`, which runs this as the sidecar's user
+    #[command(hide = true)]
+    Probe {
+        source: IpAddr,
+        destination: SocketAddr,
+        token: String,
     },
 }
 
@@ -98,6 +118,21 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Outcome::Changed => tracing::info!("removed"),
             Outcome::Unchanged => tracing::info!("nothing was installed here"),
         },
+        Command::Check { json, settings } => {
+            let report = check::check(&settings.config()?).await?;
+            match json {
+                true => println!("{}", serde_json::to_string(&report)?),
+                false => print!("{report}"),
+            }
+            if !report.is_ok() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Probe {
+            source,
+            destination,
+            token,
+        } => print!("{}", check::ask(Some(source), destination, &token).await?),
     }
     Ok(ExitCode::SUCCESS)
 }
