@@ -1,6 +1,6 @@
 //! Every failure has its own words, and leaves nothing half applied.
 
-use crate::support::{BOTH, Pod, Variant, replace};
+use crate::support::{BOTH, Pod, Variant, assert_same, replace};
 use std::{fs, path::Path};
 use weir_lab::skip_unless_root;
 
@@ -39,7 +39,7 @@ fn wrong_settings_are_refused_by_name() {
         pod.weir_init(&format!("install --dry-run {settings}"))
             .failed_saying(words);
     }
-    assert_eq!(pod.state(), before);
+    assert_same(&pod.state(), &before);
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn a_missing_privilege_says_how_to_get_it_and_a_dry_run_needs_none() {
     }
     let shown = run("install --dry-run").succeeded().stdout;
     assert!(shown.contains("-A OUTPUT -p tcp -j WEIR_OUTPUT"), "{shown}");
-    assert_eq!(pod.state(), before);
+    assert_same(&pod.state(), &before);
 }
 
 #[test]
@@ -81,7 +81,7 @@ fn missing_programs_are_named_with_their_package() {
     fs::remove_file(pod.path.path().join("ip6tables-nft-restore")).unwrap();
     pod.weir_init("install")
         .failed_saying(&["ip6tables-nft-restore", "IPv6", "nothing was done"]);
-    assert_eq!(pod.state(), before);
+    assert_same(&pod.state(), &before);
 }
 
 #[test]
@@ -102,7 +102,7 @@ fn a_kernel_without_what_the_rules_need_is_told_with_the_rule() {
         "-A WEIR_TRIAL_OUTPUT",
         "tried",
     ]);
-    assert_eq!(pod.state(), before);
+    assert_same(&pod.state(), &before);
 }
 
 /// Fails on the real rules, after the trial has passed.
@@ -125,7 +125,7 @@ fn a_failure_of_the_second_family_takes_the_first_back() {
         replace(&pod, &program, FAILS_ON_REAL_RULES);
         pod.weir_init("install --dns")
             .failed_saying(&[&program, "line 3 failed"]);
-        assert_eq!(pod.state(), empty, "nothing was there before");
+        assert_same(&pod.state(), &empty); // nothing was there before
 
         restore_program(&pod, &program);
         pod.weir_init("install").succeeded();
@@ -133,11 +133,11 @@ fn a_failure_of_the_second_family_takes_the_first_back() {
         replace(&pod, &program, FAILS_ON_REAL_RULES);
         pod.weir_init("install --dns --exclude-outbound-ports 24")
             .failed_saying(&["line 3 failed"]);
-        assert_eq!(pod.state(), installed, "what was in force still is");
+        assert_same(&pod.state(), &installed); // what was in force still is
 
         restore_program(&pod, &program);
         pod.weir_init("remove").succeeded();
-        assert_eq!(pod.state(), empty);
+        assert_same(&pod.state(), &empty);
     }
 }
 
@@ -157,5 +157,5 @@ fn a_loopback_interface_that_is_down_is_named() {
     let before = pod.state();
     pod.weir_init("install")
         .failed_saying(&["loopback interface is down", "ip link set lo up"]);
-    assert_eq!(pod.state(), before);
+    assert_same(&pod.state(), &before);
 }

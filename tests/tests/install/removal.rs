@@ -1,6 +1,6 @@
 //! What is left behind: nothing.
 
-use crate::support::{BOTH, Pod, Variant};
+use crate::support::{BOTH, Pod, Variant, assert_same};
 use weir_lab::skip_unless_root;
 
 const FOREIGN: &str = "\
@@ -44,9 +44,9 @@ fn install_twice_remove_once_leaves_an_empty_namespace_as_it_was() {
             assert!(installed.contains("local 100::/120"), "{installed}");
             let again = pod.weir_init(&format!("install {settings}")).succeeded();
             assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
-            assert_eq!(pod.state(), installed);
+            assert_same(&pod.state(), &installed);
             pod.weir_init("remove").succeeded();
-            assert_eq!(pod.state(), before);
+            assert_same(&pod.state(), &before);
         }
     }
 }
@@ -65,7 +65,7 @@ fn other_peoples_rules_and_routes_stay_as_they_were() {
         pod.weir_init("install --dns").succeeded();
         pod.weir_init("install").succeeded();
         pod.weir_init("remove").succeeded();
-        assert_eq!(pod.state(), before);
+        assert_same(&pod.state(), &before);
     }
 }
 
@@ -101,7 +101,7 @@ fn a_route_of_somebody_elses_for_the_spare_block_stays() {
     let before = pod.state();
     pod.weir_init("install").succeeded();
     pod.weir_init("remove").succeeded();
-    assert_eq!(pod.state(), before);
+    assert_same(&pod.state(), &before);
 }
 
 #[test]
@@ -114,7 +114,7 @@ fn removing_where_nothing_is_installed_changes_nothing_and_says_so() {
         let before = pod.state();
         let run = pod.weir_init("remove").succeeded();
         assert!(run.stderr.contains("nothing was installed"), "{}", run.stderr);
-        assert_eq!(pod.state(), before);
+        assert_same(&pod.state(), &before);
     }
 }
 
@@ -132,7 +132,7 @@ fn a_dry_removal_shows_and_touches_nothing() {
         "{shown}"
     );
     assert!(shown.contains("ip route del local 192.0.0.64/26"), "{shown}");
-    assert_eq!(pod.state(), before);
+    assert_same(&pod.state(), &before);
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn ipv6_that_is_switched_off_by_sysctl_needs_no_route() {
         return;
     }
     let pod = Pod::new("v6off", Variant::Nft);
-    pod.pod.sysctl("net.ipv6.conf.all.disable_ipv6", "1").unwrap();
+    pod.pod.sysctl("ipv6/conf/all/disable_ipv6", "1").unwrap();
     let before = pod.state();
     pod.weir_init("install").succeeded();
     let again = pod.weir_init("install").succeeded();
@@ -152,5 +152,5 @@ fn ipv6_that_is_switched_off_by_sysctl_needs_no_route() {
     );
     pod.weir_init("check").succeeded();
     pod.weir_init("remove").succeeded();
-    assert_eq!(pod.state(), before);
+    assert_same(&pod.state(), &before);
 }

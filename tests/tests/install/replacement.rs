@@ -1,6 +1,6 @@
 //! One configuration after another: each replaces the one before, and nothing escapes meanwhile.
 
-use crate::support::{BOTH, PATIENCE, Pod, Server, Variant, listeners, replace};
+use crate::support::{BOTH, PATIENCE, Pod, Server, Variant, assert_same, listeners, replace};
 use std::{
     io::Read,
     net::{SocketAddr, TcpStream},
@@ -30,7 +30,7 @@ fn another_configuration_replaces_the_old_one_completely() {
             "no chain of the other one is left"
         );
         pod.weir_init("remove").succeeded();
-        assert_eq!(pod.state(), before);
+        assert_same(&pod.state(), &before);
     }
 }
 
@@ -62,10 +62,19 @@ fn the_dry_run_shows_exactly_the_rules_that_are_then_in_force() {
     }
 }
 
-/// The rules, those of a chain in their order; iptables-save lists the chains in an order of its own.
-fn by_chain(text: &str) -> Vec<&str> {
-    let mut rules: Vec<_> = text.lines().filter(|line| line.starts_with("-A ")).collect();
-    rules.sort_by_key(|rule| rule.split(' ').nth(1));
+/// The rules with their tables, those of a chain in their order; iptables-save lists tables and chains in an order of
+/// its own.
+fn by_chain(text: &str) -> Vec<(&str, &str)> {
+    let mut table = "";
+    let mut rules = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('*') {
+            table = line;
+        } else if line.starts_with("-A ") {
+            rules.push((table, line));
+        }
+    }
+    rules.sort_by_key(|(table, rule)| (*table, rule.split(' ').nth(1)));
     rules
 }
 
@@ -85,7 +94,7 @@ fn a_tampered_installation_is_mended() {
         pod.sh("ip route del local 192.0.0.64/26 dev lo table local");
         assert_ne!(pod.state(), right);
         pod.weir_init("install").succeeded();
-        assert_eq!(pod.state(), right);
+        assert_same(&pod.state(), &right);
     }
 }
 
@@ -164,10 +173,13 @@ fn the_other_variant_is_tried_when_one_does_not_work() {
 }
 
 /// Connects again and again until told to stop; every connection must be redirected.
-fn hammer(node: &Node, address: SocketAddr, stop: &AtomicBool, count: &AtomicU32) {
+fn hammer(node: &Node, addresses: &[SocketAddr], stop: &AtomicBool, count: &AtomicU32) {
     node.enter(|| {
-        while !stop.load(Ordering::Relaxed) {
-            let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+        for address in addresses.iter().cycle() {
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            let mut stream = TcpStream::connect_timeout(address, PATIENCE).unwrap();
             stream.set_read_timeout(Some(PATIENCE)).unwrap();
             let mut said = String::new();
             stream.read_to_string(&mut said).unwrap();
@@ -193,22 +205,17 @@ fn no_connection_escapes_while_configurations_change() {
         let pod = Pod::new("escape", variant);
         let _sidecar = listeners(&pod);
         let (outside, inside) = (pod.link.b.at(8080), pod.link.a.at(8080));
-        let _direct: Vec<_> = outside
-            .iter()
-            .map(|at| Server::new(&pod.peer, *at, "direct"))
-            .chain(inside.iter().map(|at| Server::new(&pod.pod, *at, "direct")))
-            .collect();
+        let at =
+            |node: &Node, addresses: [SocketAddr; 2]| addresses.map(|at| Server::new(node, at, "direct"));
+        let _direct = (at(&pod.peer, outside), at(&pod.pod, inside));
         pod.weir_init(A).succeeded();
         let stop = AtomicBool::new(false);
-        let counts: [AtomicU32; 4] = Default::default();
+        let counts: [AtomicU32; 2] = Default::default();
         std::thread::scope(|scope| {
-            for (i, address) in outside.iter().chain(&inside).enumerate() {
-                let node = if i < 2 { &pod.pod } else { &pod.peer };
-                let (stop, count) = (&stop, &counts[i]);
-                scope.spawn(move || hammer(node, *address, stop, count));
-            }
-            for i in 0..50 {
-                let run = pod.weir_init(if i % 2 == 0 { B } else { A });
+            scope.spawn(|| hammer(&pod.pod, &outside, &stop, &counts[0]));
+            scope.spawn(|| hammer(&pod.peer, &inside, &stop, &counts[1]));
+            for settings in [B, A].into_iter().cycle().take(50) {
+                let run = pod.weir_init(settings);
                 if !run.ok || stop.load(Ordering::Relaxed) {
                     stop.store(true, Ordering::Relaxed);
                     run.succeeded();
@@ -218,7 +225,10 @@ fn no_connection_escapes_while_configurations_change() {
             stop.store(true, Ordering::Relaxed);
         });
         let counts = counts.map(AtomicU32::into_inner);
-        println!("connections during 50 changes{}: {counts:?}", variant.suffix());
+        println!(
+            "connections during 50 changes, iptables{}: {counts:?}",
+            variant.suffix()
+        );
         assert!(
             counts.iter().all(|count| *count > 50),
             "too few to mean anything: {counts:?}"

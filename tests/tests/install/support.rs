@@ -88,6 +88,11 @@ impl Pod {
         }
         let mut lab = Lab::new(name).unwrap();
         let (pod, peer) = (lab.node("pod").unwrap(), lab.node("peer").unwrap());
+        // Without duplicate address detection no address appears later, while states are compared.
+        for interfaces in ["all", "default"] {
+            pod.sysctl(&format!("ipv6/conf/{interfaces}/accept_dad"), "0")
+                .unwrap();
+        }
         let link = lab.join(&pod, &peer).unwrap();
         let pod = Self {
             pod,
@@ -237,7 +242,7 @@ impl Drop for Server {
 /// In the sidecar's place: says which listener a connection came to.
 pub fn listeners(pod: &Pod) -> Vec<Server> {
     // Else the IPv6 wildcard takes IPv4 as well.
-    pod.pod.sysctl("net.ipv6.bindv6only", "1").unwrap();
+    pod.pod.sysctl("ipv6/bindv6only", "1").unwrap();
     let mut servers = Vec::new();
     for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
         for (port, says) in [(15001, "outbound"), (15006, "inbound")] {
@@ -271,4 +276,20 @@ pub fn replace(pod: &Pod, program: &str, script: &str) {
     .unwrap();
     let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
     fs::set_permissions(&own, executable).unwrap();
+}
+
+/// Like `assert_eq!` for long texts: shows only the lines that one of them lacks.
+#[track_caller]
+pub fn assert_same(is: &str, should: &str) {
+    let lacks = |a: &str, b: &str| -> Vec<String> {
+        a.lines()
+            .filter(|line| !b.lines().any(|other| other == *line))
+            .map(String::from)
+            .collect()
+    };
+    let (more, less) = (lacks(is, should), lacks(should, is));
+    assert!(
+        is == should,
+        "too much: {more:#?}, missing: {less:#?} (or the order differs):\n{is}"
+    );
 }
