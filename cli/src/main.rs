@@ -1,2 +1,43 @@
-//! Stub.
-fn main() {}
+//! `weir`: the tool for people. `tail` follows the embedded store; `demo` shows the whole way on this machine.
+#![forbid(unsafe_code)]
+
+mod console;
+mod signals;
+mod table;
+mod tail;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Shows every request that a container serves and makes, decoded.
+#[derive(Parser)]
+#[command(name = "weir", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Tail(tail::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Tail(args) => tail::run(&args),
+    };
+    conclude(result)
+}
+
+/// The exit code: a reader that has gone (`weir tail | head`) is a success, and nothing to talk about.
+fn conclude(result: Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if console::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
