@@ -56,13 +56,15 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut printer = Printer::new(args);
     let limit = args.limit.or_else(|| (!args.filter.has_since()).then_some(LIMIT));
     printer.print(&store.last(&args.filter, limit)?)?;
-    while !args.no_follow {
+    if args.no_follow {
+        return Ok(ExitCode::SUCCESS);
+    }
+    loop {
         match signals.wait(POLL)? {
             Wake::Timeout => printer.print(&store.new_documents(&args.filter)?)?,
-            Wake::Signal(_) | Wake::Hangup => break,
+            Wake::Signal(_) | Wake::Hangup => return Ok(ExitCode::SUCCESS),
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 /// Writes documents to standard output, as a table or as they are.
