@@ -2,13 +2,19 @@
 #![forbid(unsafe_code)]
 
 mod console;
+mod demo;
+mod filter;
 mod signals;
+mod store;
 mod table;
 mod tail;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::process::ExitCode;
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
 
 /// Shows every request that a container serves and makes, decoded.
 #[derive(Parser)]
@@ -20,11 +26,13 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Demo(demo::Args),
     Tail(tail::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
         Command::Tail(args) => tail::run(&args),
     };
     conclude(result)
@@ -36,7 +44,8 @@ fn conclude(result: Result<ExitCode>) -> ExitCode {
         Ok(code) => code,
         Err(error) if console::is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("weir: {error:#}");
+            // The terminal itself may be gone.
+            let _ = writeln!(io::stderr(), "weir: {error:#}");
             ExitCode::FAILURE
         }
     }

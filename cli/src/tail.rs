@@ -1,15 +1,13 @@
 //! `weir tail`: follows the embedded store as people follow logs.
 
-mod filter;
-mod store;
-
 use crate::{
     console::Color,
+    filter::Filter,
     signals::{Signals, Wake},
+    store::Store,
     table::Table,
 };
 use anyhow::Result;
-use filter::Filter;
 use serde_json::Value;
 use std::{
     io::{self, BufWriter, Write},
@@ -17,7 +15,6 @@ use std::{
     process::ExitCode,
     time::Duration,
 };
-use store::Store;
 
 /// How often the store is asked for new documents.
 const POLL: Duration = Duration::from_millis(150);

@@ -1,6 +1,6 @@
 //! The embedded store, read by somebody who never writes to it.
 
-use super::filter::Filter;
+use crate::filter::Filter;
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter, types::Value};
 use std::{
@@ -67,6 +67,15 @@ impl Store {
             Err(error) if is_passing(&error) => Ok(Vec::new()),
             result => result.with_context(|| format!("cannot read {}", self.path.display())),
         }
+    }
+
+    /// Writes everything to a new store at `path`.
+    pub fn copy_to(&self, path: &Path) -> Result<()> {
+        let name = path.to_str().context("the name of the copy is not UTF-8")?;
+        self.connection
+            .execute("VACUUM INTO ?", [name])
+            .with_context(|| format!("cannot write {name}"))?;
+        Ok(())
     }
 
     fn read(&mut self, filter: &Filter, limit: Option<u32>) -> rusqlite::Result<Vec<String>> {
