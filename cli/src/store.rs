@@ -12,6 +12,8 @@ use std::{
 
 /// The newest layout of the store that is understood here (SQLite's `user_version`).
 const VERSION: i64 = 1;
+/// `WEIR` in ASCII: what every store carries as SQLite's `application_id`.
+const APPLICATION_ID: i64 = 0x5745_4952;
 
 /// A store and how far it has been read.
 pub struct Store {
@@ -114,14 +116,15 @@ fn connect(path: &Path) -> Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(Duration::from_secs(2))?;
-    let version: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let number = |name| connection.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    if number("application_id")? != APPLICATION_ID {
+        bail!("it is an SQLite database, but not a store of Weir's");
+    }
+    let version = number("user_version")?;
     if version > VERSION {
         bail!(
             "the store was written by a newer Weir (layout {version}, known here is {VERSION}); use its `weir`"
         );
-    }
-    if !connection.table_exists(None, "documents")? {
-        bail!("it is an SQLite database, but not a store of Weir's (it has no table `documents`)");
     }
     connection.prepare("SELECT seq, time, document FROM documents LIMIT 0")?;
     Ok(connection)

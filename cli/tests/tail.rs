@@ -70,7 +70,7 @@ fn create(path: &Path) -> Connection {
     let connection = Connection::open(path).unwrap();
     connection
         .execute_batch(
-            "PRAGMA journal_mode = WAL; PRAGMA user_version = 1;
+            "PRAGMA journal_mode = WAL; PRAGMA user_version = 1; PRAGMA application_id = 0x57454952;
              CREATE TABLE documents(seq INTEGER PRIMARY KEY AUTOINCREMENT, time INTEGER, id TEXT UNIQUE, dataset TEXT, document TEXT)",
         )
         .unwrap();
@@ -335,7 +335,7 @@ fn says_what_is_wrong_with_the_store() {
         .unwrap()
         .execute_batch("CREATE TABLE x(y)")
         .unwrap();
-    assert!(failure(&other).contains("no table `documents`"));
+    assert!(failure(&other).contains("not a store of Weir's"));
 
     let newer = dir.path().join("newer.db");
     create(&newer).execute_batch("PRAGMA user_version = 99").unwrap();
