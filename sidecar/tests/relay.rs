@@ -207,3 +207,19 @@ fn an_idle_connection_is_closed_only_where_a_limit_is_set() {
     );
     assert_eq!(relay.join().unwrap().0, Close::Abandoned);
 }
+
+/// A future's size is what every connection costs, busy or not.
+#[test]
+fn a_connection_costs_little_while_it_is_idle() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let _inside = runtime.enter();
+    let (near, far) = (connected().1, connected().1);
+    let mut pair = Pair::new(Stream::new(near, None).unwrap(), Stream::new(far, None).unwrap());
+    let scratch = RefCell::new(vec![0; 4096].into_boxed_slice());
+    let mut seen = Seen::default();
+    let size = size_of_val(&pair.relay(&scratch, None, &mut seen));
+    assert!(size <= 1024, "{size} bytes");
+}
