@@ -159,3 +159,31 @@ fn a_loopback_interface_that_is_down_is_named() {
         .failed_saying(&["loopback interface is down", "ip link set lo up"]);
     assert_same(&pod.state(), &before);
 }
+
+#[test]
+fn rules_that_iptables_cannot_read_hide_nothing() {
+    if skip_unless_root("rules_that_iptables_cannot_read_hide_nothing") {
+        return;
+    }
+    let native = "nft add table ip nat; nft add chain ip nat OUTPUT '{ type nat hook output priority -100; }'; \
+        nft add rule ip nat OUTPUT meta mark set numgen random mod 2";
+    let pod = Pod::new("native", Variant::Nft);
+    let empty = pod.state();
+    pod.weir_init("install").succeeded();
+    pod.sh(native);
+    for command in ["install --dns", "remove", "check"] {
+        pod.weir_init(command)
+            .failed_saying(&["cannot read table nat", "nft list ruleset"]);
+    }
+    pod.sh("nft -a list chain ip nat OUTPUT | sed -n 's/.*numgen.*# handle //p' | xargs nft delete rule ip nat OUTPUT handle");
+    pod.weir_init("remove").succeeded();
+    assert_same(&pod.state(), &empty);
+
+    // Where nothing of ours is in such a table, it is only nft that can't be used.
+    pod.sh(native);
+    pod.weir_init("remove").succeeded();
+    pod.weir_init("install").failed_saying(&["iptables-nft", "tried"]);
+    let every = std::env::var("PATH").unwrap();
+    let run = pod.weir_init_with(&every, "install").succeeded();
+    assert!(run.stderr.contains("using iptables-legacy"), "{}", run.stderr);
+}

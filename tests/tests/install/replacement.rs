@@ -143,8 +143,12 @@ fn legacy_is_used_where_somebody_uses_it_and_nft_otherwise() {
     }
     let every = std::env::var("PATH").unwrap();
     let pod = Pod::new("choice", Variant::Nft);
+    let empty = pod.state();
     let run = pod.weir_init_with(&every, "install").succeeded();
     assert!(run.stderr.contains("using iptables-nft"), "{}", run.stderr);
+    pod.weir_init_with(&every, "remove").succeeded();
+    assert_same(&pod.state(), &empty); // no legacy table was instantiated by looking
+    pod.weir_init_with(&every, "install").succeeded();
     pod.sh("iptables-legacy -t filter -A INPUT -p tcp --dport 23 -j DROP");
     // What is installed already stays where it is.
     let run = pod.weir_init_with(&every, A).succeeded();
@@ -161,15 +165,19 @@ fn the_other_variant_is_tried_when_one_does_not_work() {
         return;
     }
     let pod = Pod::new("fallback", Variant::Nft);
+    let nft = || pod.sh("nft list ruleset; iptables-nft-save 2>/dev/null");
+    let before = nft();
+    // The tables before `raw` are applied, for IPv4; then something is missing.
     replace(
         &pod,
         "iptables-nft-restore",
-        "[ \"$1\" = --version ] && exec REAL --version\necho 'no nf_tables here' >&2; exit 1\n",
+        "[ \"$1\" = --version ] && exec REAL --version\nsed 's/-j CT --zone 1/-j MISSING/' | exec REAL \"$@\"\n",
     );
     let every = format!("{}:{}", pod.path.path().display(), std::env::var("PATH").unwrap());
-    let run = pod.weir_init_with(&every, "install").succeeded();
+    let run = pod.weir_init_with(&every, "install --dns").succeeded();
     assert!(run.stderr.contains("using iptables-legacy"), "{}", run.stderr);
     assert!(pod.sh("iptables-legacy-save").contains("WEIR_OUTPUT"));
+    assert_eq!(nft(), before, "the failed trial left nothing");
 }
 
 /// Connects again and again until told to stop; every connection must be redirected.
