@@ -103,7 +103,7 @@ fn informational_responses_are_not_the_response() {
     );
     assert_eq!(d["http"]["response"]["status_code"], 200);
     assert_eq!(d["http"]["response"]["bytes"], 40);
-    assert_eq!(d["destination"]["bytes"], 40 + 25 + 41);
+    assert_eq!(d["destination"]["bytes"], 40 + 25 + 40);
 }
 
 #[test]
