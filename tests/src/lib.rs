@@ -1,1 +1,3 @@
-//! Stub.
+//! What the end-to-end tests share.
+
+pub mod search;
