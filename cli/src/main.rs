@@ -1,2 +1,52 @@
-//! Stub.
-fn main() {}
+//! `weir`: the tool for people. `tail` follows the embedded store; `demo` shows the whole way on this machine.
+#![forbid(unsafe_code)]
+
+mod console;
+mod demo;
+mod filter;
+mod signals;
+mod store;
+mod table;
+mod tail;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+/// Shows every request that a container serves and makes, decoded.
+#[derive(Parser)]
+#[command(name = "weir", version, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Demo(demo::Args),
+    Tail(tail::Args),
+}
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Demo(args) => demo::run(&args),
+        Command::Tail(args) => tail::run(&args),
+    };
+    conclude(result)
+}
+
+/// The exit code: a reader that has gone (`weir tail | head`) is a success, and nothing to talk about.
+fn conclude(result: Result<ExitCode>) -> ExitCode {
+    match result {
+        Ok(code) => code,
+        Err(error) if console::is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The terminal itself may be gone.
+            let _ = writeln!(io::stderr(), "weir: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

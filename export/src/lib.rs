@@ -2,11 +2,34 @@
 //!
 //! A data thread owns a [`Producer`] and pushes documents into it; a full batch is handed to every sink's queue. A
 //! queue that is full drops the batch and counts its documents: nothing here ever waits for a sink.
+//!
+//! ```text
+//! Producer ─ batch ─▶ queue (bounded) ─▶ runner (one thread a sink: order, retries, counters) ─▶ Sink (takes documents)
+//! ```
+//!
+//! A new sink is one file with an implementation of `runner::Sink` and one line in `pipeline::open`.
 #![forbid(unsafe_code)]
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
-use weir_config::Sink;
-use weir_records::Document;
+mod batch;
+mod elasticsearch;
+mod file;
+mod ndjson;
+mod pipeline;
+mod producer;
+mod queue;
+mod runner;
+#[cfg(test)]
+mod samples;
+mod sqlite;
+mod stats;
+mod stop;
+
+pub use pipeline::Pipeline;
+pub use producer::Producer;
+pub use sqlite::schema as store;
+pub use stats::{SinkStats, Stats};
+
+use std::path::PathBuf;
 
 /// A sink that can't be opened.
 #[derive(Debug, thiserror::Error)]
@@ -21,88 +44,22 @@ pub enum ExportError {
         /// Why not, and what to do.
         reason: String,
     },
-}
-
-/// What became of the documents of one sink. `queued` = `sent` + `rejected` + the sum of `dropped` after `queued` + waiting.
-#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
-pub struct SinkStats {
-    /// `ndjson`, `sqlite`, `elasticsearch`.
-    pub sink: String,
-    /// Where it writes, without credentials.
-    pub target: String,
-    /// Documents that entered the queue.
-    pub queued: u64,
-    /// Documents that the sink has taken for good.
-    pub sent: u64,
-    /// Documents that the sink refused one by one, for good.
-    pub rejected: u64,
-    /// Documents that were lost, by reason (`queue_full`, `shutdown`, …).
-    pub dropped: std::collections::BTreeMap<&'static str, u64>,
-    /// Attempts that failed and were, or will be, made again.
-    pub retries: u64,
-}
-
-/// Counters of all sinks; shared, and safe to read at any time.
-#[derive(Clone, Debug, Default)]
-pub struct Stats {}
-
-impl Stats {
-    /// The counters now, one entry a sink in the order of the configuration.
-    pub fn snapshot(&self) -> Vec<SinkStats> {
-        Vec::new()
-    }
-}
-
-/// All sinks.
-#[derive(Debug)]
-pub struct Pipeline {}
-
-/// A data thread's way into the pipeline. Documents wait here until a batch is full or [`Producer::flush`] is called,
-/// which the owner does every [`Producer::FLUSH_INTERVAL`].
-#[derive(Debug)]
-pub struct Producer {}
-
-impl Pipeline {
-    /// Opens every sink and starts its thread. A server that can't be reached is no error: documents wait for it.
-    ///
-    /// # Errors
-    /// A file or database that can't be opened.
-    pub fn start(sinks: &[Sink]) -> Result<Self, ExportError> {
-        let _ = sinks;
-        Ok(Self {})
-    }
-
-    /// A producer for one data thread.
-    pub fn producer(&self) -> Producer {
-        Producer {}
-    }
-
-    /// The counters.
-    pub fn stats(&self) -> Arc<Stats> {
-        Arc::new(Stats {})
-    }
-
-    /// Delivers what is queued, then stops every sink. What a sink has not taken when `patience` is over is dropped and
-    /// counted as `shutdown`. Every producer must have been flushed and dropped before. Blocks: never call it on a data thread.
-    pub fn shutdown(self, patience: Duration) {
-        let _ = patience;
-    }
-}
-
-impl Producer {
-    /// How often the owner calls [`Producer::flush`].
-    pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
-
-    /// Serialises a document into the current batch. Does nothing without sinks.
-    pub fn push(&mut self, document: &Document) {
-        let _ = document;
-    }
-
-    /// Hands the current batch to the sinks. Never blocks.
-    pub fn flush(&mut self) {}
-
-    /// False if there is no sink, so that nobody needs to build a document.
-    pub fn is_wanted(&self) -> bool {
-        false
-    }
+    /// A server's address or certificates can't be used.
+    #[error("cannot use {target} for {sink}: {reason}")]
+    Target {
+        /// The kind of sink.
+        sink: &'static str,
+        /// The address, without credentials.
+        target: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The sink's thread can't be started.
+    #[error("cannot start the thread of {sink}: {reason}")]
+    Thread {
+        /// The kind of sink.
+        sink: &'static str,
+        /// Why not.
+        reason: std::io::Error,
+    },
 }

@@ -1,1 +1,21 @@
-//! Stub.
+//! The sidecar: accepts redirected connections, relays their bytes exactly and hands a copy to the decoders.
+//!
+//! The life of a connection reads top to bottom through these modules:
+//! [`listen`] → [`original`] → [`dial`] → [`relay`] → [`observe`] → records → export; [`connection`] strings them
+//! together and [`worker`] runs them, one single-threaded runtime a core. [`app`] wires everything at start.
+
+pub mod admin;
+pub mod app;
+pub mod connection;
+pub mod dial;
+pub mod identity;
+pub mod listen;
+pub mod metrics;
+pub mod observe;
+pub mod original;
+pub mod ports;
+pub mod probe;
+pub mod relay;
+pub mod seldom;
+pub mod socket;
+pub mod worker;

@@ -1,0 +1,189 @@
+//! All sinks together: opened, started, stopped.
+
+use crate::{
+    ExportError, Producer, Stats, elasticsearch, ndjson,
+    queue::{QueueIn, queue},
+    runner::{Runner, Sink},
+    sqlite,
+    stats::Counters,
+    stop::Stop,
+};
+use std::{
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, channel},
+    },
+    time::{Duration, Instant},
+};
+
+/// Documents that wait for a file or a database may take up this much memory.
+const FILE_QUEUE_BYTES: usize = 16 << 20;
+/// A sink that a system call still holds past the deadline gets so much longer before it is left behind.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// All sinks. One that is dropped without [`Pipeline::shutdown`] has no patience.
+#[derive(Debug)]
+pub struct Pipeline {
+    sinks: Vec<Running>,
+    stats: Arc<Stats>,
+}
+
+/// A sink that has been started.
+#[derive(Debug)]
+struct Running {
+    queue: QueueIn,
+    stop: Arc<Stop>,
+    /// Disconnected when the thread has ended.
+    ended: Receiver<()>,
+    counters: Arc<Counters>,
+}
+
+/// A sink that has been opened.
+struct Opened {
+    sink: Box<dyn Sink>,
+    counters: Arc<Counters>,
+    queue_bytes: usize,
+    stop: Arc<Stop>,
+}
+
+impl Opened {
+    fn new(
+        kind: &'static str,
+        target: String,
+        queue_bytes: usize,
+        sink: Box<dyn Sink>,
+        stop: Arc<Stop>,
+    ) -> Self {
+        Self {
+            sink,
+            counters: Arc::new(Counters::new(kind, target)),
+            queue_bytes,
+            stop,
+        }
+    }
+}
+
+/// Opens one sink. A new kind of sink gets its line here.
+fn open(settings: &weir_config::Sink) -> Result<Opened, ExportError> {
+    use weir_config::Sink as Settings;
+    let stop = Arc::new(Stop::new());
+    Ok(match settings {
+        Settings::Ndjson(it) => {
+            let sink = Box::new(ndjson::Ndjson::open(it)?);
+            Opened::new(
+                ndjson::KIND,
+                it.path.display().to_string(),
+                FILE_QUEUE_BYTES,
+                sink,
+                stop,
+            )
+        }
+        Settings::Sqlite(it) => {
+            let sink = Box::new(sqlite::Sqlite::open(it)?);
+            Opened::new(
+                sqlite::KIND,
+                it.path.display().to_string(),
+                FILE_QUEUE_BYTES,
+                sink,
+                stop,
+            )
+        }
+        Settings::Elasticsearch(it) => {
+            let sink = Box::new(elasticsearch::Elasticsearch::open(it, stop.clone())?);
+            let queue_bytes = usize::try_from(it.queue_bytes.0).unwrap_or(usize::MAX);
+            Opened::new(elasticsearch::KIND, it.url.clone(), queue_bytes, sink, stop)
+        }
+    })
+}
+
+impl Running {
+    fn start(opened: Opened) -> Result<Self, ExportError> {
+        let Opened {
+            sink,
+            counters,
+            queue_bytes,
+            stop,
+        } = opened;
+        let (inlet, outlet) = queue(queue_bytes, counters.clone());
+        let runner = Runner::new(sink, outlet, counters.clone(), stop.clone());
+        let (ends, ended): (Sender<()>, _) = channel();
+        std::thread::Builder::new()
+            .name(format!("weir-sink-{}", counters.sink()))
+            .spawn(move || {
+                runner.run();
+                drop(ends);
+            })
+            .map_err(|reason| ExportError::Thread {
+                sink: counters.sink(),
+                reason,
+            })?;
+        Ok(Self {
+            queue: inlet,
+            stop,
+            ended,
+            counters,
+        })
+    }
+
+    fn call(&self, deadline: Instant) {
+        self.stop.call(deadline);
+        self.queue.wake();
+    }
+
+    /// Waits for the thread's end, but not for ever.
+    fn wait(&self, deadline: Instant) {
+        let left = (deadline + GRACE).saturating_duration_since(Instant::now());
+        if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = self.ended.recv_timeout(left) {
+            tracing::warn!(
+                sink = self.counters.sink(),
+                target = self.counters.target(),
+                waiting = self.counters.waiting(),
+                "the sink is held by the system and left behind"
+            );
+        }
+    }
+}
+
+impl Pipeline {
+    /// Opens every sink and starts its thread. A server that can't be reached is no error: documents wait for it.
+    ///
+    /// # Errors
+    /// A file or database that can't be opened, an address or a certificate that can't be used.
+    pub fn start(sinks: &[weir_config::Sink]) -> Result<Self, ExportError> {
+        let opened = sinks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
+        let sinks = opened
+            .into_iter()
+            .map(Running::start)
+            .collect::<Result<Vec<_>, _>>()?;
+        let counters = sinks.iter().map(|sink| sink.counters.clone()).collect();
+        Ok(Self {
+            sinks,
+            stats: Arc::new(Stats::new(counters)),
+        })
+    }
+
+    /// A producer for one data thread.
+    pub fn producer(&self) -> Producer {
+        Producer::new(self.sinks.iter().map(|sink| sink.queue.clone()).collect())
+    }
+
+    /// The counters.
+    pub fn stats(&self) -> Arc<Stats> {
+        self.stats.clone()
+    }
+
+    /// Delivers what is queued, then stops every sink. What a sink has not taken when `patience` is over is dropped and
+    /// counted as `shutdown`. Every producer must have been flushed and dropped before. Blocks: never call it on a data thread.
+    pub fn shutdown(self, patience: Duration) {
+        let deadline = Instant::now() + patience;
+        self.sinks.iter().for_each(|sink| sink.call(deadline));
+        self.sinks.iter().for_each(|sink| sink.wait(deadline));
+    }
+}
+
+impl Drop for Pipeline {
+    fn drop(&mut self) {
+        let now = Instant::now();
+        self.sinks.iter().for_each(|sink| sink.call(now));
+    }
+}

@@ -1,0 +1,92 @@
+//! Documents for tests.
+
+use crate::{
+    batch::{Batch, Doc},
+    queue::{Next, queue},
+    stats::Counters,
+};
+use std::{net::Ipv4Addr, sync::Arc};
+use weir_records::{
+    Capture, Direction, Document, DocumentId, Endpoint, Event, Http, HttpRequest, HttpResponse, Network,
+    Timestamp, Url, Weir,
+};
+
+/// The `number`th document: each has its own id, and is a second younger than the one before.
+pub(crate) fn document(number: u64) -> Document {
+    let endpoint = |last, port| Endpoint {
+        ip: Ipv4Addr::new(198, 18, 0, last).into(),
+        port,
+        bytes: Some(number),
+        domain: None,
+    };
+    Document {
+        timestamp: Timestamp(1_700_000_000_123_456_789 + number * 1_000_000_000),
+        event: Event {
+            id: DocumentId::of(&number),
+            dataset: "weir.http",
+            category: &["network", "web"],
+            kind: &["connection", "protocol", "access"],
+            outcome: None,
+            duration: Some(1_234_567),
+        },
+        network: Network {
+            transport: "tcp",
+            kind: "ipv4",
+            protocol: "http",
+            direction: Direction::Ingress,
+        },
+        source: endpoint(1, 40_000),
+        destination: endpoint(2, 80),
+        host: None,
+        url: Some(Url {
+            original: format!("/{number}"),
+            path: Some(format!("/{number}")),
+            domain: Some("shop.test".into()),
+            ..Url::default()
+        }),
+        http: Some(Http {
+            version: Some("1.1"),
+            request: Some(HttpRequest {
+                method: "GET".into(),
+                ..HttpRequest::default()
+            }),
+            response: Some(HttpResponse {
+                status_code: 200,
+                ..HttpResponse::default()
+            }),
+        }),
+        user_agent: None,
+        error: None,
+        weir: Weir {
+            capture: Capture::Relay,
+            mode: Some("redirect"),
+            flow_id: DocumentId(number.into()),
+            late_join: false,
+            truncated: false,
+            original_sizes: std::collections::BTreeMap::new(),
+            anomalies: Vec::new(),
+            timing: weir_records::Timing::default(),
+        },
+    }
+}
+
+/// Documents as a sink gets them, `per_batch` in each batch.
+pub(crate) fn docs(numbers: std::ops::Range<u64>, per_batch: usize) -> Vec<Doc> {
+    let (inlet, outlet) = queue(usize::MAX, Arc::new(Counters::default()));
+    let numbers: Vec<u64> = numbers.collect();
+    for chunk in numbers.chunks(per_batch) {
+        let mut batch = Batch::default();
+        assert!(chunk.iter().all(|number| batch.push(&document(*number))));
+        inlet.offer(&Arc::new(batch.take()));
+    }
+    let mut docs = Vec::new();
+    while let Next::Batch(lease) = outlet.next_now() {
+        docs.extend(Doc::all(lease));
+    }
+    docs
+}
+
+/// All lines as one text.
+pub(crate) fn text(docs: &[Doc]) -> Vec<u8> {
+    docs.iter().flat_map(|doc| doc.line().iter().copied()).collect()
+}

@@ -1,0 +1,211 @@
+//! The sidecar's own endpoints: admin (`/config`, `/stats`), health (`/healthz/ready`), Prometheus (`/metrics`).
+//!
+//! They run on the main thread, so that a scrape never delays a connection. Readiness is asked of every data thread.
+
+use crate::{metrics::Metrics, worker::Command};
+use anyhow::Context;
+use http_body_util::Full;
+use hyper::{
+    Method, Request, Response, StatusCode,
+    body::{Bytes, Incoming},
+    header::{CONTENT_TYPE, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use std::{
+    convert::Infallible,
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, mpsc, oneshot},
+    time::timeout,
+};
+
+/// How long data threads may take to answer, and a client to send its request.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Connections to the endpoints at one time.
+const MAX_CONNECTIONS: usize = 64;
+
+/// What the endpoints answer from.
+#[derive(Debug)]
+pub struct State {
+    /// The configuration in force, as YAML.
+    pub config: String,
+    /// The counters.
+    pub metrics: Metrics,
+    /// A way to each data thread.
+    pub workers: Vec<mpsc::Sender<Command>>,
+    /// Set once the sidecar drains.
+    pub draining: AtomicBool,
+}
+
+/// An endpoint.
+#[derive(Clone, Copy, Debug)]
+pub enum Endpoint {
+    /// `/config` and `/stats`, on loopback alone.
+    Admin,
+    /// `/healthz/ready`.
+    Health,
+    /// `/metrics`.
+    Metrics,
+}
+
+/// Opens an endpoint's port; call [`serve`] with it.
+///
+/// # Errors
+/// The port is taken.
+pub fn listen(endpoint: Endpoint, port: u16) -> anyhow::Result<TcpListener> {
+    let open = || -> io::Result<TcpListener> {
+        let any: SocketAddr = (Ipv6Addr::UNSPECIFIED, port).into();
+        let socket = match endpoint {
+            Endpoint::Admin => bind((Ipv4Addr::LOCALHOST, port).into())?,
+            // Both families on one socket; IPv4 alone where the kernel has no IPv6.
+            _ => bind(any).or_else(|error| match error.kind() {
+                io::ErrorKind::AddrInUse => Err(error),
+                _ => bind((Ipv4Addr::UNSPECIFIED, port).into()),
+            })?,
+        };
+        TcpListener::from_std(socket.into())
+    };
+    open().with_context(|| {
+        format!(
+            "cannot listen on port {port} for the {endpoint:?} endpoint; choose another one, or 0 for none"
+        )
+    })
+}
+
+fn bind(address: SocketAddr) -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(false)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(128)?;
+    Ok(socket)
+}
+
+/// Answers for ever.
+pub async fn serve(endpoint: Endpoint, listener: TcpListener, state: Arc<State>) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    loop {
+        let Ok(place) = places.clone().acquire_owned().await else {
+            return;
+        };
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept on the {endpoint:?} endpoint");
+                tokio::time::sleep(PATIENCE / 10).await;
+                continue;
+            }
+        };
+        let state = state.clone();
+        tokio::spawn(async move {
+            let service = service_fn(|request| answer(endpoint, request, &state));
+            // A client that breaks off is its own affair.
+            let _ = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(PATIENCE * 10)
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+            drop(place);
+        });
+    }
+}
+
+async fn answer(
+    endpoint: Endpoint,
+    request: Request<Incoming>,
+    state: &State,
+) -> Result<Response<Full<Bytes>>, Infallible> {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Ok(response(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "text/plain",
+            "only GET and HEAD\n".into(),
+        ));
+    }
+    Ok(match (endpoint, request.uri().path()) {
+        (Endpoint::Admin, "/config") => response(StatusCode::OK, "application/yaml", state.config.clone()),
+        (Endpoint::Admin, "/stats") => response(
+            StatusCode::OK,
+            "application/json",
+            format!("{:#}\n", state.metrics.stats()),
+        ),
+        (Endpoint::Health, "/healthz/ready") => match readiness(state).await {
+            Ok(()) => response(StatusCode::OK, "text/plain", "ready\n".into()),
+            Err(reason) => response(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "text/plain",
+                format!("not ready: {reason}\n"),
+            ),
+        },
+        (Endpoint::Metrics, "/metrics") => match state.metrics.openmetrics() {
+            Ok(text) => response(
+                StatusCode::OK,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+                text,
+            ),
+            Err(error) => response(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "text/plain",
+                format!("{error}\n"),
+            ),
+        },
+        (Endpoint::Admin, _) => response(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "here are /config and /stats\n".into(),
+        ),
+        (Endpoint::Health, _) => response(
+            StatusCode::NOT_FOUND,
+            "text/plain",
+            "here is /healthz/ready\n".into(),
+        ),
+        (Endpoint::Metrics, _) => response(StatusCode::NOT_FOUND, "text/plain", "here is /metrics\n".into()),
+    })
+}
+
+fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+/// Ready means that every data thread takes its turn.
+async fn readiness(state: &State) -> Result<(), &'static str> {
+    if state.draining.load(Ordering::Relaxed) {
+        return Err("draining");
+    }
+    let ask_all = async {
+        for worker in &state.workers {
+            let (answer, answered) = oneshot::channel();
+            worker
+                .send(Command::Ping(answer))
+                .await
+                .map_err(|_| "a data thread has ended")?;
+            answered.await.map_err(|_| "a data thread has ended")?;
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, ask_all)
+        .await
+        .unwrap_or(Err("a data thread does not answer"))
+}

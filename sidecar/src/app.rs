@@ -1,0 +1,224 @@
+//! The composition root: makes every part from the configuration, starts them, and ends them in order.
+
+use crate::{
+    admin::{self, Endpoint, State},
+    dial::Dialer,
+    identity, listen,
+    metrics::{Metrics, WorkerMetrics},
+    worker::{self, Command, Parts, Settings},
+};
+use anyhow::Context;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
+    thread::JoinHandle,
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    signal::unix::{SignalKind, signal},
+    sync::mpsc,
+};
+use weir_config::{Config, Mode};
+use weir_export::Pipeline;
+use weir_protocols::Limits;
+use weir_records::{Direction, Policy};
+
+/// How long the sinks may take to deliver what is queued once the connections have ended.
+const SINK_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs the sidecar until SIGTERM or SIGINT and the end of the drain.
+///
+/// # Errors
+/// Something that was asked for can't be had; the error says what to do.
+pub fn run(config: &Config) -> anyhow::Result<()> {
+    let files = identity::raise_open_files();
+    identity::assume(config.interception.proxy_uid, config.interception.proxy_gid)?;
+    let pipeline = Pipeline::start(&config.sinks)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the main runtime")?;
+    // Its own endpoints first: their ports are exclusive, so that a second sidecar in the same namespace ends here and
+    // not beside the first one's listeners, which can be shared.
+    let endpoints = {
+        let _inside = runtime.enter();
+        open_endpoints(config)?
+    };
+    let settings = Arc::new(settings(config));
+    let dialer = Arc::new(Dialer::new(
+        config.relay.connect_timeout.non_zero(),
+        config.relay.keepalive.non_zero(),
+    ));
+    let threads = thread_count(config);
+    let workers = (0..threads)
+        .map(|n| start_worker(n, config, &settings, &dialer, &pipeline))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    tracing::info!(
+        threads,
+        files,
+        inbound = config.interception.inbound_port,
+        outbound = config.interception.outbound_port,
+        "started"
+    );
+
+    let state = State {
+        config: config.to_yaml().map_err(anyhow::Error::msg)?,
+        metrics: Metrics::new(
+            workers.iter().map(|w| w.metrics.clone()).collect(),
+            pipeline.stats(),
+        ),
+        workers: workers.iter().map(|w| w.commands.clone()).collect(),
+        draining: AtomicBool::new(false),
+    };
+    runtime.block_on(serve_until_signal(config, endpoints, Arc::new(state), &workers))?;
+
+    for worker in workers {
+        drop(worker.commands);
+        match worker.thread.join() {
+            Ok(result) => result.context("a data thread failed")?,
+            Err(_) => anyhow::bail!("a data thread failed by a bug"),
+        }
+    }
+    pipeline.shutdown(SINK_PATIENCE);
+    tracing::info!("ended");
+    Ok(())
+}
+
+/// A data thread, seen from the main one.
+#[derive(Debug)]
+struct Handle {
+    metrics: Arc<WorkerMetrics>,
+    commands: mpsc::Sender<Command>,
+    thread: JoinHandle<std::io::Result<()>>,
+}
+
+fn settings(config: &Config) -> Settings {
+    let limits = Limits {
+        max_head: usize::try_from(config.decoding.max_head.0).unwrap_or(usize::MAX),
+        max_headers: config.decoding.max_headers,
+        max_pending: config.decoding.max_pending,
+    };
+    Settings {
+        mode: match config.interception.mode {
+            Mode::Redirect => "redirect",
+        },
+        keepalive: config.relay.keepalive.non_zero(),
+        idle: config.relay.idle_timeout.non_zero(),
+        max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
+        limits: config.decoding.enabled.then(|| Arc::new(limits)),
+        policy: Policy::new(&config.records),
+        host: host_name(&config.records.host_name),
+    }
+}
+
+fn host_name(configured: &str) -> Option<Arc<str>> {
+    if !configured.is_empty() {
+        return Some(configured.into());
+    }
+    nix::unistd::gethostname()
+        .ok()?
+        .into_string()
+        .ok()
+        .map(Into::into)
+}
+
+fn thread_count(config: &Config) -> usize {
+    match config.relay.threads {
+        0 => std::thread::available_parallelism().map_or(1, Into::into),
+        n => n,
+    }
+}
+
+fn start_worker(
+    n: usize,
+    config: &Config,
+    settings: &Arc<Settings>,
+    dialer: &Arc<Dialer>,
+    pipeline: &Pipeline,
+) -> anyhow::Result<Handle> {
+    let mut listeners = listen::listeners(Direction::Egress, config.interception.outbound_port)?;
+    listeners.extend(listen::listeners(
+        Direction::Ingress,
+        config.interception.inbound_port,
+    )?);
+    let (commands, received) = mpsc::channel(16);
+    let metrics = Arc::new(WorkerMetrics::default());
+    let parts = Parts {
+        listeners,
+        settings: settings.clone(),
+        dialer: dialer.clone(),
+        metrics: metrics.clone(),
+        producer: pipeline.producer(),
+        commands: received,
+    };
+    let thread = std::thread::Builder::new()
+        .name(format!("weir-data-{n}"))
+        .spawn(move || worker::run(parts))
+        .context("cannot start a data thread")?;
+    Ok(Handle {
+        metrics,
+        commands,
+        thread,
+    })
+}
+
+fn open_endpoints(config: &Config) -> anyhow::Result<Vec<(Endpoint, TcpListener)>> {
+    let relay = &config.relay;
+    [
+        (Endpoint::Admin, relay.admin_port),
+        (Endpoint::Health, relay.health_port),
+        (Endpoint::Metrics, relay.metrics_port),
+    ]
+    .into_iter()
+    .filter(|(_, port)| *port != 0)
+    .map(|(endpoint, port)| Ok((endpoint, admin::listen(endpoint, port)?)))
+    .collect()
+}
+
+async fn serve_until_signal(
+    config: &Config,
+    endpoints: Vec<(Endpoint, TcpListener)>,
+    state: Arc<State>,
+    workers: &[Handle],
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    for (endpoint, listener) in endpoints {
+        tokio::spawn(admin::serve(endpoint, listener, state.clone()));
+    }
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+        () = any_ended(workers) => tracing::error!("a data thread has ended: giving up"),
+    }
+    state.draining.store(true, Ordering::Relaxed);
+    tracing::info!(period = %config.relay.drain, "draining: no new connections, the open ones may end");
+    for worker in workers {
+        // A thread that has ended already has nothing to drain.
+        let _ = worker.commands.send(Command::Drain(config.relay.drain.0)).await;
+    }
+    for worker in workers {
+        // The endpoints go on answering while the connections end.
+        worker.commands.closed().await;
+    }
+    Ok(())
+}
+
+/// A data thread ends by itself only if it fails.
+async fn any_ended(workers: &[Handle]) {
+    let mut ends: Vec<_> = workers
+        .iter()
+        .map(|worker| Box::pin(worker.commands.closed()))
+        .collect();
+    std::future::poll_fn(
+        |cx| match ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        },
+    )
+    .await;
+}

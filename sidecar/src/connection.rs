@@ -1,0 +1,127 @@
+//! One connection, from accept to record.
+
+use crate::{
+    dial::DialError,
+    listen::Arrival,
+    observe::{Clock, Watcher},
+    original::{ClientAddress, OriginalDestination, original_destination},
+    probe,
+    relay::Pair,
+    socket::Stream,
+    worker::Worker,
+};
+use std::{io, net::SocketAddr, rc::Rc};
+use weir_protocols::{Close, Decoder, Side};
+use weir_records::{Capture, Direction, Flow};
+
+/// Carries one accepted connection to its end.
+pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpStream, peer: SocketAddr) {
+    let clock = Clock::start();
+    let Ok(client) = Stream::new(socket, worker.settings.keepalive) else {
+        worker.metrics.accept_errors.add(1);
+        return;
+    };
+    let destination = match original_destination(client.get(), arrival) {
+        Ok(Some(destination)) => destination,
+        Ok(None) => return refuse(&worker, arrival, &client, peer),
+        Err(_) => return, // gone before it was looked at
+    };
+    if weir_config::probe::is_probe(destination.0) {
+        return probe::answer(&client, arrival, destination).await;
+    }
+    let direction = arrival.direction;
+    let _open = worker.metrics.of(direction).open();
+    let server = match reach(&worker, &client, direction, destination).await {
+        Ok(server) => server,
+        Err(error) => return fail(&worker, &client, direction, destination, &error),
+    };
+    let connect = clock.elapsed();
+    let mut watcher = watch(
+        &worker,
+        direction,
+        ClientAddress(peer),
+        destination,
+        clock,
+        connect,
+    );
+    let mut pair = Pair::new(client, server);
+    let how = pair
+        .relay(&worker.scratch, worker.settings.idle, &mut watcher)
+        .await;
+    drop(pair);
+    watcher.close(how);
+    worker.metrics.of(direction).closed(match how {
+        Close::Finished => "finished",
+        Close::Reset(Side::Client) => "client_reset",
+        Close::Reset(Side::Server) => "server_reset",
+        Close::Abandoned => "idle",
+    });
+}
+
+/// Dials, unless the client resets in the meantime.
+async fn reach(
+    worker: &Worker,
+    client: &Stream,
+    direction: Direction,
+    destination: OriginalDestination,
+) -> Result<Stream, DialError> {
+    tokio::select! {
+        biased;
+        result = worker.dialer.dial(direction, destination) => result,
+        () = client.reset() => Err(DialError { reason: "client_gone", source: io::ErrorKind::ConnectionReset.into() }),
+    }
+}
+
+fn watch(
+    worker: &Worker,
+    direction: Direction,
+    client: ClientAddress,
+    server: OriginalDestination,
+    clock: Clock,
+    connect: u64,
+) -> Watcher {
+    let host = worker.settings.host.clone();
+    let flow = Flow {
+        id: Flow::identify(host.as_deref(), client.0, server.0, clock.started()),
+        capture: Capture::Relay,
+        mode: Some(worker.settings.mode),
+        direction,
+        client: client.0,
+        server: server.0,
+        opened: clock.started(),
+        connect: Some(connect),
+        host,
+    };
+    let decoder = worker.settings.limits.as_ref().map(Decoder::new);
+    Watcher::new(
+        flow,
+        clock,
+        decoder,
+        worker.documents.clone(),
+        worker.metrics.clone(),
+    )
+}
+
+/// The connection was dialled here directly or loops: there is nowhere to carry it.
+fn refuse(worker: &Worker, arrival: Arrival, client: &Stream, peer: SocketAddr) {
+    client.reset_on_close();
+    worker.metrics.of(arrival.direction).looped.add(1);
+    tracing::debug!(%peer, port = arrival.port, "refused: not a redirected connection");
+}
+
+/// Ends the client's connection as the refused or timed-out one would have ended.
+fn fail(
+    worker: &Worker,
+    client: &Stream,
+    direction: Direction,
+    destination: OriginalDestination,
+    error: &DialError,
+) {
+    client.reset_on_close();
+    worker.metrics.of(direction).dial_failed(error.reason);
+    if matches!(error.reason, "no_spare_address" | "no_port") && worker.no_address.now() {
+        tracing::warn!(%destination, %error, "cannot dial; the spare local addresses are set aside by `weir-init install`");
+    } else {
+        tracing::debug!(%destination, %error, "cannot dial");
+    }
+}

@@ -1,0 +1,102 @@
+//! The listeners of redirected connections: one socket a data thread, port and family, all with `SO_REUSEPORT`.
+
+use nix::errno::Errno;
+use socket2::{Domain, Protocol, Socket, Type};
+use std::{
+    io,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+};
+use weir_records::Direction;
+
+/// Pending connections a listener may hold; the kernel caps it at net.core.somaxconn.
+const BACKLOG: i32 = 65535;
+
+/// Which listener a connection arrived at.
+#[derive(Clone, Copy, Debug)]
+pub struct Arrival {
+    /// Which connections arrive there.
+    pub direction: Direction,
+    /// Its port.
+    pub port: u16,
+}
+
+/// A bound and listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    /// What arrives here.
+    pub arrival: Arrival,
+    /// The socket, non-blocking.
+    pub socket: std::net::TcpListener,
+}
+
+/// A listener that can't be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for {direction:?} connections: {source}{advice}")]
+pub struct ListenError {
+    address: SocketAddr,
+    direction: Direction,
+    source: io::Error,
+    advice: &'static str,
+}
+
+/// Opens the listeners of one data thread: both families, or IPv4 alone where the kernel has no IPv6.
+///
+/// # Errors
+/// A port is taken, most often by another sidecar in the same namespace.
+pub fn listeners(direction: Direction, port: u16) -> Result<Vec<Listener>, ListenError> {
+    let addresses: [SocketAddr; 2] = [
+        (Ipv4Addr::UNSPECIFIED, port).into(),
+        (Ipv6Addr::UNSPECIFIED, port).into(),
+    ];
+    let mut opened = Vec::with_capacity(2);
+    for address in addresses {
+        match listen(address) {
+            Ok(socket) => opened.push(Listener {
+                arrival: Arrival { direction, port },
+                socket,
+            }),
+            Err(error) if address.is_ipv6() && no_ipv6(&error) => {
+                tracing::info!("the kernel has no IPv6: listening on IPv4 alone");
+            }
+            Err(source) => {
+                let advice = match source.kind() {
+                    io::ErrorKind::AddrInUse => {
+                        "; does a sidecar run here already? Choose other ports with --inbound-port and --outbound-port"
+                    }
+                    _ => "",
+                };
+                return Err(ListenError {
+                    address,
+                    direction,
+                    source,
+                    advice,
+                });
+            }
+        }
+    }
+    Ok(opened)
+}
+
+/// A listening socket on this address. IPv6 sockets take IPv6 alone, so that every peer's address has its own family.
+fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_reuse_address(true)?;
+    socket.set_reuse_port(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+fn no_ipv6(error: &io::Error) -> bool {
+    error
+        .raw_os_error()
+        .map(Errno::from_raw)
+        .is_some_and(|errno| matches!(errno, Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+}

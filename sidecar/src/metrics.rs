@@ -1,0 +1,422 @@
+//! Counters. Each data thread has its own, written without a lock by that thread alone and added up when somebody asks.
+
+use prometheus_client::{
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeMetric},
+    metrics::{counter::ConstCounter, gauge::ConstGauge},
+    registry::Registry,
+};
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+use weir_export::Stats;
+use weir_protocols::Side;
+use weir_records::Direction;
+
+/// A number that one thread changes and others read.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; to be called by the owning thread alone.
+    pub fn add(&self, n: u64) {
+        // A plain load and store: there is no other writer.
+        self.0
+            .store(self.0.load(Ordering::Relaxed).wrapping_add(n), Ordering::Relaxed);
+    }
+
+    fn subtract(&self, n: u64) {
+        self.0
+            .store(self.0.load(Ordering::Relaxed).wrapping_sub(n), Ordering::Relaxed);
+    }
+
+    /// The number now.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// How connections end.
+const ENDS: [&str; 5] = ["finished", "client_reset", "server_reset", "idle", "abandoned"];
+/// Why connections do not begin.
+const DIAL_FAILURES: [&str; 7] = [
+    "refused",
+    "timeout",
+    "unreachable",
+    "no_spare_address",
+    "no_port",
+    "client_gone",
+    "other",
+];
+const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
+
+/// A data thread's counters.
+#[derive(Debug, Default)]
+pub struct WorkerMetrics {
+    ingress: DirectionMetrics,
+    egress: DirectionMetrics,
+    /// Connections that could not be accepted: out of descriptors or memory.
+    pub accept_errors: Counter,
+    /// Exchanges that were decoded.
+    pub exchanges: Counter,
+    /// Connections whose decoder stepped aside: not a known protocol, upgraded, or past a bound.
+    pub opaque: Counter,
+    /// Decoders that failed by a bug.
+    pub decoder_panics: Counter,
+}
+
+/// Those of one direction.
+#[derive(Debug, Default)]
+pub struct DirectionMetrics {
+    opened: Counter,
+    active: Counter,
+    ends: [Counter; ENDS.len()],
+    dial_failures: [Counter; DIAL_FAILURES.len()],
+    /// Connections that were dialled at the listener itself or loop.
+    pub looped: Counter,
+    from_client: Counter,
+    from_server: Counter,
+}
+
+/// An open connection; counted as active for as long as it lives.
+#[derive(Debug)]
+pub struct Open<'a>(&'a DirectionMetrics);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        self.0.active.subtract(1);
+    }
+}
+
+impl WorkerMetrics {
+    /// The counters of a direction.
+    pub fn of(&self, direction: Direction) -> &DirectionMetrics {
+        match direction {
+            Direction::Ingress => &self.ingress,
+            Direction::Egress => &self.egress,
+        }
+    }
+}
+
+fn count(names: &[&str], counters: &[Counter], name: &str) {
+    if let Some(at) = names.iter().position(|known| *known == name) {
+        counters[at].add(1);
+    }
+}
+
+impl DirectionMetrics {
+    /// A connection was accepted.
+    pub fn open(&self) -> Open<'_> {
+        self.opened.add(1);
+        self.active.add(1);
+        Open(self)
+    }
+
+    /// A relayed connection ended so.
+    pub fn closed(&self, how: &str) {
+        count(&ENDS, &self.ends, how);
+    }
+
+    /// The destination of a connection was not reached.
+    pub fn dial_failed(&self, reason: &str) {
+        count(&DIAL_FAILURES, &self.dial_failures, reason);
+    }
+
+    /// Bytes that this side has sent.
+    pub fn bytes(&self, side: Side) -> &Counter {
+        match side {
+            Side::Client => &self.from_client,
+            Side::Server => &self.from_server,
+        }
+    }
+}
+
+/// Everything that is counted, for `/metrics` and `/stats`.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    workers: Vec<Arc<WorkerMetrics>>,
+    export: Arc<Stats>,
+}
+
+impl Metrics {
+    /// Over these threads' counters and the sinks'.
+    pub fn new(workers: Vec<Arc<WorkerMetrics>>, export: Arc<Stats>) -> Self {
+        Self { workers, export }
+    }
+
+    fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
+        self.workers
+            .iter()
+            .map(|worker| counter(worker).get())
+            .fold(0, u64::wrapping_add)
+    }
+
+    fn sum_of(&self, direction: Direction, counter: impl Fn(&DirectionMetrics) -> &Counter) -> u64 {
+        self.sum(|worker| counter(worker.of(direction)))
+    }
+
+    /// All counters as one JSON object.
+    pub fn stats(&self) -> Value {
+        let named = |names: &[&str], get: &dyn Fn(usize) -> u64| -> BTreeMap<String, u64> {
+            names
+                .iter()
+                .enumerate()
+                .map(|(i, name)| ((*name).to_string(), get(i)))
+                .collect()
+        };
+        let direction = |direction| {
+            json!({
+                "opened": self.sum_of(direction, |d| &d.opened),
+                "active": self.sum_of(direction, |d| &d.active),
+                "closed": named(&ENDS, &|i| self.sum_of(direction, |d| &d.ends[i])),
+                "dial_failures": named(&DIAL_FAILURES, &|i| self.sum_of(direction, |d| &d.dial_failures[i])),
+                "refused_loops": self.sum_of(direction, |d| &d.looped),
+                "bytes": { "client": self.sum_of(direction, |d| &d.from_client), "server": self.sum_of(direction, |d| &d.from_server) },
+            })
+        };
+        json!({
+            "connections": { "ingress": direction(Direction::Ingress), "egress": direction(Direction::Egress) },
+            "accept_errors": self.sum(|w| &w.accept_errors),
+            "exchanges": self.sum(|w| &w.exchanges),
+            "opaque_connections": self.sum(|w| &w.opaque),
+            "decoder_panics": self.sum(|w| &w.decoder_panics),
+            "sinks": self.export.snapshot(),
+        })
+    }
+
+    /// All counters in OpenMetrics' text format.
+    ///
+    /// # Errors
+    /// Never seen; the encoder's own.
+    pub fn openmetrics(&self) -> Result<String, fmt::Error> {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.clone()));
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &registry)?;
+        Ok(text)
+    }
+}
+
+type Labels = Vec<(&'static str, String)>;
+
+/// A family of counters: its name, its help and its values by label.
+fn counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: Vec<(Labels, u64)>,
+) -> fmt::Result {
+    let any = ConstCounter::new(0u64);
+    let mut family = encoder.encode_descriptor(name, help, None, any.metric_type())?;
+    for (labels, value) in values {
+        ConstCounter::new(value).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
+}
+
+impl Metrics {
+    fn by_direction(&self, counter: impl Fn(&DirectionMetrics) -> &Counter) -> Vec<(Labels, u64)> {
+        DIRECTIONS
+            .iter()
+            .map(|d| (vec![("direction", name(*d).into())], self.sum_of(*d, &counter)))
+            .collect()
+    }
+
+    fn by_direction_and(
+        &self,
+        label: &'static str,
+        names: &[&str],
+        counter: impl Fn(&DirectionMetrics, usize) -> &Counter,
+    ) -> Vec<(Labels, u64)> {
+        let mut values = Vec::new();
+        for direction in DIRECTIONS {
+            for (i, value) in names.iter().enumerate() {
+                let labels = vec![("direction", name(direction).into()), (label, (*value).into())];
+                values.push((labels, self.sum_of(direction, |d| counter(d, i))));
+            }
+        }
+        values
+    }
+
+    fn sinks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let sinks = self.export.snapshot();
+        let labels = |sink: &weir_export::SinkStats| {
+            vec![("sink", sink.sink.clone()), ("target", sink.target.clone())]
+        };
+        type Get = fn(&weir_export::SinkStats) -> u64;
+        let families: [(&str, &str, Get); 4] = [
+            (
+                "weir_sink_queued_documents",
+                "Documents that entered the sink's queue",
+                |s| s.queued,
+            ),
+            (
+                "weir_sink_sent_documents",
+                "Documents that the sink has taken for good",
+                |s| s.sent,
+            ),
+            (
+                "weir_sink_rejected_documents",
+                "Documents that the sink refused for good",
+                |s| s.rejected,
+            ),
+            (
+                "weir_sink_retries",
+                "Attempts that failed and are made again",
+                |s| s.retries,
+            ),
+        ];
+        for (name, help, get) in families {
+            counters(
+                encoder,
+                name,
+                help,
+                sinks.iter().map(|sink| (labels(sink), get(sink))).collect(),
+            )?;
+        }
+        let dropped = |sink: &weir_export::SinkStats| -> Vec<(Labels, u64)> {
+            let with_reason = |reason: &str| {
+                let mut labels = labels(sink);
+                labels.push(("reason", reason.into()));
+                labels
+            };
+            sink.dropped
+                .iter()
+                .map(|(reason, n)| (with_reason(reason), *n))
+                .collect()
+        };
+        counters(
+            encoder,
+            "weir_sink_dropped_documents",
+            "Documents that were lost, by reason",
+            sinks.iter().flat_map(dropped).collect(),
+        )
+    }
+}
+
+fn name(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Ingress => "ingress",
+        Direction::Egress => "egress",
+    }
+}
+
+impl Collector for Metrics {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let encoder = &mut encoder;
+        counters(
+            encoder,
+            "weir_connections",
+            "Redirected connections that were accepted",
+            self.by_direction(|d| &d.opened),
+        )?;
+        counters(
+            encoder,
+            "weir_connections_closed",
+            "Relayed connections that ended, by how",
+            self.by_direction_and("how", &ENDS, |d, i| &d.ends[i]),
+        )?;
+        counters(
+            encoder,
+            "weir_dial_failures",
+            "Connections whose original destination was not reached, by reason",
+            self.by_direction_and("reason", &DIAL_FAILURES, |d, i| &d.dial_failures[i]),
+        )?;
+        counters(
+            encoder,
+            "weir_refused_loops",
+            "Connections dialled at a listener itself",
+            self.by_direction(|d| &d.looped),
+        )?;
+        counters(
+            encoder,
+            "weir_bytes",
+            "Bytes relayed, by the side that sent them",
+            {
+                self.by_direction_and("side", &["client", "server"], |d, i| {
+                    if i == 0 { &d.from_client } else { &d.from_server }
+                })
+            },
+        )?;
+        let total = |get: fn(&WorkerMetrics) -> &Counter| vec![(Labels::new(), self.sum(get))];
+        counters(
+            encoder,
+            "weir_accept_errors",
+            "Connections that could not be accepted",
+            total(|w| &w.accept_errors),
+        )?;
+        counters(
+            encoder,
+            "weir_exchanges",
+            "Exchanges decoded",
+            total(|w| &w.exchanges),
+        )?;
+        counters(
+            encoder,
+            "weir_opaque_connections",
+            "Connections no longer decoded",
+            total(|w| &w.opaque),
+        )?;
+        counters(
+            encoder,
+            "weir_decoder_panics",
+            "Decoders that failed by a bug",
+            total(|w| &w.decoder_panics),
+        )?;
+        self.sinks(encoder)?;
+        let active = self.by_direction(|d| &d.active);
+        let any = ConstGauge::new(0i64);
+        let mut family = encoder.encode_descriptor(
+            "weir_connections_active",
+            "Redirected connections now open",
+            None,
+            any.metric_type(),
+        )?;
+        for (labels, value) in active {
+            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
+                .encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_two_threads_counted_is_added_up() {
+        let workers: Vec<_> = (0..2).map(|_| Arc::new(WorkerMetrics::default())).collect();
+        let metrics = Metrics::new(workers.clone(), Arc::new(Stats::default()));
+        let open = workers[0].of(Direction::Ingress).open();
+        drop(workers[1].of(Direction::Ingress).open());
+        workers[1].of(Direction::Egress).dial_failed("refused");
+        workers[0].of(Direction::Ingress).closed("finished");
+        let text = metrics.openmetrics().unwrap();
+        for line in [
+            "weir_connections_total{direction=\"ingress\"} 2",
+            "weir_connections_active{direction=\"ingress\"} 1",
+            "weir_dial_failures_total{direction=\"egress\",reason=\"refused\"} 1",
+            "weir_connections_closed_total{direction=\"ingress\",how=\"finished\"} 1",
+            "# EOF",
+        ] {
+            assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+        }
+        assert_eq!(metrics.stats()["connections"]["ingress"]["active"], 1);
+        drop(open);
+        assert_eq!(metrics.stats()["connections"]["ingress"]["active"], 0);
+    }
+
+    #[test]
+    fn every_reason_of_a_failed_dial_has_a_counter() {
+        for reason in crate::dial::DialError::REASONS {
+            assert!(DIAL_FAILURES.contains(&reason), "{reason}");
+        }
+    }
+}

@@ -1,0 +1,45 @@
+//! Where a redirected connection wanted to go: one way for every mode of redirection.
+
+use crate::listen::Arrival;
+use socket2::SockRef;
+use std::{
+    fmt, io,
+    net::{SocketAddr, TcpStream},
+};
+
+/// The destination that the client dialled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct OriginalDestination(pub SocketAddr);
+
+/// Who opened the connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ClientAddress(pub SocketAddr);
+
+impl fmt::Display for OriginalDestination {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Asks NAT first (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`: REDIRECT), then takes the socket's own address (TPROXY and
+/// eBPF assignment leave the destination in place). Nothing if that is the listener itself: the connection was not
+/// redirected but dialled here directly, or it loops.
+///
+/// # Errors
+/// The socket has no local address any more: the client is gone.
+pub fn original_destination(client: &TcpStream, arrival: Arrival) -> io::Result<Option<OriginalDestination>> {
+    let local = client.local_addr()?;
+    let socket = SockRef::from(client);
+    let nat = if local.is_ipv4() {
+        socket.original_dst_v4()
+    } else {
+        socket.original_dst_v6()
+    };
+    let nat = nat
+        .ok()
+        .and_then(|address| address.as_socket())
+        .filter(|address| *address != local);
+    let destination = nat.unwrap_or(local);
+    let itself = destination.port() == arrival.port && (nat.is_none() || destination.ip() == local.ip());
+    Ok((!itself).then_some(OriginalDestination(destination)))
+}

@@ -1,0 +1,258 @@
+//! A data thread: its own listeners, its own runtime, its own connections, from accept to the last byte.
+
+use crate::{
+    connection,
+    dial::Dialer,
+    listen::{Arrival, Listener},
+    metrics::WorkerMetrics,
+    relay::Scratch,
+    seldom::Seldom,
+    socket::Acceptor,
+};
+use std::{
+    cell::{Cell, RefCell},
+    future::poll_fn,
+    io,
+    net::SocketAddr,
+    rc::Rc,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    sync::{Notify, mpsc, oneshot, watch},
+    task::{LocalSet, spawn_local},
+    time::sleep,
+};
+use weir_export::Producer;
+use weir_protocols::{Exchange, Limits};
+use weir_records::{Flow, Policy};
+
+/// Rest after a failed accept: whatever is short (descriptors, memory) does not come back at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
+/// What all data threads share.
+#[derive(Debug)]
+pub struct Settings {
+    /// How connections are redirected, for the documents.
+    pub mode: &'static str,
+    /// Silence before peers are probed.
+    pub keepalive: Option<Duration>,
+    /// Silence after which a connection is closed.
+    pub idle: Option<Duration>,
+    /// Largest read.
+    pub max_buffer: usize,
+    /// Bounds of the decoders; nothing where decoding is off.
+    pub limits: Option<Arc<Limits>>,
+    /// What documents may hold.
+    pub policy: Policy,
+    /// Name of the observed host or container.
+    pub host: Option<Arc<str>>,
+}
+
+/// Where a thread's documents go.
+#[derive(Debug)]
+pub struct Documents {
+    producer: RefCell<Producer>,
+    wanted: bool,
+    settings: Arc<Settings>,
+}
+
+impl Documents {
+    /// Makes the exchange's document and hands it on, if anybody wants it.
+    pub fn push(&self, exchange: &Exchange, flow: &Flow) {
+        if self.wanted {
+            self.producer
+                .borrow_mut()
+                .push(&exchange.document(flow, &self.settings.policy));
+        }
+    }
+}
+
+/// What a data thread's connections share.
+#[derive(Debug)]
+pub struct Worker {
+    /// The settings of all threads.
+    pub settings: Arc<Settings>,
+    /// Connects to original destinations.
+    pub dialer: Arc<Dialer>,
+    /// This thread's counters.
+    pub metrics: Arc<WorkerMetrics>,
+    /// This thread's documents.
+    pub documents: Rc<Documents>,
+    /// This thread's read buffer.
+    pub scratch: Scratch,
+    /// Complaints about addresses and ports that are missing.
+    pub no_address: Seldom,
+    no_accept: Seldom,
+    open: Cell<usize>,
+    empty: Notify,
+}
+
+/// What the main thread says to a data thread.
+#[derive(Debug)]
+pub enum Command {
+    /// Answer: the way from here to there works.
+    Ping(oneshot::Sender<()>),
+    /// Accept no more, and end once the open connections have, or so much later.
+    Drain(Duration),
+}
+
+/// The parts that a data thread is made of; sent to it.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its listeners.
+    pub listeners: Vec<Listener>,
+    /// What it shares with the others.
+    pub settings: Arc<Settings>,
+    /// What it shares with the others.
+    pub dialer: Arc<Dialer>,
+    /// Its counters.
+    pub metrics: Arc<WorkerMetrics>,
+    /// Its way to the sinks.
+    pub producer: Producer,
+    /// What the main thread has to say.
+    pub commands: mpsc::Receiver<Command>,
+}
+
+/// Runs until drained.
+///
+/// # Errors
+/// The runtime can't be made or a listener can't be watched: out of descriptors.
+pub fn run(parts: Parts) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let documents = Documents {
+        wanted: parts.producer.is_wanted(),
+        producer: RefCell::new(parts.producer),
+        settings: parts.settings.clone(),
+    };
+    let worker = Rc::new(Worker {
+        scratch: RefCell::new(vec![0; parts.settings.max_buffer].into_boxed_slice()),
+        settings: parts.settings,
+        dialer: parts.dialer,
+        metrics: parts.metrics,
+        documents: Rc::new(documents),
+        no_address: Seldom::default(),
+        no_accept: Seldom::default(),
+        open: Cell::new(0),
+        empty: Notify::new(),
+    });
+    let connections = LocalSet::new();
+    let result = connections.block_on(&runtime, govern(worker.clone(), parts.listeners, parts.commands));
+    // Whatever is still open is reset here, and recorded as abandoned.
+    runtime.block_on(async { drop(connections) });
+    worker.documents.producer.borrow_mut().flush();
+    result
+}
+
+async fn govern(
+    worker: Rc<Worker>,
+    listeners: Vec<Listener>,
+    mut commands: mpsc::Receiver<Command>,
+) -> io::Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    for listener in listeners {
+        let socket = Acceptor::new(listener.socket)?;
+        spawn_local(accept(worker.clone(), listener.arrival, socket, stopped.clone()));
+    }
+    drop(stopped);
+    spawn_local(flush(worker.clone()));
+    while let Some(command) = commands.recv().await {
+        match command {
+            // The asker may have stopped waiting.
+            Command::Ping(answer) => drop(answer.send(())),
+            Command::Drain(deadline) => {
+                // Nobody listens if there are no listeners.
+                let _ = stop.send(true);
+                // Every listener has emptied its queue and is closed.
+                stop.closed().await;
+                tokio::select! {
+                    () = all_closed(&worker) => {}
+                    () = sleep(deadline) => tracing::warn!(open = worker.open.get(), "the drain period is over: connections are reset"),
+                }
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn all_closed(worker: &Worker) {
+    while worker.open.get() > 0 {
+        worker.empty.notified().await;
+    }
+}
+
+async fn flush(worker: Rc<Worker>) {
+    loop {
+        sleep(Producer::FLUSH_INTERVAL).await;
+        worker.documents.producer.borrow_mut().flush();
+    }
+}
+
+async fn accept(worker: Rc<Worker>, arrival: Arrival, socket: Acceptor, mut stopped: watch::Receiver<bool>) {
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            accepted = poll_fn(|cx| socket.poll_accept(cx)) => accepted,
+            _ = stopped.changed() => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => spawn(&worker, arrival, stream, peer),
+            Err(error) if is_about_the_connection(&error) => {}
+            Err(error) => {
+                worker.metrics.accept_errors.add(1);
+                if worker.no_accept.now() {
+                    tracing::warn!(%error, port = arrival.port, "cannot accept; is the limit of open files too low?");
+                }
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+    // Those that are in the queue were told that they are connected.
+    while let Some((stream, peer)) = poll_fn(|cx| Poll::Ready(waiting(&socket, cx))).await {
+        spawn(&worker, arrival, stream, peer);
+    }
+}
+
+/// A connection that is there already.
+fn waiting(socket: &Acceptor, cx: &mut Context<'_>) -> Option<(std::net::TcpStream, SocketAddr)> {
+    match socket.poll_accept(cx) {
+        Poll::Ready(Ok(accepted)) => Some(accepted),
+        _ => None,
+    }
+}
+
+/// A connection that was gone before it was accepted (accept(2), "Error handling").
+fn is_about_the_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+            | io::ErrorKind::PermissionDenied
+    )
+}
+
+fn spawn(worker: &Rc<Worker>, arrival: Arrival, stream: std::net::TcpStream, peer: SocketAddr) {
+    worker.open.set(worker.open.get() + 1);
+    let open = OpenTask(worker.clone());
+    spawn_local(async move {
+        let open = open;
+        connection::serve(open.0.clone(), arrival, stream, peer).await;
+    });
+}
+
+/// A connection's task; tells the thread when the last one has gone.
+struct OpenTask(Rc<Worker>);
+
+impl Drop for OpenTask {
+    fn drop(&mut self) {
+        self.0.open.set(self.0.open.get() - 1);
+        if self.0.open.get() == 0 {
+            self.0.empty.notify_one();
+        }
+    }
+}
