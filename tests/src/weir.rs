@@ -3,7 +3,7 @@
 use crate::stage::Direction;
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tempfile::TempDir;
 use weir_lab::{LabError, Node, Process, Usage, binary};
@@ -100,7 +100,7 @@ impl Sidecar {
             Direction::Inbound => "direction=\"ingress\"",
             Direction::Outbound => "direction=\"egress\"",
         };
-        self.metric("weir_connections_opened_total", &[label])
+        self.metric("weir_connections_total", &[label])
     }
 
     /// What it has used so far.
@@ -131,4 +131,13 @@ fn open_directory() -> TempDir {
     let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
     std::fs::set_permissions(directory.path(), everybody).unwrap();
     directory
+}
+
+/// Waits until something holds.
+pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
 }
