@@ -296,6 +296,9 @@ impl Runner {
 
     /// Notes a failed attempt and waits before the next one.
     fn fail(&mut self, failure: &Failure) {
+        if self.stop.is_over() {
+            return;
+        }
         self.counters.retry();
         self.health.fails(&failure.reason);
         let slow = failure.kind == FailureKind::Slow;

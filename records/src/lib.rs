@@ -8,6 +8,7 @@ mod document;
 mod flow;
 mod id;
 mod policy;
+pub mod schema;
 mod time;
 
 pub use document::*;
