@@ -115,8 +115,9 @@ impl Decoder {
             return;
         };
         let found = Cell::new(None);
+        let late = detecting.late;
         let check = |bytes: &[u8]| {
-            let (verdict, entry) = recognise(side, bytes);
+            let (verdict, entry) = recognise(side, bytes, late);
             found.set(entry);
             verdict
         };

@@ -12,10 +12,11 @@ pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY];
 pub(crate) struct Entry {
     /// What the connection is then called.
     pub protocol: Protocol,
-    /// Is this the beginning of what its client sends?
-    pub client: fn(&[u8]) -> Verdict,
-    /// Is this the beginning of what its server sends?
-    pub server: fn(&[u8]) -> Verdict,
+    /// Is this the beginning of what its client sends? Where the beginning of the connection was missed (`late`), of
+    /// anything that its client sends?
+    pub client: fn(&[u8], late: bool) -> Verdict,
+    /// The same of its server.
+    pub server: fn(&[u8], late: bool) -> Verdict,
     /// Makes the decoder; `late` when the beginning of the connection was missed.
     pub open: fn(&Arc<Limits>, late: bool) -> Box<dyn Dissector>,
 }
@@ -87,14 +88,14 @@ impl Probe {
 }
 
 /// Which protocol begins like this on `side`, if it can be told.
-pub(crate) fn recognise(side: Side, bytes: &[u8]) -> (Verdict, Option<&'static Entry>) {
+pub(crate) fn recognise(side: Side, bytes: &[u8], late: bool) -> (Verdict, Option<&'static Entry>) {
     let mut open = false;
     for entry in REGISTRY {
         let check = match side {
             Side::Client => entry.client,
             Side::Server => entry.server,
         };
-        match check(bytes) {
+        match check(bytes, late) {
             Verdict::Yes => return (Verdict::Yes, Some(entry)),
             Verdict::More => open = true,
             Verdict::No => {}

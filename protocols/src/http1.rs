@@ -30,7 +30,7 @@ const LONG: usize = 1024;
 pub(crate) const ENTRY: Entry = Entry {
     protocol: Protocol::Http1,
     client: detect_client,
-    server: head::response_verdict,
+    server: |bytes, _| head::response_verdict(bytes),
     open: connection::open,
 };
 
@@ -49,7 +49,10 @@ const KNOWN: &[&[u8]] = &[
 ];
 
 /// A whole request line, or the beginning of one far longer than any other protocol's first line would be.
-fn detect_client(bytes: &[u8]) -> Verdict {
+fn detect_client(bytes: &[u8], late: bool) -> Verdict {
+    if late {
+        return head::midway_request_verdict(bytes);
+    }
     match head::request_verdict(bytes) {
         Verdict::More if bytes.len() >= LONG => {
             let line = head::skip_empty(bytes);

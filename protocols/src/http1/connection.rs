@@ -142,7 +142,7 @@ impl Connection {
             return true;
         };
         let check: &dyn Fn(&[u8]) -> Verdict = match side {
-            Side::Client => &super::head::request_verdict,
+            Side::Client => &super::head::midway_request_verdict,
             Side::Server => &super::head::response_verdict,
         };
         let kept = !probe.part.is_empty();

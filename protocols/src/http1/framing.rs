@@ -209,7 +209,7 @@ impl Fields {
 
     /// Weighs what the lines said together. To be called once, after the last line.
     pub fn finish(&mut self, version: Option<Version>) {
-        if !self.lengths.is_empty() {
+        if !self.lengths.is_empty() && !self.doubtful {
             let kind = if self.lengths.len() > 1 || self.lengths[0].contains(',') {
                 "content_length_repeated"
             } else {

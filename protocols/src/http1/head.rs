@@ -152,6 +152,35 @@ pub(super) fn request_verdict(bytes: &[u8]) -> Verdict {
     }
 }
 
+/// Is this the beginning of a request, in a stream that may be anywhere? Only a target of a known form will do, since
+/// any text may hold words and end in a version.
+pub(super) fn midway_request_verdict(bytes: &[u8]) -> Verdict {
+    let verdict = request_verdict(bytes);
+    let line = skip_empty(bytes);
+    let Some(space) = memchr(b' ', line).filter(|_| verdict != Verdict::No) else {
+        return verdict;
+    };
+    let target = &line[space + 1..];
+    let target = target
+        .split(|b| b.is_ascii_whitespace())
+        .next()
+        .unwrap_or_default();
+    let begins = |form: &[u8]| target.iter().zip(form).all(|(a, b)| a.eq_ignore_ascii_case(b));
+    let known = begins(b"/") || begins(b"*") || begins(b"http://") || begins(b"https://");
+    let spaced = request_line_is_spaced(line);
+    if spaced || !known && &line[..space] != b"CONNECT" {
+        Verdict::No
+    } else {
+        verdict
+    }
+}
+
+/// More than three words stand on the first line.
+fn request_line_is_spaced(line: &[u8]) -> bool {
+    let end = memchr(b'\n', line).unwrap_or(line.len());
+    memchr_iter(b' ', &line[..end]).count() > 2
+}
+
 /// Is this the beginning of a response?
 pub(super) fn response_verdict(bytes: &[u8]) -> Verdict {
     const SHAPE: &[u8; 13] = b"HTTP/1.D DDDE";
@@ -291,6 +320,24 @@ mod tests {
             (b" GET / HTTP/1.1\r\n", Verdict::No),
         ] {
             assert_eq!(request_verdict(bytes), verdict, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_request_in_the_middle_of_a_stream_has_a_target_of_a_known_form() {
+        for (bytes, verdict) in [
+            (&b"GET / HTTP/1.1\r\n"[..], Verdict::Yes),
+            (b"GET http://a HTTP/1.1\r\n", Verdict::Yes),
+            (b"CONNECT a:1 HTTP/1.1\r\n", Verdict::Yes),
+            (b"OPTIONS * HTTP/1.1\r\n", Verdict::Yes),
+            (b"GET /a", Verdict::More),
+            (b"GET htt", Verdict::More),
+            (b"GET ", Verdict::More),
+            (b"the end", Verdict::No),
+            (b"see / for more", Verdict::No),
+            (b"a b HTTP/1.1\r\n", Verdict::No),
+        ] {
+            assert_eq!(midway_request_verdict(bytes), verdict, "{}", bytes.escape_ascii());
         }
     }
 

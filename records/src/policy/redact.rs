@@ -256,7 +256,7 @@ mod tests {
                 "/a?X-Amz-Signature=1&X-Amz-Credential=2",
                 "/a?X-Amz-Signature=<redacted>&X-Amz-Credential=<redacted>",
             ),
-            ("/app;jsessionid=AB?x=1", "/app;jsessionid=<redacted>"),
+            ("/app;jsessionid=AB?x=1", "/app;jsessionid=<redacted>?x=1"),
             ("/cb#id_token=1", "/cb#id_token=<redacted>"),
             ("http://u:p@h:1/a", "http://<redacted>@h:1/a"),
             ("http://u:p@q@h/", "http://<redacted>@h/"),
