@@ -171,3 +171,101 @@ impl DocumentArgs {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::{CommandFactory, Parser};
+    use serde_json::Value;
+
+    #[derive(Parser)]
+    struct All {
+        #[command(flatten)]
+        _file: FileArgs,
+        #[command(flatten)]
+        identity: IdentityArgs,
+        #[command(flatten)]
+        redirect: RedirectArgs,
+        #[command(flatten)]
+        relay: RelayArgs,
+        #[command(flatten)]
+        documents: DocumentArgs,
+    }
+
+    fn apply(args: &[&str], config: &mut Config) {
+        let all = All::try_parse_from(std::iter::once("weir").chain(args.iter().copied())).unwrap();
+        all.identity.apply(&mut config.interception);
+        all.redirect.apply(&mut config.interception);
+        all.relay.apply(&mut config.relay);
+        all.documents.apply(config);
+    }
+
+    /// What the configuration says by itself for the setting of this flag.
+    fn built_in(flag: &str) -> String {
+        let config = serde_json::to_value(Config::default()).unwrap();
+        let found = ["interception", "relay"]
+            .into_iter()
+            .find_map(|section| config[section].get(flag).cloned());
+        match (flag, found) {
+            ("decode", _) => "on".into(),
+            ("export" | "config", _) => "none".into(),
+            (_, Some(Value::String(text))) if text.is_empty() => "none".into(),
+            (_, Some(Value::String(text))) => text,
+            (_, Some(value)) => value.to_string(),
+            (_, None) => panic!("{flag} is no setting"),
+        }
+    }
+
+    #[test]
+    fn the_help_gives_the_true_default_and_a_variable_for_every_flag() {
+        for arg in All::command()
+            .get_arguments()
+            .filter(|arg| arg.get_id() != "help")
+        {
+            let flag = arg.get_id().as_str();
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            assert!(
+                help.ends_with(&format!("[default: {}]", built_in(flag))),
+                "{flag}: {help}"
+            );
+            assert_eq!(
+                arg.get_env().and_then(|v| v.to_str()),
+                Some(format!("WEIR_{}", flag.to_uppercase()).as_str()),
+                "{flag}"
+            );
+            assert!(arg.get_help_heading().is_some(), "{flag} is in no group");
+        }
+    }
+
+    #[test]
+    fn a_flag_goes_over_the_file_and_what_is_not_given_leaves_it_alone() {
+        let mut config = Config::default();
+        config.relay.threads = 7;
+        config.interception.exclude_inbound_ports = Ports::List(vec![22]);
+        config.sinks = vec![crate::Sink::Elasticsearch(
+            crate::Elasticsearch::at("http://a").unwrap(),
+        )];
+        apply(
+            &[
+                "--exclude-inbound-ports",
+                "",
+                "--dns",
+                "--export",
+                "none",
+                "--decode",
+                "off",
+            ],
+            &mut config,
+        );
+        assert_eq!(
+            (
+                config.relay.threads,
+                config.decoding.enabled,
+                config.interception.dns
+            ),
+            (7, false, true)
+        );
+        assert_eq!(config.interception.exclude_inbound_ports, Ports::NONE);
+        assert!(config.sinks.is_empty());
+    }
+}

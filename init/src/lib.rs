@@ -1,1 +1,27 @@
-//! Stub.
+//! `weir-init`: the privileged, short-lived step that redirects one network namespace's traffic to the sidecar.
+//!
+//! The way goes from left to right. A [`plan`] is made from the configuration, without I/O: the rules of each
+//! address family as a [`ruleset`], and the routes for the spare local addresses. [`apply`] compares it with what is
+//! in force, lets a [`backend`] (iptables, nft or legacy) carry out the difference, and undoes all of it if a part
+//! fails. [`check`] proves the result by real connections.
+//!
+//! The restore binaries are called directly rather than through the `iptables` crate, because that one calls the
+//! `iptables` binary once a rule: only `iptables-restore` changes a whole table at once, so that no connection ever
+//! meets half of the rules.
+#![forbid(unsafe_code)]
+
+pub mod apply;
+pub mod backend;
+pub mod check;
+pub mod error;
+pub mod family;
+pub mod lock;
+pub mod nftables;
+pub mod plan;
+pub mod privilege;
+pub mod routes;
+pub mod ruleset;
+
+pub use error::Error;
+pub use family::Family;
+pub use plan::Plan;

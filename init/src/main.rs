@@ -1,2 +1,142 @@
-//! Stub.
-fn main() {}
+//! `weir-init`: the command line.
+
+use clap::{Args, Parser, Subcommand};
+use std::{
+    io::IsTerminal as _,
+    net::{IpAddr, SocketAddr},
+    process::ExitCode,
+};
+use tracing_subscriber::EnvFilter;
+use weir_config::{
+    Config,
+    args::{FileArgs, IdentityArgs, RedirectArgs},
+};
+use weir_init::{
+    Family, Plan,
+    apply::{self, Outcome},
+    check,
+};
+
+/// Redirects this network namespace's traffic to weir-sidecar.
+///
+/// Every setting can also come from the environment (`WEIR_*`) or from the file; a flag wins over a variable, a
+/// variable over the file. Exit status: 0 done, 1 failed, 2 wrong command line.
+#[derive(Parser)]
+#[command(version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Put the redirect in force; the same again changes nothing, another configuration replaces the old one at once
+    Install {
+        /// Print what would be applied, and touch nothing; needs no privilege
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Take everything away that was installed, with whatever settings
+    ///
+    /// Rules, routes, and the nft tables that were created for them go; what others have added stays. Legacy iptables
+    /// alone leaves something behind: the kernel instantiates an empty table on first use and takes it back only with
+    /// the namespace.
+    Remove {
+        /// Print what would be removed, and touch nothing
+        #[arg(long)]
+        dry_run: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Prove that these settings are in force: rules, routes, and random tokens through real connections
+    Check {
+        /// Report as one JSON object
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Sends one token, for `check`, which runs this as the sidecar's user
+    #[command(hide = true)]
+    Probe {
+        source: IpAddr,
+        destination: SocketAddr,
+        token: String,
+    },
+}
+
+#[derive(Args)]
+struct Settings {
+    #[command(flatten)]
+    file: FileArgs,
+    #[command(flatten)]
+    redirect: RedirectArgs,
+    #[command(flatten)]
+    identity: IdentityArgs,
+}
+
+impl Settings {
+    fn config(&self) -> anyhow::Result<Config> {
+        let mut config = self.file.load()?;
+        self.redirect.apply(&mut config.interception);
+        self.identity.apply(&mut config.interception);
+        Ok(config.validated()?)
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::builder().with_default_directive(tracing::Level::INFO.into());
+    tracing_subscriber::fmt()
+        .with_env_filter(filter.with_env_var("WEIR_LOG").from_env_lossy())
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+    match run(Cli::parse().command).await {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("weir-init: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Install { dry_run, settings } => {
+            let config = settings.config()?;
+            let plan = Plan::new(&config, &Family::of_this_kernel());
+            if dry_run {
+                print!("{plan}");
+                return Ok(ExitCode::SUCCESS);
+            }
+            if apply::install(&plan, &config.interception).await? == Outcome::Changed {
+                tracing::info!("installed");
+            }
+        }
+        Command::Remove { dry_run: true, .. } => print!("{}", apply::removal().await?),
+        Command::Remove { .. } => match apply::remove().await? {
+            Outcome::Changed => tracing::info!("removed"),
+            Outcome::Unchanged => tracing::info!("nothing was installed here"),
+        },
+        Command::Check { json, settings } => {
+            let report = check::check(&settings.config()?).await?;
+            match json {
+                true => println!("{}", serde_json::to_string(&report)?),
+                false => print!("{report}"),
+            }
+            if !report.is_ok() {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        Command::Probe {
+            source,
+            destination,
+            token,
+        } => print!("{}", check::ask(Some(source), destination, &token).await?),
+    }
+    Ok(ExitCode::SUCCESS)
+}

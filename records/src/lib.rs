@@ -14,5 +14,5 @@ mod time;
 pub use document::*;
 pub use flow::{Capture, Direction, Flow};
 pub use id::DocumentId;
-pub use policy::Policy;
+pub use policy::{Policy, REDACTED, Text};
 pub use time::Timestamp;

@@ -13,10 +13,12 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    task::Poll,
     thread::JoinHandle,
     time::Duration,
 };
 use tokio::{
+    net::TcpListener,
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
@@ -40,6 +42,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         .enable_all()
         .build()
         .context("cannot start the main runtime")?;
+    // Its own endpoints first: their ports are exclusive, so that a second sidecar in the same namespace ends here and
+    // not beside the first one's listeners, which can be shared.
+    let endpoints = {
+        let _inside = runtime.enter();
+        open_endpoints(config)?
+    };
     let settings = Arc::new(settings(config));
     let dialer = Arc::new(Dialer::new(
         config.relay.connect_timeout.non_zero(),
@@ -66,7 +74,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         workers: workers.iter().map(|w| w.commands.clone()).collect(),
         draining: AtomicBool::new(false),
     };
-    runtime.block_on(serve_until_signal(config, Arc::new(state), &workers))?;
+    runtime.block_on(serve_until_signal(config, endpoints, Arc::new(state), &workers))?;
 
     for worker in workers {
         drop(worker.commands);
@@ -158,36 +166,59 @@ fn start_worker(
     })
 }
 
-async fn serve_until_signal(config: &Config, state: Arc<State>, workers: &[Handle]) -> anyhow::Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+fn open_endpoints(config: &Config) -> anyhow::Result<Vec<(Endpoint, TcpListener)>> {
     let relay = &config.relay;
-    for (endpoint, port) in [
+    [
         (Endpoint::Admin, relay.admin_port),
         (Endpoint::Health, relay.health_port),
         (Endpoint::Metrics, relay.metrics_port),
-    ] {
-        if port != 0 {
-            tokio::spawn(admin::serve(
-                endpoint,
-                admin::listen(endpoint, port)?,
-                state.clone(),
-            ));
-        }
+    ]
+    .into_iter()
+    .filter(|(_, port)| *port != 0)
+    .map(|(endpoint, port)| Ok((endpoint, admin::listen(endpoint, port)?)))
+    .collect()
+}
+
+async fn serve_until_signal(
+    config: &Config,
+    endpoints: Vec<(Endpoint, TcpListener)>,
+    state: Arc<State>,
+    workers: &[Handle],
+) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    for (endpoint, listener) in endpoints {
+        tokio::spawn(admin::serve(endpoint, listener, state.clone()));
     }
     tokio::select! {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
+        () = any_ended(workers) => tracing::error!("a data thread has ended: giving up"),
     }
     state.draining.store(true, Ordering::Relaxed);
-    tracing::info!(period = %relay.drain, "draining: no new connections, the open ones may end");
+    tracing::info!(period = %config.relay.drain, "draining: no new connections, the open ones may end");
     for worker in workers {
         // A thread that has ended already has nothing to drain.
-        let _ = worker.commands.send(Command::Drain(relay.drain.0)).await;
+        let _ = worker.commands.send(Command::Drain(config.relay.drain.0)).await;
     }
     for worker in workers {
         // The endpoints go on answering while the connections end.
         worker.commands.closed().await;
     }
     Ok(())
+}
+
+/// A data thread ends by itself only if it fails.
+async fn any_ended(workers: &[Handle]) {
+    let mut ends: Vec<_> = workers
+        .iter()
+        .map(|worker| Box::pin(worker.commands.closed()))
+        .collect();
+    std::future::poll_fn(
+        |cx| match ends.iter_mut().any(|end| end.as_mut().poll(cx).is_ready()) {
+            true => Poll::Ready(()),
+            false => Poll::Pending,
+        },
+    )
+    .await;
 }

@@ -119,7 +119,7 @@ fn fail(
 ) {
     client.reset_on_close();
     worker.metrics.of(direction).dial_failed(error.reason);
-    if matches!(error.reason, "no_spare_address" | "no_port") {
+    if matches!(error.reason, "no_spare_address" | "no_port") && worker.no_address.now() {
         tracing::warn!(%destination, %error, "cannot dial; the spare local addresses are set aside by `weir-init install`");
     } else {
         tracing::debug!(%destination, %error, "cannot dial");

@@ -16,5 +16,6 @@ pub mod original;
 pub mod ports;
 pub mod probe;
 pub mod relay;
+pub mod seldom;
 pub mod socket;
 pub mod worker;

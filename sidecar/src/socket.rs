@@ -22,6 +22,8 @@ nix::ioctl_read_bad!(
     nix::libc::c_int
 );
 
+const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
+
 /// A connected, non-blocking TCP socket.
 #[derive(Debug)]
 pub struct Stream(AsyncFd<std::net::TcpStream>);
@@ -46,7 +48,9 @@ impl Stream {
             );
         }
         // SAFETY: the socket owns its descriptor, which stays open and the same until it is dropped, and that is with the AsyncFd.
-        Ok(Self(unsafe { AsyncFd::register(socket) }?))
+        Ok(Self(unsafe {
+            AsyncFd::register_with_interest(socket, INTEREST)
+        }?))
     }
 
     /// Connects a non-blocking socket.
@@ -86,13 +90,20 @@ impl Stream {
             match self.get().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Ok(n) if n > 0 && n < buffer.len() => {
+                Ok(n) if n > 0 && n < buffer.len() && !self.has_urgent() => {
                     guard.clear_ready();
                     return Poll::Ready(Ok(n));
                 }
                 result => return Poll::Ready(result),
             }
         }
+    }
+
+    /// True once urgent bytes have come: a read stops in front of them (tcp(7), SIOCATMARK), so that one that did not
+    /// fill the buffer no longer means that nothing is left.
+    fn has_urgent(&self) -> bool {
+        // A load of what epoll has reported (EPOLLPRI), which nothing clears.
+        self.0.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
     }
 
     /// Writes as much as the kernel takes now.

@@ -6,6 +6,7 @@ use crate::{
     listen::{Arrival, Listener},
     metrics::WorkerMetrics,
     relay::Scratch,
+    seldom::Seldom,
     socket::Acceptor,
 };
 use std::{
@@ -81,6 +82,9 @@ pub struct Worker {
     pub documents: Rc<Documents>,
     /// This thread's read buffer.
     pub scratch: Scratch,
+    /// Complaints about addresses and ports that are missing.
+    pub no_address: Seldom,
+    no_accept: Seldom,
     open: Cell<usize>,
     empty: Notify,
 }
@@ -130,6 +134,8 @@ pub fn run(parts: Parts) -> io::Result<()> {
         dialer: parts.dialer,
         metrics: parts.metrics,
         documents: Rc::new(documents),
+        no_address: Seldom::default(),
+        no_accept: Seldom::default(),
         open: Cell::new(0),
         empty: Notify::new(),
     });
@@ -198,7 +204,9 @@ async fn accept(worker: Rc<Worker>, arrival: Arrival, socket: Acceptor, mut stop
             Err(error) if is_about_the_connection(&error) => {}
             Err(error) => {
                 worker.metrics.accept_errors.add(1);
-                tracing::warn!(%error, port = arrival.port, "cannot accept; is the limit of open files too low?");
+                if worker.no_accept.now() {
+                    tracing::warn!(%error, port = arrival.port, "cannot accept; is the limit of open files too low?");
+                }
                 sleep(ACCEPT_PAUSE).await;
             }
         }

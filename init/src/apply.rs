@@ -1,0 +1,235 @@
+//! Brings a namespace from the rules in force to those of a plan, or to none, and back again if a part fails.
+
+mod created;
+
+use crate::{
+    Error, Family, Plan,
+    backend::{self, InForce, Kind, Tool},
+    lock, privilege,
+    routes::{Owner, Routes},
+    ruleset::{Ruleset, transition},
+};
+use created::Created;
+use std::fmt::Write as _;
+use weir_config::Interception;
+
+/// What an installation or a removal found to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was in force (or gone) already.
+    Unchanged,
+    /// Rules or routes were changed.
+    Changed,
+}
+
+/// Puts the plan in force. `set` is the configuration that it was made from.
+///
+/// # Errors
+/// Every one leaves the namespace as it was, except [`Error::Rollback`].
+pub async fn install(plan: &Plan, set: &Interception) -> Result<Outcome, Error> {
+    privilege::check()?;
+    let families: Vec<Family> = plan.families.iter().map(|(family, _)| *family).collect();
+    let tools = backend::installed(&families)?;
+    let _lock = lock::acquire()?;
+    let routes = Routes::open()?;
+    let present = backend::in_force(&tools, &families)?;
+    if is_in_force(plan, &present) && routes_are_there(&routes, &families).await? {
+        tracing::info!("this configuration is in force already: nothing to do");
+        return Ok(Outcome::Unchanged);
+    }
+
+    let mut created = Created::before(&families)?;
+    let mut added = Vec::new();
+    match put(plan, set, &present, &routes, &mut created, &mut added).await {
+        Ok(()) => Ok(Outcome::Changed),
+        Err(cause) => {
+            tracing::warn!("installation failed, taking back what was applied");
+            match take_back(&present, &families, &routes, &created, &added).await {
+                Ok(()) => Err(cause),
+                Err(rollback) => Err(Error::Rollback {
+                    cause: Box::new(cause),
+                    rollback: Box::new(rollback),
+                }),
+            }
+        }
+    }
+}
+
+/// What [`backend::in_force`] shows for every installed tool.
+///
+/// # Errors
+/// As for reading.
+pub fn present(families: &[Family]) -> Result<Vec<InForce>, Error> {
+    backend::in_force(&backend::installed(families)?, families)
+}
+
+/// True if exactly one tool shows rules of ours and they are the plan's.
+pub fn is_in_force(plan: &Plan, present: &[InForce]) -> bool {
+    let mut shown = present.iter().filter(|shown| !shown.is_empty());
+    let (Some(only), None) = (shown.next(), shown.next()) else {
+        return false;
+    };
+    let same = |(family, wanted): &(Family, Ruleset)| {
+        transition(&only.of(*family).without_marks(), wanted).is_none()
+    };
+    plan.families.iter().all(same)
+}
+
+async fn routes_are_there(routes: &Routes, families: &[Family]) -> Result<bool, Error> {
+    for family in families {
+        let needed = *family == Family::V4 || !crate::routes::ipv6_is_off();
+        if needed && routes.find(*family).await?.is_none() {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+async fn put(
+    plan: &Plan,
+    set: &Interception,
+    present: &[InForce],
+    routes: &Routes,
+    created: &mut Created,
+    added: &mut Vec<Family>,
+) -> Result<(), Error> {
+    let chosen = backend::choose(present, &plan.families, set);
+    created.look_again()?;
+    let tool = chosen?;
+    if tool.kind() == Kind::Legacy {
+        // What a failed trial of nft left.
+        for (family, _) in &plan.families {
+            created.discard(*family)?;
+        }
+    }
+    tracing::info!("using {tool}: a trial rule works in every family");
+    for (family, _) in &plan.families {
+        if routes.add(*family).await? {
+            added.push(*family);
+            tracing::info!("{family}: added the route of the spare local addresses");
+        }
+    }
+    for (family, wanted) in &plan.families {
+        let mut wanted = wanted.clone();
+        if tool.kind() == Kind::Nft {
+            created.mark(*family, &mut wanted);
+        }
+        let changed = tool.bring(*family, |now| with_marks(&wanted, now))?;
+        tracing::info!(
+            "{family}: rules {}",
+            if changed { "applied" } else { "were in force" }
+        );
+    }
+    for (family, _) in &plan.families {
+        created::clean(&tool, *family)?;
+    }
+    for other in present
+        .iter()
+        .filter(|shown| shown.tool != tool && !shown.is_empty())
+    {
+        for (family, _) in &plan.families {
+            withdraw(&other.tool, *family)?;
+        }
+    }
+    Ok(())
+}
+
+/// What remembers that a table was created stays until the table is gone.
+fn with_marks(wanted: &Ruleset, now: &Ruleset) -> Ruleset {
+    let mut wanted = wanted.clone();
+    for (table, chain) in now.marks() {
+        wanted.tables.entry(table).or_default().chain(chain);
+    }
+    wanted
+}
+
+/// Takes our rules out of one tool, and what was created for them.
+fn withdraw(tool: &Tool, family: Family) -> Result<(), Error> {
+    if tool.bring(family, Ruleset::only_marks)? {
+        tracing::info!("{family}: rules removed with {tool}");
+    }
+    created::clean(tool, family)
+}
+
+async fn take_back(
+    present: &[InForce],
+    families: &[Family],
+    routes: &Routes,
+    created: &Created,
+    added: &[Family],
+) -> Result<(), Error> {
+    let mut first = Ok(());
+    for shown in present {
+        for (family, before) in &shown.rules {
+            first = first.and(shown.tool.bring(*family, |_| before.clone()).map(drop));
+        }
+    }
+    for family in families {
+        first = first.and(created.discard(*family));
+    }
+    for family in added {
+        first = first.and(routes.delete(*family).await.map(drop));
+    }
+    first
+}
+
+/// Takes everything of ours away, whatever configuration it was installed with.
+///
+/// # Errors
+/// Those of reading and changing rules and routes.
+pub async fn remove() -> Result<Outcome, Error> {
+    privilege::check()?;
+    let families = Family::of_this_kernel();
+    let tools = backend::installed(&families)?;
+    let _lock = lock::acquire()?;
+    let mut outcome = Outcome::Unchanged;
+    for shown in backend::in_force(&tools, &families)? {
+        for (family, rules) in &shown.rules {
+            if !rules.is_empty() {
+                withdraw(&shown.tool, *family)?;
+                outcome = Outcome::Changed;
+            }
+        }
+    }
+    let routes = Routes::open()?;
+    for family in families {
+        if routes.delete(family).await? {
+            tracing::info!("{family}: removed the route of the spare local addresses");
+            outcome = Outcome::Changed;
+        }
+    }
+    Ok(outcome)
+}
+
+/// What [`remove`] would do now, as text. Looking at the rules in force needs the privilege, too.
+///
+/// # Errors
+/// Those of reading.
+pub async fn removal() -> Result<String, Error> {
+    privilege::check()?;
+    let families = Family::of_this_kernel();
+    let mut text = String::new();
+    for shown in present(&families)? {
+        for (family, rules) in &shown.rules {
+            if let Some(change) = transition(rules, &Ruleset::default()) {
+                let tool = &shown.tool;
+                let _ = write!(
+                    text,
+                    "# {family}, with {tool}: {}-restore --noflush\n{change}\n",
+                    family.program()
+                );
+            }
+        }
+    }
+    let routes = Routes::open()?;
+    for family in families {
+        if routes.find(family).await? == Some(Owner::Ours) {
+            let _ = writeln!(
+                text,
+                "{}",
+                crate::routes::command(family).replace(" add ", " del ")
+            );
+        }
+    }
+    Ok(text)
+}

@@ -1,0 +1,92 @@
+//! Proves that a configuration is in force: the rules and routes are compared with its plan, and random tokens are
+//! sent through real connections.
+//!
+//! The comparison covers what can't be exercised from inside the namespace (PREROUTING, every exclusion); the probes
+//! cover what no comparison tells (that the kernel does what the rules say, and that the original destination can be
+//! recovered). The sidecar answers the probes if it runs; if it doesn't, this process listens in its place.
+
+mod answer;
+mod probe;
+mod report;
+
+pub use probe::ask;
+pub use report::{Item, Report, Verdict};
+
+use crate::{
+    Error, Family, Plan, apply,
+    backend::InForce,
+    privilege,
+    routes::{self, Routes},
+    ruleset::differences,
+};
+use std::time::Duration;
+use weir_config::Config;
+
+/// Longest wait for the answer to one probe.
+pub const LIMIT: Duration = Duration::from_secs(5);
+
+/// Checks everything and reports it item by item.
+///
+/// # Errors
+/// Those that keep the check from looking at all; what it finds wrong is in the report.
+pub async fn check(config: &Config) -> Result<Report, Error> {
+    privilege::check()?;
+    let families = Family::of_this_kernel();
+    let plan = Plan::new(config, &families);
+    let present = apply::present(&families)?;
+    let routes = Routes::open()?;
+    let mut report = Report::default();
+    for family in &families {
+        report.add("rules", *family, rules(&plan, &present, *family));
+    }
+    for family in &families {
+        report.add("route", *family, route(&routes, *family).await?);
+    }
+    let set = &config.interception;
+    for (name, port) in [("outbound", set.outbound_port), ("inbound", set.inbound_port)] {
+        for family in &families {
+            let answerer = answer::listen(*family, port, name);
+            let verdict = match name {
+                "outbound" => probe::outbound(*family, set, &answerer).await,
+                _ => probe::inbound(*family, set, &answerer).await,
+            };
+            report.add(name, *family, verdict);
+        }
+    }
+    Ok(report)
+}
+
+fn rules(plan: &Plan, present: &[InForce], family: Family) -> Verdict {
+    let showing: Vec<&InForce> = present
+        .iter()
+        .filter(|shown| !shown.of(family).is_empty())
+        .collect();
+    let [only] = showing.as_slice() else {
+        let names: Vec<String> = showing.iter().map(|shown| shown.tool.to_string()).collect();
+        return Verdict::Failed(match names.as_slice() {
+            [] => "none of Weir's rules are in force; run `weir-init install`".into(),
+            several => format!(
+                "{} hold rules of Weir each; run `weir-init remove`, then install",
+                several.join(" and ")
+            ),
+        });
+    };
+    let wrong = differences(&only.of(family).without_marks(), &plan.rules(family));
+    match wrong.is_empty() {
+        true => Verdict::Ok(format!("as configured, with {}", only.tool)),
+        false => Verdict::Failed(format!("not as configured: {}", wrong.join("; "))),
+    }
+}
+
+async fn route(routes: &Routes, family: Family) -> Result<Verdict, Error> {
+    let spare = family.spare();
+    if family == Family::V6 && routes::ipv6_is_off() {
+        return Ok(Verdict::NotProbed(
+            "IPv6 is switched off on the loopback interface".into(),
+        ));
+    }
+    Ok(match routes.find(family).await? {
+        Some(_) => Verdict::Ok(format!("{spare} is local")),
+        None => Verdict::Failed(format!("{spare} is not local; run `weir-init install`")),
+    })
+}

@@ -1,0 +1,101 @@
+//! Answers probes in the sidecar's place where none runs.
+
+use super::LIMIT;
+use crate::Family;
+use socket2::SockRef;
+use std::{io, net::SocketAddr, time::Duration};
+use tokio::{
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    net::{TcpListener, TcpSocket, TcpStream},
+    task::JoinHandle,
+};
+use weir_config::probe;
+
+/// Who answers on one port.
+pub enum Answerer {
+    /// Somebody listens there already.
+    Sidecar,
+    /// This process.
+    Check(#[expect(dead_code, reason = "held for its drop")] Listening),
+    /// Nobody: this process can't listen there.
+    Nobody(io::Error),
+}
+
+/// Stops listening when dropped.
+pub struct Listening(JoinHandle<()>);
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Answerer {
+    /// The same in words.
+    pub fn describe(&self, port: u16) -> String {
+        match self {
+            Self::Sidecar => format!("the listener on port {port}"),
+            Self::Check(_) => format!("weir-init itself (nobody listens on port {port} yet)"),
+            Self::Nobody(error) => format!("nobody (cannot listen on port {port}: {error})"),
+        }
+    }
+}
+
+/// Listens on the loopback address, where redirected local connections arrive, unless somebody else does.
+pub fn listen(family: Family, port: u16, name: &'static str) -> Answerer {
+    match bind(SocketAddr::new(family.loopback(), port)) {
+        Ok(listener) => Answerer::Check(Listening(tokio::spawn(serve(listener, family, name)))),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Answerer::Sidecar,
+        Err(error) => Answerer::Nobody(error),
+    }
+}
+
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()?
+    } else {
+        TcpSocket::new_v4()?
+    };
+    // An earlier check's connections in TIME_WAIT don't matter; a listener still does.
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(16)
+}
+
+async fn serve(listener: TcpListener, family: Family, name: &'static str) {
+    while let Ok((stream, _)) = listener.accept().await {
+        match original_destination(&stream, family) {
+            Some(destination) if probe::is_probe(destination) => {
+                tokio::spawn(async move {
+                    let _ = tokio::time::timeout(LIMIT, reply(stream, name, destination)).await;
+                });
+            }
+            // An application's connection: reset, which is what it would have met without this listener.
+            _ => drop(stream.set_zero_linger()),
+        }
+    }
+}
+
+fn original_destination(stream: &TcpStream, family: Family) -> Option<SocketAddr> {
+    let socket = SockRef::from(stream);
+    let original = match family {
+        Family::V4 => socket.original_dst_v4(),
+        Family::V6 => socket.original_dst_v6(),
+    };
+    original.ok()?.as_socket()
+}
+
+async fn reply(stream: TcpStream, name: &str, destination: SocketAddr) -> io::Result<()> {
+    let mut stream = BufReader::new(stream);
+    let mut token = String::new();
+    (&mut stream)
+        .take(probe::MAX_TOKEN as u64 + 1)
+        .read_line(&mut token)
+        .await?;
+    let reply = probe::reply(token.trim_end(), name, destination);
+    stream.write_all(reply.as_bytes()).await?;
+    stream.shutdown().await?;
+    // Until the other side has closed, so that the reply is not cut off by a reset.
+    let _ = tokio::time::timeout(Duration::from_secs(1), stream.read(&mut [0])).await;
+    Ok(())
+}

@@ -1,0 +1,102 @@
+//! What can go wrong at installation and removal, each in words that say what to do.
+
+use crate::Family;
+use std::{fmt, io};
+
+/// Why nothing was changed. Whatever had been applied when the error came up has been taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The process may not change the network.
+    #[error(
+        "no privilege to change this namespace's network: CAP_NET_ADMIN is missing ({0}); run as root, and in a container with `--cap-add NET_ADMIN` (Kubernetes: securityContext.capabilities.add: [NET_ADMIN], runAsUser: 0)"
+    )]
+    Privilege(String),
+    /// No iptables at all.
+    #[error(
+        "none of {looked_for} was found in PATH ({path}); install the package `iptables` (Debian, Ubuntu, Alpine) or `iptables-nft` (Fedora, RHEL)"
+    )]
+    MissingBinary {
+        /// The names that were tried.
+        looked_for: String,
+        /// Where.
+        path: String,
+    },
+    /// iptables without ip6tables on a kernel that has IPv6.
+    #[error(
+        "this kernel has IPv6, but {0} was not found in PATH: IPv6 connections would escape, so nothing was done; install it (old Alpine: package `ip6tables`, elsewhere part of `iptables`), or boot with ipv6.disable=1"
+    )]
+    MissingIp6(String),
+    /// Programs are there, but none does what is needed on this kernel.
+    #[error("no variant of iptables works here; tried:{0}")]
+    NoBackend(Attempts),
+    /// iptables-restore or iptables-save failed.
+    #[error("{program} failed: {message}{}", input_line(.line))]
+    Restore {
+        /// The program.
+        program: String,
+        /// What it wrote to its standard error.
+        message: String,
+        /// The line of its input that it complains about, where it names one.
+        line: Option<String>,
+    },
+    /// Somebody's rules keep iptables from reading ours.
+    #[error(
+        "{program} cannot read table {table}: somebody added rules to it with nft that iptables has no words for; take those out (see `nft list ruleset`) and try again"
+    )]
+    Unreadable {
+        /// The program.
+        program: String,
+        /// The table.
+        table: String,
+    },
+    /// A program can't be run or its output can't be read.
+    #[error("cannot run {program}: {source}")]
+    Run {
+        /// The program.
+        program: String,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The kernel refuses a spare local route.
+    #[error("{family} route of the spare local addresses ({command}): {message}")]
+    Route {
+        /// The address family.
+        family: Family,
+        /// The route as a command.
+        command: String,
+        /// The kernel's answer.
+        message: String,
+    },
+    /// A netlink socket failed.
+    #[error("netlink: {0}")]
+    Netlink(io::Error),
+    /// Another installer holds the namespace.
+    #[error("cannot wait for another weir-init in this namespace: {0}")]
+    Lock(io::Error),
+    /// The installation failed and not all of it could be taken back.
+    #[error("{cause}; and taking back what had been applied failed too ({rollback}): run `weir-init remove`")]
+    Rollback {
+        /// Why the installation failed.
+        cause: Box<Error>,
+        /// Why the way back failed.
+        rollback: Box<Error>,
+    },
+}
+
+/// Each variant of iptables that was tried, with what it said.
+#[derive(Debug)]
+pub struct Attempts(pub Vec<(String, String)>);
+
+impl fmt::Display for Attempts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, said) in &self.0 {
+            write!(f, "\n  {name}: {}", said.replace('\n', "\n    "))?;
+        }
+        Ok(())
+    }
+}
+
+fn input_line(line: &Option<String>) -> String {
+    line.as_ref()
+        .map_or_else(String::new, |line| format!(" [input: {line}]"))
+}

@@ -1,0 +1,202 @@
+//! The `nat` table: who is sent to the sidecar, and who is not.
+//!
+//! The semantics are those of Istio's REDIRECT mode, so that people who know that one know this one, with these
+//! differences, each on purpose:
+//! - The sidecar dials the application from a spare local address, never from a loopback one: applications trust
+//!   loopback. `-o lo -s SPARE` therefore takes the place of `-s 127.0.0.6`.
+//! - The exemptions of interfaces stand in our chains, not in PREROUTING and OUTPUT, where a RETURN would also keep
+//!   the packet from other people's rules.
+//! - The sidecar is known by user or by group, with both tried before anything is decided, so that neither shadows
+//!   the other.
+//! - The probe's destinations are always redirected, whatever the lists say, so that a redirect can always be proved.
+
+use crate::{Family, ruleset::Table};
+use ipnet::IpNet;
+use weir_config::{Cidrs, Config, Interception, Ports, probe};
+
+/// Inbound connections of other machines.
+const INBOUND: &str = "WEIR_INBOUND";
+/// Sends to the inbound listener.
+const IN_REDIRECT: &str = "WEIR_IN_REDIRECT";
+/// The sidecar's own calls to the application that it stands beside.
+const SELF: &str = "WEIR_SELF";
+/// Everything that leaves a local socket.
+const OUTPUT: &str = "WEIR_OUTPUT";
+/// DNS that leaves a local socket.
+const OUTPUT_DNS: &str = "WEIR_OUTPUT_DNS";
+/// Sends to the outbound listener.
+const REDIRECT: &str = "WEIR_REDIRECT";
+
+pub fn table(family: Family, config: &Config) -> Table {
+    let set = &config.interception;
+    let mut table = Table::default();
+    redirects(&mut table, set);
+    let endpoints = [
+        config.relay.admin_port,
+        config.relay.metrics_port,
+        config.relay.health_port,
+    ];
+    inbound(&mut table, set, &endpoints);
+    own_calls(&mut table, set, &endpoints);
+    sidecar(&mut table, family, set);
+    table.rule(
+        OUTPUT,
+        format!(
+            "{}-p tcp -m tcp --dport {} -j {REDIRECT}",
+            to(family.outbound_probe().ip().into()),
+            probe::PORT
+        ),
+    );
+    left_alone(&mut table, set);
+    if set.dns {
+        dns(&mut table, set);
+    }
+    table.rule(OUTPUT, format!("{}-j RETURN", to(family.loopback().into())));
+    destinations(&mut table, family, set);
+    table.jump("OUTPUT", format!("-p tcp -j {OUTPUT}"));
+    if set.dns {
+        table.jump("OUTPUT", format!("-p udp -m udp --dport 53 -j {OUTPUT}"));
+    }
+    table
+}
+
+fn redirects(table: &mut Table, set: &Interception) {
+    table.rule(
+        REDIRECT,
+        format!("-p tcp -j REDIRECT --to-ports {}", set.outbound_port),
+    );
+    table.rule(
+        IN_REDIRECT,
+        format!("-p tcp -j REDIRECT --to-ports {}", set.inbound_port),
+    );
+}
+
+fn inbound(table: &mut Table, set: &Interception, endpoints: &[u16]) {
+    if set.include_inbound_ports == Ports::NONE {
+        return;
+    }
+    table.jump("PREROUTING", format!("-p tcp -j {INBOUND}"));
+    for name in &set.exclude_interfaces.0 {
+        table.rule(INBOUND, format!("{}-j RETURN", interface("-i", name)));
+    }
+    return_ports(table, INBOUND, endpoints);
+    return_ports(table, INBOUND, set.exclude_inbound_ports.listed());
+    match &set.include_inbound_ports {
+        Ports::All => table.rule(INBOUND, format!("-p tcp -j {IN_REDIRECT}")),
+        Ports::List(ports) => {
+            for port in ports {
+                table.rule(INBOUND, format!("-p tcp -m tcp --dport {port} -j {IN_REDIRECT}"));
+            }
+        }
+    }
+}
+
+fn own_calls(table: &mut Table, set: &Interception, endpoints: &[u16]) {
+    return_ports(table, SELF, endpoints);
+    if set.dns {
+        return_ports(table, SELF, &[53]);
+    }
+    table.rule(SELF, format!("-p tcp -j {IN_REDIRECT}"));
+}
+
+/// The sidecar's own traffic, and what stays on the machine.
+fn sidecar(table: &mut Table, family: Family, set: &Interception) {
+    let (uid, gid) = (set.proxy_uid, set.proxy_gid);
+    let loopback = IpNet::from(family.loopback());
+    table.rule(OUTPUT, format!("-s {} -o lo -j RETURN", family.spare()));
+    for owner in [format!("--uid-owner {uid}"), format!("--gid-owner {gid}")] {
+        table.rule(
+            OUTPUT,
+            format!("! -d {loopback} -o lo -p tcp -m owner {owner} -j {SELF}"),
+        );
+    }
+    if !names_loopback(family, &set.include_outbound_cidrs) {
+        let but_dns = if set.dns {
+            "-p tcp -m tcp ! --dport 53 "
+        } else {
+            ""
+        };
+        table.rule(
+            OUTPUT,
+            format!("-o lo {but_dns}-m owner ! --uid-owner {uid} ! --gid-owner {gid} -j RETURN"),
+        );
+    }
+    for owner in [format!("--uid-owner {uid}"), format!("--gid-owner {gid}")] {
+        table.rule(OUTPUT, format!("-m owner {owner} -j RETURN"));
+    }
+}
+
+/// True if the list names a loopback network: then local connections go on to the list's rules, too.
+fn names_loopback(family: Family, cidrs: &Cidrs) -> bool {
+    let loopback = |net: &IpNet| family.has(net) && net.addr().is_loopback();
+    cidrs.listed().iter().any(loopback)
+}
+
+fn left_alone(table: &mut Table, set: &Interception) {
+    for name in &set.exclude_interfaces.0 {
+        table.rule(OUTPUT, format!("{}-j RETURN", interface("-o", name)));
+    }
+    let ports = set.exclude_outbound_ports.listed();
+    return_ports(table, OUTPUT, ports);
+    if set.dns && ports.contains(&53) {
+        table.rule(OUTPUT, "-p udp -m udp --dport 53 -j RETURN");
+    }
+}
+
+/// Before the exemption of the loopback address: a resolver often listens there.
+fn dns(table: &mut Table, set: &Interception) {
+    table.rule(OUTPUT, format!("-j {OUTPUT_DNS}"));
+    for protocol in ["tcp", "udp"] {
+        let port = set.dns_port;
+        table.rule(
+            OUTPUT_DNS,
+            format!("-p {protocol} -m {protocol} --dport 53 -j REDIRECT --to-ports {port}"),
+        );
+    }
+}
+
+fn destinations(table: &mut Table, family: Family, set: &Interception) {
+    let listed = |cidrs: &Cidrs| -> Vec<IpNet> {
+        cidrs
+            .listed()
+            .iter()
+            .filter(|net| family.has(net))
+            .copied()
+            .collect()
+    };
+    for net in listed(&set.exclude_outbound_cidrs) {
+        table.rule(OUTPUT, format!("{}-j RETURN", to(net)));
+    }
+    for port in set.include_outbound_ports.listed() {
+        table.rule(OUTPUT, format!("-p tcp -m tcp --dport {port} -j {REDIRECT}"));
+    }
+    if set.include_outbound_cidrs == Cidrs::All {
+        table.rule(OUTPUT, format!("-j {REDIRECT}"));
+    }
+    for net in listed(&set.include_outbound_cidrs) {
+        table.rule(OUTPUT, format!("{}-j {REDIRECT}", to(net)));
+    }
+}
+
+/// Leaves these TCP ports alone; 0 stands for an endpoint that is not served.
+fn return_ports(table: &mut Table, chain: &str, ports: &[u16]) {
+    for port in ports.iter().filter(|port| **port != 0) {
+        table.rule(chain, format!("-p tcp -m tcp --dport {port} -j RETURN"));
+    }
+}
+
+/// A match on the destination, with a blank after it; nothing where every address matches, as iptables-save has it.
+fn to(net: IpNet) -> String {
+    match net.prefix_len() {
+        0 => String::new(),
+        _ => format!("-d {net} "),
+    }
+}
+
+/// The same for an interface.
+fn interface(option: &str, name: &str) -> String {
+    match name {
+        "+" => String::new(),
+        _ => format!("{option} {name} "),
+    }
+}
