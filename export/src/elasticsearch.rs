@@ -51,6 +51,7 @@ impl Elasticsearch {
             target: settings.url.clone(),
             reason,
         };
+        check_index(&settings.index).map_err(unusable)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -75,6 +76,18 @@ impl Elasticsearch {
             }
         })
     }
+}
+
+/// Refuses what the server would refuse with each document: see "Path parameters" of its create index API.
+fn check_index(index: &str) -> Result<(), String> {
+    let forbidden = |letter: char| letter.is_uppercase() || r##"\/*?"<>| ,#:%"##.contains(letter);
+    if index.is_empty() || index.starts_with(['-', '_', '+', '.']) || index.contains(forbidden) {
+        return Err(format!(
+            "`{index}` is no index name: it must be in lower case, begin with a letter or digit, and hold no space \
+             and none of \\ / * ? \" < > | , # : %"
+        ));
+    }
+    Ok(())
 }
 
 impl Sink for Elasticsearch {
@@ -124,5 +137,42 @@ impl Sink for Elasticsearch {
             return Err(answer::failure(&response));
         }
         bulk::judge(&response.body, verdicts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Settings)) -> Option<String> {
+        let mut settings = Settings::at("https://es.test").unwrap();
+        change(&mut settings);
+        let opened = Elasticsearch::open(&settings, Arc::new(Stop::new()));
+        opened.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_at_start() {
+        let text = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(text.path(), "no certificate").unwrap();
+        for index in ["", "Weir", "_weir", "a/b", "a b", "a*"] {
+            let error = refused(|settings| settings.index = index.into()).unwrap();
+            assert!(error.contains("is no index name"), "{error}");
+        }
+        let error = refused(|settings| settings.ca_file = Some(text.path().into())).unwrap();
+        assert!(error.contains("holds no certificate"), "{error}");
+        let error = refused(|settings| settings.ca_file = Some("/nowhere".into())).unwrap();
+        assert!(error.contains("/nowhere"), "{error}");
+        let error = refused(|settings| settings.url = "https://a b".into()).unwrap();
+        assert!(error.contains("not an address"), "{error}");
+        let error = refused(|settings| {
+            settings.url = "http://es.test".into();
+            settings.ca_file = Some(text.path().into());
+        });
+        assert!(error.unwrap().contains("only with https"));
+        assert_eq!(
+            refused(|settings| settings.url = "http://[::1]:9200/below/".into()),
+            None
+        );
     }
 }

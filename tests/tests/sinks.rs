@@ -299,11 +299,11 @@ fn a_server_that_takes_only_little_at_once_gets_everything() {
     let mut little = settings(&server.url(), "little");
     little.template = false;
     let mut export = Export::start(little);
-    export.push(0..400);
+    export.push(0..150);
     let end = export.end(PATIENCE);
     assert!(end.retries >= 2, "{end:?}");
-    assert_eq!(end, all_sent(&server.url(), 400, end.retries));
-    assert_eq!(server.count("little").unwrap(), 400);
+    assert_eq!(end, all_sent(&server.url(), 150, end.retries));
+    assert_eq!(server.count("little").unwrap(), 150);
     let nodes = server.get("/_nodes/stats/indexing_pressure").unwrap().body;
     let node = nodes["nodes"].as_object().unwrap().values().next().unwrap();
     let refused = &node["indexing_pressure"]["memory"]["total"]["coordinating_rejections"];

@@ -20,6 +20,8 @@ use weir_config::Elasticsearch as Settings;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first byte of a request to the last one of its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A connection that has been idle for longer is not used again: a proxy on the way may have dropped it.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// An answer has a line a document at most.
 const LONGEST_ANSWER: usize = 64 << 20;
 const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
@@ -70,6 +72,7 @@ impl Client {
             .wrap_connector(connector);
         let http = Http::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(IDLE_TIMEOUT)
             .build(connector);
         Ok(Self {
             http,

@@ -210,6 +210,33 @@ fn what_a_dead_sink_holds_at_the_end_is_counted_as_lost() {
 }
 
 #[test]
+fn a_dead_sink_that_holds_nothing_ends_at_once() {
+    struct Unprepared;
+    impl Sink for Unprepared {
+        fn appetite(&self) -> Appetite {
+            Appetite {
+                bytes: 1,
+                wait: Duration::ZERO,
+            }
+        }
+        fn prepare(&mut self) -> Result<(), Failure> {
+            Err(Failure::new(FailureKind::Slow, "gone"))
+        }
+        fn deliver(&mut self, _: &[Doc], _: &mut [Verdict]) -> Result<(), Failure> {
+            panic!("not prepared");
+        }
+    }
+    let counters = Arc::new(Counters::new("scripted", "nowhere".into()));
+    let (_inlet, outlet) = queue(1, counters.clone());
+    let stop = Arc::new(Stop::new());
+    let runner = Runner::new(Box::new(Unprepared), outlet, counters, stop.clone());
+    let thread = std::thread::spawn(|| runner.run());
+    // With this patience the test would never end.
+    stop.call(Instant::now() + Duration::from_secs(1_000_000));
+    thread.join().unwrap();
+}
+
+#[test]
 fn a_closed_sink_counts_whatever_still_comes() {
     let running = start(usize::MAX, |_, _| {
         Err(Failure::new(FailureKind::Closed, "the pipe is closed"))

@@ -108,7 +108,7 @@ impl Proxy {
         let mut proxy = Self {
             port,
             child,
-            directory: directory,
+            directory,
         };
         proxy.wait_until_ready()?;
         Ok(proxy)
