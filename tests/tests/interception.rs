@@ -52,11 +52,17 @@ fn sidecar(stage: &Stage) -> &Sidecar {
 fn application_that_calls_its_own_address_is_served_and_never_seen_twice(stage: &Stage) {
     let address = stage.server(PORT);
     let _server = Server::short(listen(&stage.pod, address), Talk::HTTP, First::Server);
-    let tally = churn(&stage.pod, address, 20, Ports::Given, Talk::HTTP, First::Server);
-    assert_eq!(tally.succeeded, 20, "{tally}");
     let seen =
-        sidecar(stage).connections(Direction::Inbound) + sidecar(stage).connections(Direction::Outbound);
-    assert!(seen <= 20, "{seen}");
+        || sidecar(stage).connections(Direction::Inbound) + sidecar(stage).connections(Direction::Outbound);
+    let call = |caller| {
+        let tally = churn(caller, address, 20, Ports::Given, Talk::HTTP, First::Server);
+        assert_eq!(tally.succeeded, 20, "{tally}");
+    };
+    // Others' calls are seen once each; its own, like Istio's, may be left alone.
+    call(&stage.client);
+    assert_eq!(seen(), 20);
+    call(&stage.pod);
+    assert!(seen() <= 40, "{}", seen());
 }
 
 fn loopback_is_left_alone(stage: &Stage) {
