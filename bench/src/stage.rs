@@ -4,12 +4,20 @@ use crate::{
     load::{self, Outcome, Workload},
     proxies::{Proxies, SERVER, Variant, find},
 };
-use anyhow::{Context, Result, bail};
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use anyhow::{Context, Result, anyhow, bail};
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 use weir_lab::{Lab, Link, Node, Process};
 
 const READY: Duration = Duration::from_secs(20);
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Everything that was set up. Fields are dropped in their order: programs, namespaces, files.
 pub struct Stage {
@@ -128,21 +136,35 @@ fn start(
     }
     proxies.configure(variant, link.b.v4)?;
     let mut proxy = proxy.map(|command| pod.spawn(command)).transpose()?;
-    if let Some(proxy) = &mut proxy {
-        let listener = weir_config::Interception::default().inbound_port;
-        proxy.wait_ready(([127, 0, 0, 1], listener), READY)?;
-    }
-    // The whole way once, as the client goes it.
-    let (status, _) = client.http_get(address, "/")?;
-    if status != 200 {
-        bail!("the first request was answered with {status}");
-    }
+    await_answer(client, address, proxy.as_mut())?;
     Ok(Some(Pod {
         proxy,
         _server: server,
         client: client.clone(),
         address,
     }))
+}
+
+/// Waits for the first request that is answered, the whole way and as the client goes it. The listener is not asked
+/// directly: a proxy that dials what it takes for the original destination would dial itself, for ever.
+fn await_answer(client: &Node, address: SocketAddr, mut proxy: Option<&mut Process>) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let error = match client.http_get(address, "/") {
+            Ok((200, _)) => return Ok(()),
+            Ok((status, _)) => anyhow!("the first request was answered with {status}"),
+            Err(error) => error.into(),
+        };
+        if let Some(proxy) = &mut proxy
+            && let Some(status) = proxy.try_wait()?
+        {
+            bail!("it ended with {status}; it wrote:\n{}", proxy.output());
+        }
+        if start.elapsed() > READY {
+            return Err(error);
+        }
+        sleep(RETRY);
+    }
 }
 
 fn start_server(variant: Variant, pod: &Node, directory: &Path) -> Result<Process> {
