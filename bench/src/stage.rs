@@ -5,6 +5,7 @@ use crate::{
     proxies::{Proxies, SERVER, Variant, find},
 };
 use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
 use std::{
     fs,
     net::SocketAddr,
@@ -31,7 +32,9 @@ pub struct Stage {
 pub struct Pod {
     proxy: Option<Process>,
     _server: Process,
+    variant: Variant,
     client: Node,
+    pod: Node,
     address: SocketAddr,
 }
 
@@ -108,6 +111,22 @@ impl Pod {
         Ok(proxy.usage()?.cpu)
     }
 
+    /// Documents that Weir made: written, and dropped because the file was slower than the requests.
+    pub fn documents(&self) -> Result<Option<(u64, u64)>> {
+        if self.variant != Variant::WeirNdjson {
+            return Ok(None);
+        }
+        let admin = SocketAddr::from(([127, 0, 0, 1], weir_config::Relay::default().admin_port));
+        let (_, stats) = self.pod.http_get(admin, "/stats")?;
+        let stats: Value = serde_json::from_str(&stats).context("/stats is not JSON")?;
+        let sink = &stats["sinks"][0];
+        let dropped = sink["dropped"].as_object().into_iter().flatten();
+        Ok(Some((
+            sink["queued"].as_u64().unwrap_or_default(),
+            dropped.filter_map(|(_, number)| number.as_u64()).sum(),
+        )))
+    }
+
     /// The most memory that the proxy ever had, in bytes.
     pub fn peak_rss(&self) -> Result<Option<u64>> {
         let usage = self.proxy.as_ref().map(Process::usage).transpose()?;
@@ -140,7 +159,9 @@ fn start(
     Ok(Some(Pod {
         proxy,
         _server: server,
+        variant,
         client: client.clone(),
+        pod: pod.clone(),
         address,
     }))
 }
