@@ -142,16 +142,18 @@ fn open_transfers_complete_after_sigterm() {
             let (client, server) = pair(&stage.client, &listener);
             converse(&client, &server, b"before");
             sidecar.process.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
-            wait_for("no new connections", || {
-                connect(&stage.client, stage.server(PORT)).is_err()
-            });
-            assert_ne!(
+            let health = || {
                 stage
                     .pod
                     .http_get(local(15021), "/healthz/ready")
-                    .map_or(0, |(status, _)| status),
-                200
-            );
+                    .map_or(0, |(status, _)| status)
+            };
+            wait_for("an end of readiness", || health() != 200);
+            wait_for("no new connections", || {
+                connect(&stage.client, stage.server(PORT)).is_err()
+            });
+            // Resets those of the tries that were still taken.
+            drop(listener);
             std::thread::scope(|scope| {
                 let up = scope.spawn(|| send(&client, Noise::new(5, 8 << 20)));
                 let down = scope.spawn(|| send(&server, Noise::new(6, 8 << 20)));
