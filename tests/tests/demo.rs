@@ -1,5 +1,9 @@
 //! `weir demo` as its users run it: what it shows, and that it leaves nothing behind, however it ends.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failure here is a failed test"
+)]
 
 #[path = "demo/elasticsearch.rs"]
 mod elasticsearch;
@@ -66,7 +70,9 @@ fn shows_requests_of_both_directions_and_families_and_leaves_nothing() {
     }
     let hosts: BTreeSet<_> = lines.iter().map(|line| line.host.as_str()).collect();
     assert_eq!(hosts, BTreeSet::from(["bank.example", "shop.example"]), "{text}");
-    let login = lines.iter().find(|line| line.target.starts_with("/login?user=ada"));
+    let login = lines
+        .iter()
+        .find(|line| line.target.starts_with("/login?user=ada"));
     assert_eq!(login.unwrap().status, "302", "{text}");
     assert!(!text.contains(SECRET), "{text}");
     assert!(text.contains("weir demo --keep"), "{text}");
@@ -124,7 +130,12 @@ fn a_held_demo_shows_further_requests_until_ctrl_c() {
     let mut demo = Demo::new(&["--hold"]);
     let mut running = demo.start_until(HELD);
     let pid = running.pid();
-    get(&running.client(), (Ipv4Addr::new(198, 18, 0, 2), 8080), "/by-hand").unwrap();
+    get(
+        &running.client(),
+        (Ipv4Addr::new(198, 18, 0, 2), 8080),
+        "/by-hand",
+    )
+    .unwrap();
     let mut line = String::new();
     while !line.contains("/by-hand") {
         line.clear();

@@ -1,6 +1,10 @@
 //! Every command of README.md, run. A command that nothing here runs, or a code block of a kind that is not known here,
 //! is a failure.
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure here is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a failure here is a failed test"
+)]
 
 use std::{
     fs,

@@ -32,18 +32,19 @@ impl Elasticsearch {
         );
         let directory = tempfile::tempdir().unwrap();
         let mut java = inside(namespace, "java");
-        java.args(["-Xms512m", "-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"]);
+        java.args([
+            "-Xms512m",
+            "-Xmx512m",
+            "-XX:TieredStopAtLevel=1",
+            "-XX:+UseSerialGC",
+        ]);
         java.arg("-cp")
             .arg(format!("{0}/launcher.jar:{0}/es7/lib/*", cache.display()));
         java.args(["SearchServer", "9200"])
             .arg(directory.path())
             .arg(format!("network.host={ip}"));
         Self {
-            child: java
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap(),
+            child: java.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
             namespace: namespace.into(),
             ip,
             _directory: directory,
@@ -63,10 +64,7 @@ impl Elasticsearch {
             if !hits.is_empty() {
                 return hits.iter().map(|hit| hit["_source"].clone()).collect();
             }
-            assert!(
-                start.elapsed() < LIMIT,
-                "nothing was found for {query}: {answer}"
-            );
+            assert!(start.elapsed() < LIMIT, "nothing was found for {query}: {answer}");
             thread::sleep(Duration::from_millis(100));
         }
     }

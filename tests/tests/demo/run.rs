@@ -52,12 +52,7 @@ impl Demo {
         while !said.lines().last().is_some_and(|line| line.starts_with(begin)) {
             if stdout.read_line(&mut said).unwrap() == 0 {
                 let mut error = String::new();
-                child
-                    .stderr
-                    .take()
-                    .unwrap()
-                    .read_to_string(&mut error)
-                    .unwrap();
+                child.stderr.take().unwrap().read_to_string(&mut error).unwrap();
                 panic!("the demo ended early: {said}{error}");
             }
         }
@@ -65,10 +60,7 @@ impl Demo {
     }
 
     pub fn assert_nothing_is_left(&self, pid: u32) {
-        let left: Vec<_> = fs::read_dir(self.temporary.path())
-            .unwrap()
-            .flatten()
-            .collect();
+        let left: Vec<_> = fs::read_dir(self.temporary.path()).unwrap().flatten().collect();
         assert!(left.is_empty(), "files: {left:?}");
         assert_eq!(processes_of(self.temporary.path()), [], "programs");
         assert_eq!(namespaces_of(pid), Vec::<String>::new(), "namespaces");
