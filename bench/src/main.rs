@@ -23,6 +23,7 @@ use signal_hook::{
 use stage::Stage;
 use std::{
     path::PathBuf,
+    process::ExitCode,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -50,8 +51,17 @@ struct Args {
     envoy: Option<PathBuf>,
 }
 
-fn main() -> Result<()> {
-    let args = Args::parse();
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("weir-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: &Args) -> Result<()> {
     weir_lab::require_root()?;
     let stop = Stop::new()?;
     let wanted = |variant: &Variant| args.only.is_empty() || args.only.contains(variant);

@@ -178,7 +178,6 @@ fn haproxy(pod: std::net::Ipv4Addr) -> String {
     format!(
         "global
     nbthread 2
-    maxconn 20000
 defaults
     mode tcp
     timeout connect 5s
@@ -197,7 +196,8 @@ const ENVOY_TCP: &str = r#"{"name": "envoy.filters.network.tcp_proxy", "typed_co
 
 const ENVOY_HTTP: &str = r#"{"name": "envoy.filters.network.http_connection_manager", "typed_config": {
     "@type": "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-    "stat_prefix": "inbound", "generate_request_id": false, "access_log": [LOG],
+    "stat_prefix": "inbound", "generate_request_id": false, "http_protocol_options": {"accept_http_10": true},
+    "access_log": [LOG],
     "http_filters": [{"name": "envoy.filters.http.router", "typed_config": {
         "@type": "type.googleapis.com/envoy.extensions.filters.http.router.v3.Router"}}],
     "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"],

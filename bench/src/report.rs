@@ -11,6 +11,8 @@ use std::fmt;
 /// All measurements.
 pub struct Report {
     rows: Vec<Row>,
+    /// Written and dropped.
+    documents: Option<(u64, u64)>,
 }
 
 struct Row {
@@ -30,6 +32,7 @@ impl Report {
         };
         Self {
             rows: variants.iter().map(row).collect(),
+            documents: None,
         }
     }
 
@@ -43,6 +46,7 @@ impl Report {
         for (index, row) in self.rows.iter_mut().enumerate() {
             if let Some(pod) = stage.pod(index) {
                 row.peak_rss = pod.peak_rss()?;
+                self.documents = self.documents.or(pod.documents()?);
             }
         }
         Ok(())
@@ -84,6 +88,13 @@ impl fmt::Display for Report {
             for row in &self.rows {
                 self.line(f, row, workload, haproxy)?;
             }
+        }
+        if let Some((queued, dropped)) = self.documents {
+            writeln!(
+                f,
+                "\n{}: {queued} documents for the file; {dropped} more were dropped and counted",
+                Variant::WeirNdjson.name()
+            )?;
         }
         Ok(())
     }

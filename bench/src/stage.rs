@@ -4,12 +4,21 @@ use crate::{
     load::{self, Outcome, Workload},
     proxies::{Proxies, SERVER, Variant, find},
 };
-use anyhow::{Context, Result, bail};
-use std::{fs, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, time::Duration};
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::Value;
+use std::{
+    fs,
+    net::SocketAddr,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    thread::sleep,
+    time::{Duration, Instant},
+};
 use tempfile::TempDir;
 use weir_lab::{Lab, Link, Node, Process};
 
 const READY: Duration = Duration::from_secs(20);
+const RETRY: Duration = Duration::from_millis(50);
 
 /// Everything that was set up. Fields are dropped in their order: programs, namespaces, files.
 pub struct Stage {
@@ -23,7 +32,9 @@ pub struct Stage {
 pub struct Pod {
     proxy: Option<Process>,
     _server: Process,
+    variant: Variant,
     client: Node,
+    pod: Node,
     address: SocketAddr,
 }
 
@@ -100,6 +111,22 @@ impl Pod {
         Ok(proxy.usage()?.cpu)
     }
 
+    /// Documents that Weir made: written, and dropped because the file was slower than the requests.
+    pub fn documents(&self) -> Result<Option<(u64, u64)>> {
+        if self.variant != Variant::WeirNdjson {
+            return Ok(None);
+        }
+        let admin = SocketAddr::from(([127, 0, 0, 1], weir_config::Relay::default().admin_port));
+        let (_, stats) = self.pod.http_get(admin, "/stats")?;
+        let stats: Value = serde_json::from_str(&stats).context("/stats is not JSON")?;
+        let sink = &stats["sinks"][0];
+        let dropped = sink["dropped"].as_object().into_iter().flatten();
+        Ok(Some((
+            sink["queued"].as_u64().unwrap_or_default(),
+            dropped.filter_map(|(_, number)| number.as_u64()).sum(),
+        )))
+    }
+
     /// The most memory that the proxy ever had, in bytes.
     pub fn peak_rss(&self) -> Result<Option<u64>> {
         let usage = self.proxy.as_ref().map(Process::usage).transpose()?;
@@ -128,21 +155,37 @@ fn start(
     }
     proxies.configure(variant, link.b.v4)?;
     let mut proxy = proxy.map(|command| pod.spawn(command)).transpose()?;
-    if let Some(proxy) = &mut proxy {
-        let listener = weir_config::Interception::default().inbound_port;
-        proxy.wait_ready(([127, 0, 0, 1], listener), READY)?;
-    }
-    // The whole way once, as the client goes it.
-    let (status, _) = client.http_get(address, "/")?;
-    if status != 200 {
-        bail!("the first request was answered with {status}");
-    }
+    await_answer(client, address, proxy.as_mut())?;
     Ok(Some(Pod {
         proxy,
         _server: server,
+        variant,
         client: client.clone(),
+        pod: pod.clone(),
         address,
     }))
+}
+
+/// Waits for the first request that is answered, the whole way and as the client goes it. The listener is not asked
+/// directly: a proxy that dials what it takes for the original destination would dial itself, for ever.
+fn await_answer(client: &Node, address: SocketAddr, mut proxy: Option<&mut Process>) -> Result<()> {
+    let start = Instant::now();
+    loop {
+        let error = match client.http_get(address, "/") {
+            Ok((200, _)) => return Ok(()),
+            Ok((status, _)) => anyhow!("the first request was answered with {status}"),
+            Err(error) => error.into(),
+        };
+        if let Some(proxy) = &mut proxy
+            && let Some(status) = proxy.try_wait()?
+        {
+            bail!("it ended with {status}; it wrote:\n{}", proxy.output());
+        }
+        if start.elapsed() > READY {
+            return Err(error);
+        }
+        sleep(RETRY);
+    }
 }
 
 fn start_server(variant: Variant, pod: &Node, directory: &Path) -> Result<Process> {

@@ -84,26 +84,9 @@ impl Server {
     /// # Errors
     /// It ends at once or does not become ready; the message holds the end of its log.
     pub fn start(&mut self) -> anyhow::Result<()> {
-        let cache = cache();
-        let class_path = format!(
-            "{}:{}/*",
-            cache.join("launcher.jar").display(),
-            cache.join(self.kind.name()).join("lib").display()
-        );
         let log = fs::File::create(self.log())?;
-        let child = Command::new("java")
-            .args([
-                "-Xms256m",
-                "-Xmx512m",
-                "-XX:TieredStopAtLevel=1",
-                "-XX:+UseSerialGC",
-            ])
-            .args([
-                "-Dorg.apache.logging.log4j.level=INFO",
-                "-cp",
-                &class_path,
-                "SearchServer",
-            ])
+        let child = script("run")
+            .arg(self.kind.name())
             .arg(self.port.to_string())
             .arg(&self.home)
             .args(&self.settings)
@@ -112,7 +95,7 @@ impl Server {
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
-            .context("cannot start java")?;
+            .context("cannot run tests/search-server/run")?;
         self.child = Some(child);
         self.wait_until_ready()
     }
@@ -243,16 +226,17 @@ fn scratch() -> PathBuf {
     }
 }
 
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
-}
-
-fn cache() -> PathBuf {
-    root().join(".cache/search-server")
+/// A program of `tests/search-server`.
+fn script(name: &str) -> Command {
+    Command::new(
+        Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("search-server")
+            .join(name),
+    )
 }
 
 fn prepare(kind: Kind) -> anyhow::Result<()> {
-    let output = Command::new(root().join("tests/search-server/prepare"))
+    let output = script("prepare")
         .arg(kind.name())
         .stdin(Stdio::null())
         .output()

@@ -79,7 +79,10 @@ impl Connection {
     fn request_head_done(&mut self, mut block: Block, at: Timestamp, out: Out) {
         let first = self.client.started.unwrap_or(at);
         let line = Lines(&block.raw).next().map_or(&[][..], |line| line.bytes);
-        let start = Start::request(line);
+        let mut start = Start::request(line);
+        if let Some(Start::Request { version, .. }) = &mut start {
+            *version = version.or(block.version);
+        }
         let (mut method, mut version) = (Method::Other, None);
         if let Some(Start::Request {
             method: name,
@@ -89,7 +92,8 @@ impl Connection {
         {
             method = Method::of(&line[..name.end as usize]);
             version = *said;
-            if line[target.start as usize..target.end as usize].contains(&b' ') {
+            // (Cut within its version, the line has a space that is not the target's.)
+            if block.version.is_none() && line[target.start as usize..target.end as usize].contains(&b' ') {
                 block.fields.note("space_in_target", "");
             }
         }

@@ -1,12 +1,15 @@
 //! Gathers a head: in place when one piece holds it whole, else from its pieces; past the limit it is only counted.
 
 use super::framing::{CrWatch, Fields};
-use super::head::find_end;
+use super::head::{Version, find_end, trailing_version};
 use crate::detect::Verdict;
 use memchr::{memchr, memrchr};
 
 /// Bytes that are kept of each line past the limit: enough for any field that frames a body.
 const LINE: usize = 512;
+
+/// Bytes that are kept of the end of a start line: a version and CR.
+const TAIL: usize = 10;
 
 /// A complete head.
 #[derive(Debug)]
@@ -17,6 +20,8 @@ pub(super) struct Block {
     pub size: u64,
     /// What its fields say.
     pub fields: Fields,
+    /// The version, where a request line was cut before it.
+    pub version: Option<Version>,
 }
 
 /// The head that is arriving. Holds no memory between heads.
@@ -39,6 +44,15 @@ pub(super) enum Collected {
     Complete(Block, usize),
 }
 
+/// What came of feeding the part of a head past the limit.
+enum Overflowed {
+    More,
+    /// Its start line, now that its end was seen, is none.
+    Invalid,
+    /// The head ended after so many bytes.
+    Done(usize),
+}
+
 /// The part of a head past the limit.
 #[derive(Debug)]
 struct Overflow {
@@ -48,6 +62,9 @@ struct Overflow {
     line: Vec<u8>,
     length: u64,
     in_start_line: bool,
+    /// The end of the start line, where it is longer than the limit.
+    tail: Vec<u8>,
+    version: Option<Version>,
     crs: CrWatch,
 }
 
@@ -55,7 +72,12 @@ impl Block {
     /// Reads what of the head is here, out of `size` bytes.
     pub fn new(raw: Vec<u8>, size: u64) -> Self {
         let fields = Fields::read(&raw);
-        Self { raw, size, fields }
+        Self {
+            raw,
+            size,
+            fields,
+            version: None,
+        }
     }
 }
 
@@ -63,16 +85,14 @@ impl Collector {
     /// Takes bytes of a head of at most `max` bytes that begins as `check` says.
     pub fn feed(&mut self, bytes: &[u8], max: usize, check: fn(&[u8]) -> Verdict) -> Collected {
         if let Some(over) = &mut self.over {
-            return match over.feed(bytes) {
-                Some(used) => self.complete_over(used),
-                None => Collected::More,
-            };
+            let fed = over.feed(bytes, self.valid);
+            return self.after_overflow(fed, 0);
         }
         let kept = self.part.len();
         let taken = bytes.len().min(max - kept);
         if kept == 0 {
             // The usual case: nothing is copied but the head itself, once.
-            if self.invalid(bytes, check) {
+            if self.invalid(&bytes[..taken], check) {
                 return Collected::Invalid;
             }
             if let Some(end) = find_end(&bytes[..taken], 0) {
@@ -100,10 +120,8 @@ impl Collector {
             return Collected::More;
         }
         let over = self.over.insert(Box::new(Overflow::new(&self.part)));
-        match over.feed(&bytes[taken..]) {
-            Some(used) => self.complete_over(taken + used),
-            None => Collected::More,
-        }
+        let fed = over.feed(&bytes[taken..], self.valid);
+        self.after_overflow(fed, taken)
     }
 
     fn invalid(&mut self, bytes: &[u8], check: fn(&[u8]) -> Verdict) -> bool {
@@ -123,7 +141,12 @@ impl Collector {
         Collected::Complete(Block::new(raw, size), used)
     }
 
-    fn complete_over(&mut self, used: usize) -> Collected {
+    fn after_overflow(&mut self, fed: Overflowed, before: usize) -> Collected {
+        let used = match fed {
+            Overflowed::More => return Collected::More,
+            Overflowed::Invalid => return Collected::Invalid,
+            Overflowed::Done(used) => before + used,
+        };
         let Self { part, over, .. } = std::mem::take(self);
         let Some(over) = over else {
             return Collected::Invalid;
@@ -133,6 +156,7 @@ impl Collector {
                 raw: part,
                 size: over.size,
                 fields: over.fields,
+                version: over.version,
             },
             used,
         )
@@ -167,12 +191,18 @@ impl Overflow {
             line: line[..line.len().min(LINE)].to_vec(),
             length: line.len() as u64,
             in_start_line: line.len() == part.len(),
+            tail: if line.len() == part.len() {
+                line[line.len().saturating_sub(TAIL)..].to_vec()
+            } else {
+                Vec::new()
+            },
+            version: None,
             crs,
         }
     }
 
-    /// Takes bytes past the limit; tells after how many the head ended.
-    fn feed(&mut self, bytes: &[u8]) -> Option<usize> {
+    /// Takes bytes past the limit; `valid` when the start line is known to be one.
+    fn feed(&mut self, bytes: &[u8], valid: bool) -> Overflowed {
         let mut at = 0;
         while at < bytes.len() {
             let rest = &bytes[at..];
@@ -189,14 +219,25 @@ impl Overflow {
             self.length += text.len() as u64;
             let room = LINE.saturating_sub(self.line.len()).min(text.len());
             self.line.extend_from_slice(&text[..room]);
+            if self.in_start_line {
+                self.tail
+                    .extend_from_slice(&text[text.len().saturating_sub(TAIL)..]);
+                self.tail.drain(..self.tail.len().saturating_sub(TAIL));
+                if end.is_some() {
+                    self.version = trailing_version(self.tail.strip_suffix(b"\r").unwrap_or(&self.tail));
+                    if !valid && self.version.is_none() {
+                        return Overflowed::Invalid;
+                    }
+                }
+            }
             if end.is_some() && self.line_ended() {
                 if self.crs.bare {
                     self.fields.doubt("bare_cr", "");
                 }
-                return Some(at);
+                return Overflowed::Done(at);
             }
         }
-        None
+        Overflowed::More
     }
 
     /// The current line has ended; true when it was the empty one.
@@ -225,10 +266,7 @@ impl Overflow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::{
-        body::Body,
-        head::{Version, request_verdict},
-    };
+    use crate::http1::{body::Body, head::request_verdict};
 
     fn collect(bytes: &[u8], max: usize, step: usize) -> (Option<Block>, usize) {
         let mut collector = Collector::default();

@@ -133,6 +133,7 @@ impl Connection {
                 Side::Server => self.server_data(at, bytes, out),
             };
             bytes = &bytes[used..];
+            self.settle();
         }
     }
 
@@ -238,7 +239,6 @@ impl Dissector for Connection {
         if self.find(side, at, bytes, out) {
             self.feed(side, at, bytes, out);
         }
-        self.settle();
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out) {

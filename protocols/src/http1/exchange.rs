@@ -110,7 +110,7 @@ impl Method {
 impl Exchange {
     /// The request is complete, or nothing more of it will be seen.
     pub(super) fn asked(&self) -> bool {
-        self.abandoned || self.request.as_ref().is_none_or(|request| request.whole)
+        self.abandoned || self.request.as_ref().is_some_and(|request| request.whole)
     }
 
     /// The response is complete.

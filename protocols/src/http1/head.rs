@@ -212,9 +212,9 @@ pub(super) fn request_line(line: &[u8]) -> Option<(Range<u32>, Range<u32>, Optio
     if !is_token(&line[..method]) {
         return None;
     }
-    let (target, version) = match line.len().checked_sub(9).filter(|at| *at > method) {
-        Some(at) if line[at] == b' ' && version(&line[at + 1..]).is_some() => (at, version(&line[at + 1..])),
-        _ => (line.len(), None),
+    let (target, version) = match trailing_version(&line[method + 1..]) {
+        Some(version) => (line.len() - 9, Some(version)),
+        None => (line.len(), None),
     };
     let narrow = |range: Range<usize>| Some(u32::try_from(range.start).ok()?..u32::try_from(range.end).ok()?);
     Some((narrow(0..method)?, narrow(method + 1..target)?, version))
@@ -233,6 +233,14 @@ pub(super) fn status_line(line: &[u8]) -> Option<(Version, u16)> {
         version,
         digits.iter().fold(0, |n, d| n * 10 + u16::from(d - b'0')),
     ))
+}
+
+/// The version behind a space at the end of a line.
+pub(super) fn trailing_version(line: &[u8]) -> Option<Version> {
+    let [b' ', version @ ..] = line.last_chunk::<9>()? else {
+        return None;
+    };
+    self::version(version)
 }
 
 /// `HTTP/1.0`, or a later minor version, which all read as 1.1 (RFC 9110, 2.5).

@@ -196,6 +196,13 @@ fn a_secret_on_a_broken_line_is_not_shown() {
 }
 
 #[test]
+fn nothing_behind_the_last_answer_in_one_segment_is_decoded_either() {
+    let head = "POST /x HTTP/1.1\r\nContent-Length: x\r\n\r\n";
+    let documents = run(&[client(head), server(OK.repeat(2)), Step::Close(Close::Finished)]);
+    assert_eq!(summary(&documents), ["POST /x 200"]);
+}
+
+#[test]
 fn a_response_in_doubt_ends_decoding_with_the_requests_that_wait() {
     let seen = Observer::new().steps(&[
         client(format!(

@@ -249,6 +249,27 @@ fn an_early_response_waits_for_the_end_of_the_request() {
 }
 
 #[test]
+fn a_response_within_the_head_of_its_request_waits_too() {
+    let documents = run(&[
+        client("HEAD /slow HTTP/1.1\r\nHo"),
+        server("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n"),
+        client("st: a\r\n\r\n"),
+        client(GET),
+        server(OK),
+    ]);
+    assert_eq!(summary(&documents), ["HEAD /slow 200", "GET /a 200"]);
+    let d = one(&[
+        client("GET /slow HTTP/1.1\r\nHo"),
+        server("HTTP/1.1 408 Timeout\r\nContent-Length: 0\r\n\r\n"),
+        Step::Close(Close::Finished),
+    ]);
+    assert_eq!(
+        (&d["url"]["path"], &d["http"]["response"]["status_code"]),
+        (&json!("/slow"), &json!(408))
+    );
+}
+
+#[test]
 fn an_unanswered_expectation_is_not_guessed_at() {
     let documents = run(&[
         client("PUT / HTTP/1.1\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n"),
