@@ -14,14 +14,20 @@ mod stage;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use load::Workload;
-use nix::sys::{
-    signal::{SigSet, Signal},
-    signalfd::{SfdFlags, SignalFd},
-};
 use proxies::Variant;
 use report::Report;
+use signal_hook::{
+    consts::{SIGINT, SIGTERM},
+    flag,
+};
 use stage::Stage;
-use std::path::PathBuf;
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 /// Compares Weir with haproxy and Envoy: CPU time for each request, and requests a second.
 #[derive(Parser)]
@@ -76,20 +82,19 @@ fn main() -> Result<()> {
 }
 
 /// Ctrl-C, seen between two measurements, so that what was set up is taken down.
-struct Stop(SignalFd);
+struct Stop(Arc<AtomicBool>);
 
 impl Stop {
     fn new() -> Result<Self> {
-        let mut set = SigSet::empty();
-        set.add(Signal::SIGINT);
-        set.add(Signal::SIGTERM);
-        set.thread_block().context("cannot block signals")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK);
-        Ok(Self(fd.context("cannot open a signalfd")?))
+        let wanted = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            flag::register(signal, wanted.clone()).context("cannot take signals over")?;
+        }
+        Ok(Self(wanted))
     }
 
     fn check(&self) -> Result<()> {
-        ensure!(self.0.read_signal()?.is_none(), "interrupted");
+        ensure!(!self.0.load(Ordering::Relaxed), "interrupted");
         Ok(())
     }
 }

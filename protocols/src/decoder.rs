@@ -5,6 +5,8 @@ use crate::{Close, Exchange, Limits, Protocol, Side};
 use std::{cell::Cell, sync::Arc};
 use weir_records::Timestamp;
 
+/// So much of a first line is kept until it tells what it is.
+const FIRST_LINE: usize = 16 << 10;
 /// After so many bytes of one side without anything known in them, a connection joined late is left alone.
 const LATE_SEARCH: u64 = 16 << 20;
 
@@ -126,10 +128,10 @@ impl Decoder {
             Side::Server => &mut detecting.server,
         };
         let kept = !probe.part.is_empty();
-        let mut verdict = probe.push(at, bytes, self.limits.max_head, &check);
+        let mut verdict = probe.push(at, bytes, FIRST_LINE, &check);
         if detecting.late {
             if verdict == Verdict::No && kept {
-                verdict = probe.push(at, bytes, self.limits.max_head, &check);
+                verdict = probe.push(at, bytes, FIRST_LINE, &check);
             }
             detecting.searched += bytes.len() as u64;
             if verdict == Verdict::No && detecting.searched <= LATE_SEARCH {

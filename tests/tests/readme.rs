@@ -100,10 +100,9 @@ impl Stage {
             .split_whitespace()
             .map(|word| word.replace(DIRECTORY, &place))
             .collect();
-        let unknown = || panic!("README.md has a command that no test runs: {line}");
         let mut program = match words[0].starts_with("weir") {
             true => self.pod.command(binary(&words[0]).unwrap()),
-            false => unknown(),
+            false => unknown(line),
         };
         program.args(&words[1..]).env_remove("WEIR_STORE");
         match words[0].as_str() {
@@ -124,7 +123,7 @@ impl Stage {
                 await_text(&tail, "/readme");
                 self.running.push(tail);
             }
-            _ => unknown(),
+            _ => unknown(line),
         }
     }
 
@@ -135,6 +134,10 @@ impl Stage {
             assert!(status.success(), "{status}: {}", process.output());
         }
     }
+}
+
+fn unknown(line: &str) -> ! {
+    panic!("README.md has a command that no test runs: {line}")
 }
 
 /// An application that answers every request with 200.

@@ -1,0 +1,153 @@
+//! Where a relay test plays: a client's namespace, a pod's namespace, and between them nothing or Weir.
+
+use crate::weir::{Sidecar, install};
+use std::{
+    net::SocketAddr,
+    sync::{PoisonError, RwLock},
+};
+use weir_lab::{Lab, Link, Node};
+
+/// What is between client and server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Nothing. What fails here is the test's fault.
+    Direct,
+    /// `weir-init install --mode redirect` and a sidecar in the pod.
+    Redirected,
+}
+
+/// Who calls whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    /// The client calls a server in the pod.
+    Inbound,
+    /// A client in the pod calls a server outside.
+    Outbound,
+}
+
+/// The address family that is used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Family {
+    /// IPv4.
+    V4,
+    /// IPv6.
+    V6,
+}
+
+/// How much of the machine a case takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Weight {
+    /// It may run beside others.
+    Light,
+    /// It has the machine for itself.
+    Heavy,
+}
+
+/// Two namespaces, one link, one way, one family.
+#[derive(Debug)]
+pub struct Stage {
+    /// Weir's part, if there is one. First, so that it ends before the namespaces do.
+    pub sidecar: Option<Sidecar>,
+    /// The node outside.
+    pub client: Node,
+    /// The observed node.
+    pub pod: Node,
+    /// Their addresses: `a` is the client's.
+    pub link: Link,
+    /// Who calls.
+    pub direction: Direction,
+    /// Over what.
+    pub family: Family,
+    _lab: Lab,
+}
+
+impl Stage {
+    /// Builds it; with `Mode::Redirected` Weir is installed and ready.
+    pub fn new(mode: Mode, direction: Direction, family: Family) -> Self {
+        let mut lab = Lab::new("relay").unwrap();
+        let (client, pod) = (lab.node("client").unwrap(), lab.node("pod").unwrap());
+        let link = lab.join(&client, &pod).unwrap();
+        let sidecar = (mode == Mode::Redirected).then(|| {
+            install(&pod, &[]).unwrap();
+            Sidecar::start(&pod, &[]).unwrap()
+        });
+        Self {
+            sidecar,
+            client,
+            pod,
+            link,
+            direction,
+            family,
+            _lab: lab,
+        }
+    }
+
+    /// Who connects.
+    pub fn caller(&self) -> &Node {
+        match self.direction {
+            Direction::Inbound => &self.client,
+            Direction::Outbound => &self.pod,
+        }
+    }
+
+    /// Who listens.
+    pub fn callee(&self) -> &Node {
+        match self.direction {
+            Direction::Inbound => &self.pod,
+            Direction::Outbound => &self.client,
+        }
+    }
+
+    /// The server's address, with this port.
+    pub fn server(&self, port: u16) -> SocketAddr {
+        let own = match self.direction {
+            Direction::Inbound => &self.link.b,
+            Direction::Outbound => &self.link.a,
+        };
+        let [v4, v6] = own.at(port);
+        self.pick(v4, v6)
+    }
+
+    /// One of two things by family.
+    pub fn pick<T>(&self, v4: T, v6: T) -> T {
+        match self.family {
+            Family::V4 => v4,
+            Family::V6 => v6,
+        }
+    }
+
+    /// That the traffic really went through the sidecar, and that it is as well as before.
+    pub fn finish(mut self) {
+        if let Some(sidecar) = &mut self.sidecar {
+            sidecar.assert_well();
+            assert!(
+                sidecar.connections(self.direction) > 0,
+                "nothing was redirected:\n{}",
+                sidecar.metrics()
+            );
+        }
+    }
+}
+
+/// Runs one case of the matrix.
+pub fn play(
+    name: &str,
+    weight: Weight,
+    (mode, direction, family): (Mode, Direction, Family),
+    case: impl FnOnce(&Stage),
+) {
+    static MACHINE: RwLock<()> = RwLock::new(());
+    let name = format!("{name}::{mode:?}_{direction:?}_{family:?}");
+    if weir_lab::skip_unless_root(&name) {
+        return;
+    }
+    // A case that failed has poisoned nothing but this lock.
+    let (_shared, _alone);
+    match weight {
+        Weight::Light => _shared = MACHINE.read().unwrap_or_else(PoisonError::into_inner),
+        Weight::Heavy => _alone = MACHINE.write().unwrap_or_else(PoisonError::into_inner),
+    }
+    let stage = Stage::new(mode, direction, family);
+    case(&stage);
+    stage.finish();
+}

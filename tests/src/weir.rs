@@ -1,0 +1,143 @@
+//! Weir's own programs in a node.
+
+use crate::stage::Direction;
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::{Duration, Instant},
+};
+use tempfile::TempDir;
+use weir_lab::{LabError, Node, Process, Usage, binary};
+
+/// Longest start, stop or answer; never met unless something hangs.
+pub const LIMIT: Duration = Duration::from_secs(60);
+
+/// An endpoint on the pod's loopback.
+pub fn local(port: u16) -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, port).into()
+}
+
+/// Redirects a node's traffic.
+///
+/// # Errors
+/// `weir-init` is not built, or fails.
+pub fn install(node: &Node, flags: &[&str]) -> Result<String, LabError> {
+    init(node, "install", flags)
+}
+
+/// Runs `weir-init` and gives what it wrote.
+///
+/// # Errors
+/// It is not built, or fails.
+pub fn init(node: &Node, verb: &str, flags: &[&str]) -> Result<String, LabError> {
+    let mut command = node.command(binary("weir-init")?);
+    command.arg(verb).args(flags);
+    node.run(command)
+}
+
+/// A sidecar that runs in a node, exporting to a file.
+#[derive(Debug)]
+pub struct Sidecar {
+    /// The program.
+    pub process: Process,
+    node: Node,
+    directory: TempDir,
+}
+
+impl Sidecar {
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Errors
+    /// It is not built, or does not get ready; with what it wrote.
+    pub fn start(node: &Node, flags: &[&str]) -> Result<Self, LabError> {
+        let directory = open_directory();
+        let mut command = node.command(binary("weir-sidecar")?);
+        let documents = directory.path().join("documents.ndjson");
+        command
+            .arg("--export")
+            .arg(format!("ndjson:{}", documents.display()))
+            .args(flags);
+        let mut process = node.spawn(command)?;
+        process.wait_http(local(15021), "/healthz/ready", LIMIT)?;
+        Ok(Self {
+            process,
+            node: node.clone(),
+            directory,
+        })
+    }
+
+    /// The documents written so far, one JSON object each.
+    pub fn documents(&self) -> Vec<serde_json::Value> {
+        let text =
+            std::fs::read_to_string(self.directory.path().join("documents.ndjson")).unwrap_or_default();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// What its Prometheus endpoint says.
+    pub fn metrics(&self) -> String {
+        self.node.http_get(local(15020), "/metrics").unwrap().1
+    }
+
+    /// The sum of a metric's samples whose labels contain all of `labels`.
+    pub fn metric(&self, name: &str, labels: &[&str]) -> u64 {
+        let matches = |line: &&str| {
+            line.strip_prefix(name)
+                .is_some_and(|rest| rest.starts_with(['{', ' ']))
+                && labels.iter().all(|label| line.contains(label))
+        };
+        let value = |line: &str| line.rsplit(' ').next().and_then(|v| v.parse::<f64>().ok());
+        self.metrics()
+            .lines()
+            .filter(matches)
+            .filter_map(value)
+            .sum::<f64>() as u64
+    }
+
+    /// Connections that were accepted in a direction.
+    pub fn connections(&self, direction: Direction) -> u64 {
+        let label = match direction {
+            Direction::Inbound => "direction=\"ingress\"",
+            Direction::Outbound => "direction=\"egress\"",
+        };
+        self.metric("weir_connections_total", &[label])
+    }
+
+    /// What it has used so far.
+    pub fn usage(&self) -> Usage {
+        self.process.usage().unwrap()
+    }
+
+    /// That it still runs, is ready, and that no thread of it has panicked.
+    pub fn assert_well(&mut self) {
+        assert_eq!(
+            self.process.try_wait().unwrap(),
+            None,
+            "{}",
+            self.process.output()
+        );
+        assert_eq!(self.node.http_get(local(15021), "/healthz/ready").unwrap().0, 200);
+        assert!(
+            !self.process.output().contains("panicked"),
+            "{}",
+            self.process.output()
+        );
+    }
+}
+
+/// A directory that the sidecar's user may write to, since the sidecar gives up root.
+fn open_directory() -> TempDir {
+    let directory = TempDir::new().unwrap();
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), everybody).unwrap();
+    directory
+}
+
+/// Waits until something holds.
+pub fn wait_for(what: &str, holds: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !holds() {
+        assert!(start.elapsed() < LIMIT, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
