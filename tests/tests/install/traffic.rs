@@ -80,6 +80,7 @@ fn a_connection_from_before_goes_on() {
         ] {
             for address in addresses {
                 let _echo = Server::with(other, address, |mut stream| {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
                     let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
                 });
                 let mut stream = node.enter(|| TcpStream::connect(address)).unwrap().unwrap();
