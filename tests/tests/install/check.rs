@@ -139,7 +139,9 @@ fn every_missing_piece_is_named() {
         );
 
         pod.weir_init("install").succeeded();
-        pod.sh(&format!("{tool} -t nat -D PREROUTING -p tcp -j WEIR_INBOUND"));
+        pod.sh(&format!(
+            "{tool} -t nat -D PREROUTING -p tcp --syn -j WEIR_INBOUND"
+        ));
         let run = pod.weir_init("check --json");
         let failed: Vec<String> = results(&run)
             .into_iter()

@@ -128,7 +128,8 @@ fn a_dry_removal_shows_and_touches_nothing() {
     let before = pod.state();
     let shown = pod.weir_init("remove --dry-run").succeeded().stdout;
     assert!(
-        shown.contains("-D OUTPUT -p tcp -j WEIR_OUTPUT") && shown.contains("-X WEIR_OUTPUT"),
+        shown.contains("-D OUTPUT -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -j WEIR_OUTPUT")
+            && shown.contains("-X WEIR_OUTPUT"),
         "{shown}"
     );
     assert!(shown.contains("ip route del local 192.0.0.64/26"), "{shown}");

@@ -89,7 +89,7 @@ fn a_tampered_installation_is_mended() {
         let right = pod.state();
         let tool = format!("iptables{}", variant.suffix());
         pod.sh(&format!(
-            "{tool} -t nat -F WEIR_OUTPUT; {tool} -t nat -A OUTPUT -p tcp -j WEIR_OUTPUT"
+            "{tool} -t nat -F WEIR_OUTPUT; {tool} -t nat -A OUTPUT -p tcp --syn -j WEIR_OUTPUT"
         ));
         pod.sh("ip route del local 192.0.0.64/26 dev lo table local");
         assert_ne!(pod.state(), right);
@@ -110,7 +110,7 @@ fn a_jump_keeps_its_place_among_other_peoples() {
         pod.weir_init("install").succeeded();
         let saved = pod.sh(&format!("iptables{}-save -t nat", variant.suffix()));
         let (ours, theirs) = (
-            saved.find("-A OUTPUT -p tcp -j WEIR").unwrap(),
+            saved.find("-j WEIR_OUTPUT").unwrap(),
             saved.find("--dport 7 ").unwrap(),
         );
         assert!(ours < theirs, "{saved}");

@@ -1,7 +1,10 @@
 //! Which connections are redirected, and which are not.
 
 use crate::support::{BOTH, PATIENCE, Pod, Server, hear, listeners};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
+};
 use weir_lab::skip_unless_root;
 
 /// Servers of the peer and of the pod on these ports, which say `direct`.
@@ -60,6 +63,39 @@ fn by_default_everything_is_redirected_both_ways() {
         pod.weir_init("remove").succeeded();
         assert_heard(&pod, true, 80, "direct");
         assert_heard(&pod, false, 80, "direct");
+    }
+}
+
+#[test]
+fn a_connection_from_before_goes_on() {
+    if skip_unless_root("a_connection_from_before_goes_on") {
+        return;
+    }
+    for variant in BOTH {
+        let pod = Pod::new("before", variant);
+        let _sidecar = listeners(&pod);
+        for (node, other, addresses) in [
+            (&pod.pod, &pod.peer, pod.link.b.at(80)),
+            (&pod.peer, &pod.pod, pod.link.a.at(80)),
+        ] {
+            for address in addresses {
+                let _echo = Server::with(other, address, |mut stream| {
+                    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                    let _ = std::io::copy(&mut stream.try_clone().unwrap(), &mut stream);
+                });
+                let mut stream = node.enter(|| TcpStream::connect(address)).unwrap().unwrap();
+                stream.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut echoed = [0; 6];
+                for text in [b"before", b"after."] {
+                    stream.write_all(text).unwrap();
+                    stream.read_exact(&mut echoed).unwrap();
+                    assert_eq!(&echoed, text, "{address}");
+                    pod.weir_init("install").succeeded();
+                }
+                drop(stream);
+                pod.weir_init("remove").succeeded();
+            }
+        }
     }
 }
 
@@ -123,7 +159,6 @@ fn dials_from_a_spare_address_reach_the_application() {
 
 fn hear_from(pod: &Pod, source: IpAddr, destination: SocketAddr) -> String {
     use socket2::{Domain, Socket, Type};
-    use std::io::Read;
     pod.pod
         .enter(|| {
             let mut socket = Socket::new(Domain::for_address(destination), Type::STREAM, None).unwrap();
