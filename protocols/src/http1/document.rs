@@ -6,10 +6,10 @@
 
 use super::exchange::{Exchange, Failure, Message, Start};
 use super::framing::note;
-use super::head::{Version, fields, trim};
+use super::head::{Field, Version, fields};
 use super::target::{Target, host};
 use crate::Side;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 use weir_records::{
     Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Host, Http, HttpRequest, HttpResponse,
     Network, Outcome, Policy, Text, Timing, Url, UserAgent, Weir,
@@ -43,12 +43,18 @@ impl Exchange {
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         let mut cuts = Cuts::default();
         let mut anomalies = self.anomalies.clone();
-        let url = self.url(policy, &mut cuts, &mut anomalies);
-        let http = self.http(policy, &mut cuts);
         let request = self.request.as_ref();
-        let agent = request.and_then(|request| first(request, b"user-agent"));
+        let asked: Vec<_> = request
+            .iter()
+            .flat_map(|request| fields(request.fields()))
+            .collect();
+        let url = self.url(&asked, policy, &mut cuts, &mut anomalies);
+        let http = self.http(&asked, policy, &mut cuts);
+        let agent = asked
+            .iter()
+            .find(|field| field.name.eq_ignore_ascii_case(b"user-agent") && !field.cut);
         let user_agent = agent.map(|agent| UserAgent {
-            original: cuts.keep(policy.header("user-agent", &agent), || {
+            original: cuts.keep(policy.header("user-agent", &agent.value), || {
                 "user_agent.original".to_owned()
             }),
         });
@@ -149,7 +155,13 @@ impl Exchange {
         }
     }
 
-    fn url(&self, policy: &Policy, cuts: &mut Cuts, anomalies: &mut Vec<String>) -> Option<Url> {
+    fn url(
+        &self,
+        asked: &[Field<'_>],
+        policy: &Policy,
+        cuts: &mut Cuts,
+        anomalies: &mut Vec<String>,
+    ) -> Option<Url> {
         let request = self.request.as_ref()?;
         let Some(Start::Request {
             method,
@@ -160,8 +172,8 @@ impl Exchange {
             return None;
         };
         let wire = request.slice(range);
-        let original = cuts.keep(policy.url(wire), || "url.original".to_owned());
         let clean = policy.redact_url(wire);
+        let original = cuts.keep(policy.url_part(&clean), || "url.original".to_owned());
         let target = Target::parse(request.slice(method), &clean);
         let mut url = Url {
             original,
@@ -176,7 +188,7 @@ impl Exchange {
         };
         let named = match target.authority {
             Some(authority) => Some(host(authority)),
-            None => self.host_header(anomalies),
+            None => host_field(asked, anomalies),
         };
         match named {
             Some(Some((domain, port))) => (url.domain, url.port) = (Some(domain), port),
@@ -186,24 +198,7 @@ impl Exchange {
         Some(url)
     }
 
-    /// What the Host field names; inner `None` if that is no host. Of several different ones, none.
-    fn host_header(&self, anomalies: &mut Vec<String>) -> Option<Option<(String, Option<u16>)>> {
-        let request = self.request.as_ref()?;
-        let mut hosts = fields(request.fields()).filter(|field| field.name.eq_ignore_ascii_case(b"host"));
-        let first = hosts.next()?;
-        let mut differs = first.cut;
-        for other in hosts {
-            note(anomalies, "host_repeated", "");
-            differs |= other.value != first.value;
-        }
-        if differs || first.value.is_empty() {
-            None
-        } else {
-            Some(host(&first.value))
-        }
-    }
-
-    fn http(&self, policy: &Policy, cuts: &mut Cuts) -> Http {
+    fn http(&self, asked: &[Field<'_>], policy: &Policy, cuts: &mut Cuts) -> Http {
         let mut http = Http::default();
         if let Some(request) = &self.request
             && let Some(Start::Request { method, version, .. }) = &request.start
@@ -213,18 +208,19 @@ impl Exchange {
                 method: String::from_utf8_lossy(request.slice(method)).into_owned(),
                 bytes: request.wire,
                 body: Body { bytes: request.body },
-                headers: headers(request, Side::Client, policy, cuts),
+                headers: headers(request, asked, Side::Client, policy, cuts),
             });
         }
         if let Some(response) = &self.response
             && let Some(Start::Response { version, status }) = &response.start
         {
+            let answered: Vec<_> = fields(response.fields()).collect();
             http.version = http.version.or(Some(name(*version)));
             http.response = Some(HttpResponse {
                 status_code: *status,
                 bytes: response.wire,
                 body: Body { bytes: response.body },
-                headers: headers(response, Side::Server, policy, cuts),
+                headers: headers(response, &answered, Side::Server, policy, cuts),
             });
         }
         http
@@ -238,14 +234,26 @@ fn name(version: Version) -> &'static str {
     }
 }
 
-/// The first field of this name (in lower case), if it was not cut.
-fn first(message: &Message, name: &[u8]) -> Option<Vec<u8>> {
-    let field = fields(message.fields()).find(|field| field.name.eq_ignore_ascii_case(name))?;
-    (!field.cut).then(|| field.value.into_owned())
+/// What the Host field names; inner `None` if that is no host. Of several different ones, none.
+fn host_field(asked: &[Field<'_>], anomalies: &mut Vec<String>) -> Option<Option<(String, Option<u16>)>> {
+    let mut hosts = asked
+        .iter()
+        .filter(|field| field.name.eq_ignore_ascii_case(b"host"));
+    let first = hosts.next()?;
+    let mut differs = first.cut;
+    for other in hosts {
+        note(anomalies, "host_repeated", "");
+        differs |= other.value != first.value;
+    }
+    if differs || first.value.is_empty() {
+        None
+    } else {
+        Some(host(&first.value))
+    }
 }
 
 /// The headers of a message and the trailers after them, within the policy's bounds.
-fn headers(message: &Message, side: Side, policy: &Policy, cuts: &mut Cuts) -> Headers {
+fn headers(message: &Message, sent: &[Field<'_>], side: Side, policy: &Policy, cuts: &mut Cuts) -> Headers {
     let place = match side {
         Side::Client => "http.request",
         Side::Server => "http.response",
@@ -257,23 +265,25 @@ fn headers(message: &Message, side: Side, policy: &Policy, cuts: &mut Cuts) -> H
         cuts.cut(format!("{place}.trailers"), message.trailer_size);
     }
     let mut headers = Headers::new();
-    if !policy.settings().headers {
+    let settings = policy.settings();
+    if !settings.headers {
         return headers;
     }
-    let max = policy.settings().max_headers;
-    for (number, field) in fields(message.fields())
-        .chain(fields(&message.trailers))
-        .enumerate()
-    {
-        if number == max {
-            let all = fields(message.fields()).count() as u64;
-            cuts.cut(format!("{place}.header_count"), message.count.max(all));
-            break;
-        }
-        let key = lower_name(field.name, policy.settings().max_header_value);
-        let value = policy.header(&key, trim(&field.value));
+    let trailers: Vec<_> = fields(&message.trailers).collect();
+    let all = sent.len() + trailers.len();
+    if all > settings.max_headers {
+        cuts.cut(format!("{place}.header_count"), message.count.max(all as u64));
+    }
+    for field in sent.iter().chain(&trailers).take(settings.max_headers) {
+        let key = lower_name(field.name, settings.max_header_value);
+        let value = policy.header(&key, &field.value);
         let value = cuts.keep(value, || format!("{place}.headers.{key}"));
-        headers.entry(key).or_default().push(value);
+        match headers.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(vec![value]);
+            }
+            Entry::Occupied(entry) => entry.into_mut().push(value),
+        }
     }
     headers
 }
