@@ -69,8 +69,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let signals = Signals::take_over()?;
     let result = perform(args, &signals);
     // Ctrl-C ends the programs of the demo, too: whatever they died of is not worth a word then.
-    let interrupted =
-        matches!(&result, Err(error) if error.is::<Interrupted>() || signals.pending()?.is_some());
+    let interrupted = matches!(&result, Err(error) if error.is::<Interrupted>() || signals.pending()?);
     if interrupted {
         let _ = writeln!(io::stderr(), "weir: interrupted; everything was removed");
         return Ok(ExitCode::from(INTERRUPTED));
@@ -93,8 +92,8 @@ impl std::error::Error for Interrupted {}
 /// Fails if the user wants an end.
 fn go_on(signals: &Signals) -> Result<()> {
     match signals.pending()? {
-        Some(_) => Err(Interrupted.into()),
-        None => Ok(()),
+        true => Err(Interrupted.into()),
+        false => Ok(()),
     }
 }
 
@@ -153,7 +152,7 @@ fn await_documents(
         }
         match signals.wait(POLL)? {
             Wake::Timeout => {}
-            Wake::Signal(_) => return Err(Interrupted.into()),
+            Wake::Signal => return Err(Interrupted.into()),
             Wake::Hangup => return Err(io::Error::from(io::ErrorKind::BrokenPipe).into()),
         }
     }
@@ -170,7 +169,7 @@ fn hold(
     writeln!(out, "\n{}", stage.invitation())?;
     loop {
         match signals.wait(POLL)? {
-            Wake::Signal(_) | Wake::Hangup => return Ok(()),
+            Wake::Signal | Wake::Hangup => return Ok(()),
             Wake::Timeout => {}
         }
         table.print(&parse(&store.new_documents(&Filter::default())?)?, out)?;

@@ -1,19 +1,25 @@
-//! Ctrl-C and its kin as something to wait for, so that no handler has to run and every exit is an ordinary one.
+//! Ctrl-C and its kin as something to wait for, so that every exit is an ordinary one.
+//!
+//! Handlers and not blocked signals: child processes would inherit the mask, and then not end when they are told to.
 
 use anyhow::{Context, Result};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::{
-        signal::{SigSet, Signal},
-        signalfd::{SfdFlags, SignalFd},
-    },
 };
-use std::{io, os::fd::AsFd, time::Duration};
+use signal_hook::{
+    consts::{SIGHUP, SIGINT, SIGTERM},
+    low_level::pipe,
+};
+use std::{
+    io::{self, ErrorKind, Read},
+    os::{fd::AsFd, unix::net::UnixStream},
+    time::Duration,
+};
 
-/// SIGINT, SIGTERM and SIGHUP, held back from the process and read from here.
+/// SIGINT, SIGTERM and SIGHUP, which no longer end the process but are read from here.
 pub struct Signals {
-    fd: SignalFd,
+    pipe: UnixStream,
 }
 
 /// What ended a wait.
@@ -22,23 +28,24 @@ pub enum Wake {
     /// The time was over.
     Timeout,
     /// The user wants an end.
-    Signal(Signal),
+    Signal,
     /// Nobody reads standard output any more.
     Hangup,
 }
 
 impl Signals {
-    /// Takes the signals over. Call it before a second thread exists: threads that are there already would still die
-    /// of them. Child processes are not affected, `std::process` clears their mask.
+    /// Takes the signals over.
     pub fn take_over() -> Result<Self> {
-        let mut set = SigSet::empty();
-        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-            set.add(signal);
-        }
-        set.thread_block().context("cannot block signals")?;
-        let fd = SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)
-            .context("cannot open a signalfd")?;
-        Ok(Self { fd })
+        let take_over = || -> io::Result<UnixStream> {
+            let (reader, writer) = UnixStream::pair()?;
+            reader.set_nonblocking(true)?;
+            for signal in [SIGINT, SIGTERM, SIGHUP] {
+                pipe::register(signal, writer.try_clone()?)?;
+            }
+            Ok(reader)
+        };
+        let pipe = take_over().context("cannot take signals over")?;
+        Ok(Self { pipe })
     }
 
     /// Waits for a signal, for the end of standard output, or for `timeout`.
@@ -46,7 +53,7 @@ impl Signals {
         let stdout = io::stdout();
         // No event is asked for on standard output: an error or a hang-up is always told.
         let mut fds = [
-            PollFd::new(self.fd.as_fd(), PollFlags::POLLIN),
+            PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN),
             PollFd::new(stdout.as_fd(), PollFlags::empty()),
         ];
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
@@ -54,17 +61,20 @@ impl Signals {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(error) => return Err(error).context("cannot wait for signals"),
         }
-        if let Some(signal) = self.pending()? {
-            return Ok(Wake::Signal(signal));
+        if self.pending()? {
+            return Ok(Wake::Signal);
         }
         let gone = PollFlags::POLLERR | PollFlags::POLLHUP;
         let hangup = fds[1].revents().is_some_and(|events| events.intersects(gone));
         Ok(if hangup { Wake::Hangup } else { Wake::Timeout })
     }
 
-    /// The signal that has arrived, if one has.
-    pub fn pending(&self) -> Result<Option<Signal>> {
-        let info = self.fd.read_signal().context("cannot read a signal")?;
-        Ok(info.and_then(|info| Signal::try_from(info.ssi_signo as i32).ok()))
+    /// True if a signal has arrived since the last look.
+    pub fn pending(&self) -> Result<bool> {
+        match (&self.pipe).read(&mut [0; 16]) {
+            Ok(_) => Ok(true),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => Ok(false),
+            Err(error) => Err(error).context("cannot read a signal"),
+        }
     }
 }

@@ -59,7 +59,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     loop {
         match signals.wait(POLL)? {
             Wake::Timeout => printer.print(&store.new_documents(&args.filter)?)?,
-            Wake::Signal(_) | Wake::Hangup => return Ok(ExitCode::SUCCESS),
+            Wake::Signal | Wake::Hangup => return Ok(ExitCode::SUCCESS),
         }
     }
 }

@@ -1,26 +1,178 @@
-//! Elasticsearch 7.10 and later, and OpenSearch.
+//! Elasticsearch 7.10 and later, and OpenSearch: bulk requests into one index.
+//!
+//! Spoken over hyper rather than through the `elasticsearch` crate. Weir needs two requests (`PUT _index_template` and
+//! `POST _bulk`), and the crate's transport stands in the way of both: with rustls it trusts a list of authorities that
+//! is compiled in instead of the system's, a `ca_file` only adds to that list, requests are compressed at a level that
+//! costs more than decoding them did, it brings a second, older HTTP stack and a generated API that is never called, and
+//! has never had a stable release. Its product check would refuse OpenSearch.
+//!
+//! A document is written with operation `index` under its own id: written twice, it overwrites itself. So everything
+//! that failed, or whose answer never came, is simply sent again. Data streams, which take nothing but `create`, are
+//! not supported yet.
+
+mod answer;
+mod bulk;
+mod client;
+mod template;
+mod tls;
+
 use crate::{
     ExportError,
     batch::Doc,
     runner::{Appetite, Failure, FailureKind, Sink, Verdict},
     stop::Stop,
 };
-use std::sync::Arc;
+use client::{Client, Request};
+use hyper::Method;
+use std::{sync::Arc, time::Duration};
+use tokio::runtime::Runtime;
+use weir_config::Elasticsearch as Settings;
+
 pub(crate) const KIND: &str = "elasticsearch";
-pub(crate) struct Elasticsearch;
+
+/// The sink.
+#[derive(Debug)]
+pub(crate) struct Elasticsearch {
+    index: String,
+    /// The template is still to be installed.
+    template: bool,
+    bulk_bytes: usize,
+    flush_interval: Duration,
+    client: Client,
+    stop: Arc<Stop>,
+    /// Only this sink's thread runs it.
+    runtime: Runtime,
+}
+
 impl Elasticsearch {
-    pub(crate) fn open(_: &weir_config::Elasticsearch, _: Arc<Stop>) -> Result<Self, ExportError> {
-        Ok(Self)
+    pub(crate) fn open(settings: &Settings, stop: Arc<Stop>) -> Result<Self, ExportError> {
+        let unusable = |reason| ExportError::Target {
+            sink: KIND,
+            target: settings.url.clone(),
+            reason,
+        };
+        check_index(&settings.index).map_err(unusable)?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| unusable(format!("cannot start a runtime: {error}")))?;
+        Ok(Self {
+            index: settings.index.clone(),
+            template: settings.template,
+            bulk_bytes: usize::try_from(settings.bulk_bytes.0).unwrap_or(usize::MAX),
+            flush_interval: settings.flush_interval.0,
+            client: Client::new(settings).map_err(unusable)?,
+            stop,
+            runtime,
+        })
+    }
+
+    /// Sends a request, unless the sink's time runs out before the answer.
+    fn send(&self, request: Request) -> Result<client::Response, Failure> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                response = self.client.send(request) => response,
+                () = self.stop.over() => Err(Failure::new(FailureKind::Retry, "the sink was stopped")),
+            }
+        })
     }
 }
+
+/// Refuses what the server would refuse with each document: see "Path parameters" of its create index API.
+fn check_index(index: &str) -> Result<(), String> {
+    let forbidden = |letter: char| letter.is_uppercase() || r##"\/*?"<>| ,#:%"##.contains(letter);
+    if index.is_empty() || index.starts_with(['-', '_', '+', '.']) || index.contains(forbidden) {
+        return Err(format!(
+            "`{index}` is no index name: it must be in lower case, begin with a letter or digit, and hold no space \
+             and none of \\ / * ? \" < > | , # : %"
+        ));
+    }
+    Ok(())
+}
+
 impl Sink for Elasticsearch {
     fn appetite(&self) -> Appetite {
         Appetite {
-            bytes: 1 << 20,
-            wait: std::time::Duration::ZERO,
+            bytes: self.bulk_bytes,
+            wait: self.flush_interval,
         }
     }
-    fn deliver(&mut self, _: &[Doc], _: &mut [Verdict]) -> Result<(), Failure> {
-        Err(Failure::new(FailureKind::Slow, "todo"))
+
+    /// Installs the index template, before the first document makes the index.
+    fn prepare(&mut self) -> Result<(), Failure> {
+        if !self.template {
+            return Ok(());
+        }
+        let response = self.send(Request {
+            method: Method::PUT,
+            path: template::path(&self.index),
+            content_type: "application/json",
+            body: template::body(&self.index).into(),
+            gzipped: false,
+        })?;
+        match response.status {
+            status if status.is_success() => tracing::info!(index = self.index, "index template installed"),
+            status if template::may_pass(status) => return Err(answer::failure(&response)),
+            status => tracing::warn!(
+                index = self.index,
+                status = status.as_u16(),
+                reason = answer::reason(&response.body),
+                "cannot install the index template, so the server guesses the types of fields; \
+                 give this user the right to manage index templates, or set `template: false`"
+            ),
+        }
+        self.template = false;
+        Ok(())
+    }
+
+    fn deliver(&mut self, documents: &[Doc], verdicts: &mut [Verdict]) -> Result<(), Failure> {
+        let response = self.send(Request {
+            method: Method::POST,
+            path: bulk::path(&self.index),
+            content_type: "application/x-ndjson",
+            body: bulk::body(documents),
+            gzipped: true,
+        })?;
+        if !response.status.is_success() {
+            return Err(answer::failure(&response));
+        }
+        bulk::judge(&response.body, verdicts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(change: impl FnOnce(&mut Settings)) -> Option<String> {
+        let mut settings = Settings::at("https://es.test").unwrap();
+        change(&mut settings);
+        let opened = Elasticsearch::open(&settings, Arc::new(Stop::new()));
+        opened.err().map(|error| error.to_string())
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_refused_at_start() {
+        let text = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(text.path(), "no certificate").unwrap();
+        for index in ["", "Weir", "_weir", "a/b", "a b", "a*"] {
+            let error = refused(|settings| settings.index = index.into()).unwrap();
+            assert!(error.contains("is no index name"), "{error}");
+        }
+        let error = refused(|settings| settings.ca_file = Some(text.path().into())).unwrap();
+        assert!(error.contains("holds no certificate"), "{error}");
+        let error = refused(|settings| settings.ca_file = Some("/nowhere".into())).unwrap();
+        assert!(error.contains("/nowhere"), "{error}");
+        let error = refused(|settings| settings.url = "https://a b".into()).unwrap();
+        assert!(error.contains("not an address"), "{error}");
+        let error = refused(|settings| {
+            settings.url = "http://es.test".into();
+            settings.ca_file = Some(text.path().into());
+        });
+        assert!(error.unwrap().contains("only with https"));
+        assert_eq!(
+            refused(|settings| settings.url = "http://[::1]:9200/below/".into()),
+            None
+        );
     }
 }

@@ -187,3 +187,71 @@ impl Drop for Pipeline {
         self.sinks.iter().for_each(|sink| sink.call(now));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples::document;
+    use std::path::Path;
+    use weir_config::{Bytes, Ndjson, Sink as Settings};
+
+    fn ndjson(path: &Path) -> Settings {
+        Settings::Ndjson(Ndjson {
+            path: path.into(),
+            rotate_bytes: Bytes(0),
+            keep: 0,
+        })
+    }
+
+    #[test]
+    fn a_stuck_sink_drops_its_own_documents_and_nobody_elses() {
+        const THREADS: u64 = 4;
+        const EACH: u64 = 10_000;
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("good");
+        let pipeline = Pipeline::start(&[ndjson(Path::new("/dev/full")), ndjson(&path)]).unwrap();
+        std::thread::scope(|scope| {
+            for thread in 0..THREADS {
+                let mut producer = pipeline.producer();
+                let stats = pipeline.stats();
+                scope.spawn(move || {
+                    for number in 0..EACH {
+                        producer.push(&document(thread * EACH + number));
+                        // A data thread never waits for a sink; this one does, so that the good one's queue stays short.
+                        while number % 1000 == 0 && stats.snapshot()[1].waiting > 4000 {
+                            std::thread::yield_now();
+                        }
+                    }
+                });
+            }
+        });
+        let stats = pipeline.stats();
+        while stats.snapshot()[1].waiting > 0 {
+            std::thread::yield_now();
+        }
+        pipeline.shutdown(Duration::ZERO);
+        let [stuck, good] = &stats.snapshot()[..] else {
+            panic!()
+        };
+        assert_eq!(
+            (good.queued, good.sent, good.dropped.len()),
+            (THREADS * EACH, THREADS * EACH, 0)
+        );
+        let lines = std::fs::read_to_string(&path).unwrap().lines().count() as u64;
+        assert_eq!(lines, THREADS * EACH);
+        assert!(stuck.dropped["queue_full"] > 0 && stuck.sent == 0, "{stuck:?}");
+        assert_eq!(stuck.queued + stuck.dropped["queue_full"], THREADS * EACH);
+        assert_eq!((stuck.queued, stuck.waiting), (stuck.dropped["shutdown"], 0));
+    }
+
+    #[test]
+    fn without_sinks_nobody_needs_to_build_documents() {
+        let pipeline = Pipeline::start(&[]).unwrap();
+        let mut producer = pipeline.producer();
+        assert!(!producer.is_wanted());
+        producer.push(&document(0));
+        drop(producer);
+        assert!(pipeline.stats().snapshot().is_empty());
+        pipeline.shutdown(Duration::ZERO);
+    }
+}

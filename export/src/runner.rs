@@ -145,6 +145,7 @@ impl Runner {
             self.tend();
         }
         self.abandon(Loss::Shutdown);
+        self.health.overflows();
     }
 
     fn prepare(&mut self) {
@@ -161,9 +162,12 @@ impl Runner {
     /// Fills `work` up to the sink's appetite. False when all is done, or the patience over.
     fn gather(&mut self) -> bool {
         let appetite = self.sink.appetite();
-        while self.work_bytes < appetite.bytes {
+        loop {
             if self.stop.is_over() {
                 return false;
+            }
+            if self.work_bytes >= appetite.bytes {
+                return true;
             }
             let stopping = self.stop.is_called();
             let next = match self.patience(appetite.wait) {
@@ -179,7 +183,6 @@ impl Runner {
                 Next::End => return !self.work.is_empty(),
             }
         }
-        true
     }
 
     /// How long to wait for more; nothing if what is there has waited long enough.
@@ -296,6 +299,9 @@ impl Runner {
 
     /// Notes a failed attempt and waits before the next one.
     fn fail(&mut self, failure: &Failure) {
+        if self.stop.is_over() {
+            return;
+        }
         self.counters.retry();
         self.health.fails(&failure.reason);
         let slow = failure.kind == FailureKind::Slow;
@@ -307,6 +313,7 @@ impl Runner {
             return;
         }
         self.tended = Instant::now();
+        self.health.overflows();
         if let Err(failure) = self.sink.tend() {
             self.health.fails(&failure.reason);
         }

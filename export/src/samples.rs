@@ -90,3 +90,24 @@ pub(crate) fn docs(numbers: std::ops::Range<u64>, per_batch: usize) -> Vec<Doc> 
 pub(crate) fn text(docs: &[Doc]) -> Vec<u8> {
     docs.iter().flat_map(|doc| doc.line().iter().copied()).collect()
 }
+
+/// Puts a file system of so many KiB there, in a mount namespace of the calling thread's own, which threads that it
+/// starts inherit. False without the privilege.
+pub(crate) fn tiny_disk(directory: &std::path::Path, kibibytes: u32) -> bool {
+    use nix::mount::{MsFlags, mount};
+    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err() {
+        return false;
+    }
+    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
+    let size = format!("size={kibibytes}k");
+    mount(
+        Some("tmpfs"),
+        directory,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        Some(size.as_str()),
+    )
+    .unwrap();
+    true
+}

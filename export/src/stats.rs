@@ -118,6 +118,11 @@ impl Counters {
         self.dropped[reason as usize].fetch_add(documents, Relaxed);
     }
 
+    /// Documents that found the queue full.
+    pub(crate) fn overflowed(&self) -> u64 {
+        self.dropped[Loss::QueueFull as usize].load(Relaxed)
+    }
+
     /// An attempt failed.
     pub(crate) fn retry(&self) {
         self.retries.fetch_add(1, Relaxed);

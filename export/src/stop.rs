@@ -45,11 +45,12 @@ impl Stop {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits so long, but not past the deadline.
+    /// Waits so long, but not past the deadline; that the end is called is worth an attempt at once.
     pub(crate) fn pause(&self, wait: Duration) {
         let until = Instant::now() + wait;
         let mut deadline = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
+        let called = deadline.is_some();
+        while deadline.is_some() == called {
             let end = deadline.map_or(until, |deadline| deadline.min(until));
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {

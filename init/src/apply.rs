@@ -13,9 +13,6 @@ use created::Created;
 use std::fmt::Write as _;
 use weir_config::Interception;
 
-/// How often a change is computed anew when somebody else changed the rules meanwhile.
-const TRIES: usize = 3;
-
 /// What an installation or a removal found to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -99,6 +96,12 @@ async fn put(
     let chosen = backend::choose(present, &plan.families, set);
     created.look_again()?;
     let tool = chosen?;
+    if tool.kind() == Kind::Legacy {
+        // What a failed trial of nft left.
+        for (family, _) in &plan.families {
+            created.discard(*family)?;
+        }
+    }
     tracing::info!("using {tool}: a trial rule works in every family");
     for (family, _) in &plan.families {
         if routes.add(*family).await? {
@@ -111,7 +114,7 @@ async fn put(
         if tool.kind() == Kind::Nft {
             created.mark(*family, &mut wanted);
         }
-        let changed = bring(&tool, *family, |now| with_marks(&wanted, now))?;
+        let changed = tool.bring(*family, |now| with_marks(&wanted, now))?;
         tracing::info!(
             "{family}: rules {}",
             if changed { "applied" } else { "were in force" }
@@ -131,25 +134,6 @@ async fn put(
     Ok(())
 }
 
-/// The rules in force and, one step after the other, the wanted ones. True if there was something to do.
-fn bring(tool: &Tool, family: Family, wanted: impl Fn(&Ruleset) -> Ruleset) -> Result<bool, Error> {
-    let mut now = tool.read(family)?;
-    let mut tries = 1;
-    loop {
-        let Some(text) = transition(&now, &wanted(&now)) else {
-            return Ok(false);
-        };
-        let Err(error) = tool.restore(family, &text) else {
-            return Ok(true);
-        };
-        let again = tool.read(family)?;
-        if again == now || tries == TRIES {
-            return Err(error);
-        }
-        (now, tries) = (again, tries + 1);
-    }
-}
-
 /// What remembers that a table was created stays until the table is gone.
 fn with_marks(wanted: &Ruleset, now: &Ruleset) -> Ruleset {
     let mut wanted = wanted.clone();
@@ -161,7 +145,7 @@ fn with_marks(wanted: &Ruleset, now: &Ruleset) -> Ruleset {
 
 /// Takes our rules out of one tool, and what was created for them.
 fn withdraw(tool: &Tool, family: Family) -> Result<(), Error> {
-    if bring(tool, family, Ruleset::only_marks)? {
+    if tool.bring(family, Ruleset::only_marks)? {
         tracing::info!("{family}: rules removed with {tool}");
     }
     created::clean(tool, family)
@@ -177,7 +161,7 @@ async fn take_back(
     let mut first = Ok(());
     for shown in present {
         for (family, before) in &shown.rules {
-            first = first.and(bring(&shown.tool, *family, |_| before.clone()).map(drop));
+            first = first.and(shown.tool.bring(*family, |_| before.clone()).map(drop));
         }
     }
     for family in families {

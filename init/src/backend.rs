@@ -5,7 +5,7 @@ mod trial;
 
 pub use program::{Kind, Tool, installed};
 
-use crate::{Error, Family, error::Attempts, ruleset::Ruleset};
+use crate::{Error, Family, error::Attempts, nftables, ruleset::Ruleset};
 use weir_config::Interception;
 
 /// Rules of ours that a tool shows, by family.
@@ -14,6 +14,8 @@ pub struct InForce {
     pub tool: Tool,
     /// By family, in the order asked for.
     pub rules: Vec<(Family, Ruleset)>,
+    /// Why the tool can't read; then it is of no use here.
+    unreadable: Option<Error>,
 }
 
 impl InForce {
@@ -29,24 +31,27 @@ impl InForce {
     }
 }
 
-/// What each tool shows of ours. A tool that can't read (its kernel part is missing) shows nothing.
+/// What each tool shows of ours. A tool that can't read (its kernel part is missing) shows nothing, unless the kernel
+/// says that there is something to see.
 ///
 /// # Errors
-/// [`Error::Privilege`].
+/// [`Error::Privilege`], [`Error::Unreadable`].
 pub fn in_force(tools: &[Tool], families: &[Family]) -> Result<Vec<InForce>, Error> {
     let mut all = Vec::new();
     for tool in tools {
-        let mut rules = Vec::new();
+        let (mut rules, mut unreadable) = (Vec::new(), None);
         for family in families {
             match tool.read(*family) {
                 Ok(read) => rules.push((*family, read)),
                 Err(error @ Error::Privilege(_)) => return Err(error),
-                Err(error) => tracing::debug!("{tool} shows no {family} rules: {error}"),
+                Err(error) if nftables::holds_chains_of_ours(*family)? => return Err(error),
+                Err(error) => unreadable = Some(error),
             }
         }
         all.push(InForce {
             tool: tool.clone(),
             rules,
+            unreadable,
         });
     }
     Ok(all)
@@ -68,11 +73,15 @@ pub fn choose(present: &[InForce], wanted: &[(Family, Ruleset)], set: &Intercept
     let mut order: Vec<&InForce> = present.iter().collect();
     order.sort_by_cached_key(|shown| rank(shown));
     let mut failed = Vec::new();
-    for shown in order {
-        match trial::run(&shown.tool, wanted, set) {
-            Ok(()) => return Ok(shown.tool.clone()),
+    for InForce { tool, unreadable, .. } in order {
+        if let Some(error) = unreadable {
+            failed.push((tool.to_string(), error.to_string()));
+            continue;
+        }
+        match trial::run(tool, wanted, set) {
+            Ok(()) => return Ok(tool.clone()),
             Err(error @ Error::Privilege(_)) => return Err(error),
-            Err(error) => failed.push((shown.tool.to_string(), error.to_string())),
+            Err(error) => failed.push((tool.to_string(), error.to_string())),
         }
     }
     Err(Error::NoBackend(Attempts(failed)))

@@ -39,6 +39,16 @@ pub enum Error {
         /// The line of its input that it complains about, where it names one.
         line: Option<String>,
     },
+    /// Somebody's rules keep iptables from reading ours.
+    #[error(
+        "{program} cannot read table {table}: somebody added rules to it with nft that iptables has no words for; take those out (see `nft list ruleset`) and try again"
+    )]
+    Unreadable {
+        /// The program.
+        program: String,
+        /// The table.
+        table: String,
+    },
     /// A program can't be run or its output can't be read.
     #[error("cannot run {program}: {source}")]
     Run {

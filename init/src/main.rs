@@ -39,6 +39,10 @@ enum Command {
         settings: Settings,
     },
     /// Take everything away that was installed, with whatever settings
+    ///
+    /// Rules, routes, and the nft tables that were created for them go; what others have added stays. Legacy iptables
+    /// alone leaves something behind: the kernel instantiates an empty table on first use and takes it back only with
+    /// the namespace.
     Remove {
         /// Print what would be removed, and touch nothing
         #[arg(long)]

@@ -6,7 +6,7 @@
 //! to delete what somebody else has put something into. The iptables programs can't do this, and the `nft` program
 //! is often not there, so the few netlink messages are made here.
 
-use crate::{Error, Family};
+use crate::{Error, Family, ruleset::PREFIX};
 use nix::{
     errno::Errno,
     libc,
@@ -75,6 +75,19 @@ pub fn snapshot(family: Family) -> Result<BTreeSet<Object>, Error> {
         }
     }
     Ok(objects)
+}
+
+/// True if a chain of the family has a name of ours, whatever iptables can make of its table.
+///
+/// # Errors
+/// [`Error::Netlink`].
+pub fn holds_chains_of_ours(family: Family) -> Result<bool, Error> {
+    let Some(netlink) = open()? else {
+        return Ok(false);
+    };
+    let chains = dump(&netlink, GET_CHAIN, family)?;
+    let is_ours = |chain: &Vec<u8>| text(chain, CHAIN_NAME).is_some_and(|name| name.starts_with(PREFIX));
+    Ok(chains.iter().any(is_ours))
 }
 
 /// Deletes these, all or none. False if one of them holds something, or is not there.

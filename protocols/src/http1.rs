@@ -1,14 +1,72 @@
 //! HTTP/1.x (RFC 9112).
+//!
+//! `head` and `framing` read heads, `collector` gathers them, `body` counts bodies; `connection` holds the two streams
+//! and pairs requests with responses (`client` and `server` are its two halves, `ending` the ways in which it is cut
+//! short); `exchange` is what comes out and `document` says what it means.
+//!
+//! Where the end of a message is in doubt, nothing is guessed: what made it doubtful is noted on the exchange, and that
+//! stream is not decoded any further.
 
-use weir_records::{Document, Flow, Policy};
+mod body;
+mod client;
+mod collector;
+mod connection;
+mod document;
+mod ending;
+mod exchange;
+mod framing;
+mod head;
+mod server;
+mod target;
 
-/// A request and its response.
-#[derive(Clone, Debug)]
-pub struct Exchange {}
+use crate::Protocol;
+use crate::detect::{Entry, Verdict};
+pub use exchange::Exchange;
 
-impl Exchange {
-    pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
-        let _ = (flow, policy);
-        unimplemented!()
+/// A first line that has not ended after so many bytes is judged by its beginning.
+const LONG: usize = 1024;
+
+/// How HTTP/1 is found and decoded.
+pub(crate) const ENTRY: Entry = Entry {
+    protocol: Protocol::Http1,
+    client: detect_client,
+    server: |bytes, _| head::response_verdict(bytes),
+    open: connection::open,
+};
+
+/// Methods in use, for request lines that are too long to wait for.
+const KNOWN: &[&[u8]] = &[
+    b"GET",
+    b"HEAD",
+    b"POST",
+    b"PUT",
+    b"DELETE",
+    b"PATCH",
+    b"OPTIONS",
+    b"PROPFIND",
+    b"REPORT",
+    b"SEARCH",
+];
+
+/// A whole request line, or the beginning of one far longer than any other protocol's first line would be.
+fn detect_client(bytes: &[u8], late: bool) -> Verdict {
+    if late {
+        return head::midway_request_verdict(bytes);
+    }
+    match head::request_verdict(bytes) {
+        Verdict::More if bytes.len() >= LONG => {
+            let line = head::skip_empty(bytes);
+            let mut words = line.splitn(2, |b| *b == b' ');
+            let known = words.next().is_some_and(|method| KNOWN.contains(&method));
+            let target = words.next().unwrap_or_default();
+            let url = target.starts_with(b"/") || target.starts_with(b"http");
+            let plain = target.iter().all(|b| b.is_ascii_graphic());
+            if known && url && plain {
+                Verdict::Yes
+            } else {
+                Verdict::More
+            }
+        }
+        verdict => verdict,
     }
 }

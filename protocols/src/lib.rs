@@ -3,11 +3,16 @@
 //! A source feeds a [`Decoder`] `(side, time, bytes)`, tells it of gaps and ends, and gets [`Exchange`]s through a
 //! callback; [`Exchange::document`] turns one into what is exported. A decoder never blocks, bounds its memory and
 //! survives any input.
+//!
+//! A new protocol is one module with an [`Entry`](detect::Entry), and its line in [`detect::REGISTRY`].
 #![forbid(unsafe_code)]
 
+mod decoder;
+mod detect;
 pub mod http1;
 
-use weir_records::{Document, Flow, Policy, Timestamp};
+pub use decoder::Decoder;
+use weir_records::{Document, Flow, Policy};
 
 /// Who sent the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -64,52 +69,5 @@ impl Exchange {
         match self {
             Self::Http1(exchange) => exchange.document(flow, policy),
         }
-    }
-}
-
-/// The decoder of one connection: finds the protocol, then decodes it.
-#[derive(Debug)]
-pub struct Decoder {}
-
-impl Decoder {
-    /// For a connection that is seen from its beginning.
-    pub fn new(limits: &std::sync::Arc<Limits>) -> Self {
-        let _ = limits;
-        Self {}
-    }
-
-    /// For a connection whose beginning was missed.
-    pub fn late(limits: &std::sync::Arc<Limits>) -> Self {
-        Self::new(limits)
-    }
-
-    /// These bytes were sent by `side`; `out` gets each exchange that they complete.
-    pub fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
-        let _ = (side, at, bytes, out);
-    }
-
-    /// Bytes of `side` were missed: so many, if that is known.
-    pub fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: &mut dyn FnMut(Exchange)) {
-        let _ = (side, at, missed, out);
-    }
-
-    /// `side` will send no more (FIN).
-    pub fn end(&mut self, side: Side, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
-        let _ = (side, at, out);
-    }
-
-    /// The connection is over: whatever is unfinished comes out now, marked as such.
-    pub fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
-        let _ = (at, how, out);
-    }
-
-    /// What the connection was found to speak so far.
-    pub fn protocol(&self) -> Protocol {
-        Protocol::Unknown
-    }
-
-    /// True once nothing more can come out: the source may stop feeding.
-    pub fn is_opaque(&self) -> bool {
-        false
     }
 }

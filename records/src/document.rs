@@ -54,7 +54,7 @@ pub struct Event {
     /// ECS types: `connection`, `protocol`, `access`.
     #[serde(rename = "type")]
     pub kind: &'static [&'static str],
-    /// `success`, `failure` or `unknown`.
+    /// How the exchange ended for its client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
     /// From the first byte of the request to the last of the response, in ns.
@@ -84,7 +84,7 @@ pub struct Network {
     pub kind: &'static str,
     /// `http`.
     pub protocol: &'static str,
-    /// `ingress` or `egress`, seen from the observed container.
+    /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,
 }
 
@@ -114,9 +114,11 @@ pub struct Host {
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Url {
     /// The target as it stood on the request line.
+    #[schemars(extend("x-elasticsearch" = "text"))]
     pub original: String,
     /// Its path; absent for `*` and for CONNECT's authority.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-elasticsearch" = "text"))]
     pub path: Option<String>,
     /// What follows the `?`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -185,6 +187,7 @@ pub struct Body {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UserAgent {
     /// As it was sent.
+    #[schemars(extend("x-elasticsearch" = "text"))]
     pub original: String,
 }
 
@@ -196,6 +199,7 @@ pub struct Error {
     pub kind: &'static str,
     /// A sentence for people.
     #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-elasticsearch" = "text"))]
     pub message: Option<String>,
 }
 

@@ -8,10 +8,11 @@ mod document;
 mod flow;
 mod id;
 mod policy;
+pub mod schema;
 mod time;
 
 pub use document::*;
 pub use flow::{Capture, Direction, Flow};
 pub use id::DocumentId;
-pub use policy::Policy;
+pub use policy::{Policy, REDACTED, Text};
 pub use time::Timestamp;

@@ -1,23 +1,221 @@
 //! What may leave the process: redaction of secrets and caps on captured text.
+//!
+//! Every text of a document that a peer wrote goes through a [`Policy`] on its way into the document, so that no sink
+//! ever holds a secret. Secrets are replaced before texts are cut, so that a cut can't bare one.
 
+mod redact;
+
+use std::borrow::Cow;
 use weir_config::Records;
+
+/// What stands where a secret stood.
+pub const REDACTED: &str = "<redacted>";
 
 /// The compiled `records` section. Cheap to share; made once a process.
 #[derive(Clone, Debug)]
 pub struct Policy {
     settings: Records,
+    /// Further header names, in lower case.
+    headers: Vec<String>,
+    /// Further query keys, in lower case.
+    query_keys: Vec<String>,
+}
+
+/// A text that may leave the process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Text {
+    /// UTF-8 as it was; what was not UTF-8 is read as ISO 8859-1, a character a byte (RFC 9110, 5.5).
+    pub value: String,
+    /// Bytes it had, if it was cut.
+    pub original: Option<u64>,
 }
 
 impl Policy {
     /// The policy that these settings describe.
     pub fn new(settings: &Records) -> Self {
+        let lower = |names: &[String]| {
+            names
+                .iter()
+                .map(|name| name.trim().to_ascii_lowercase())
+                .collect()
+        };
         Self {
             settings: settings.clone(),
+            headers: lower(&settings.redact_headers),
+            query_keys: lower(&settings.redact_query_keys),
         }
     }
 
     /// The settings it was made from.
     pub fn settings(&self) -> &Records {
         &self.settings
+    }
+
+    /// A header's value; `name` in lower case. Values that hold URLs lose the secrets in them.
+    pub fn header(&self, name: &str, value: &[u8]) -> Text {
+        if self.settings.redact && self.is_secret_header(name) {
+            return Text {
+                value: REDACTED.to_owned(),
+                original: None,
+            };
+        }
+        self.cut(self.redact(value), value.len(), self.settings.max_header_value)
+    }
+
+    /// A request's target.
+    pub fn url(&self, url: &[u8]) -> Text {
+        self.cut(self.redact_url(url), url.len(), self.settings.max_url)
+    }
+
+    /// A part of a target that has been through [`Self::redact_url`] as a whole.
+    pub fn url_part(&self, part: &[u8]) -> Text {
+        self.cut(Cow::Borrowed(part), part.len(), self.settings.max_url)
+    }
+
+    /// A request's target without its secrets: userinfo, and values of password-like keys.
+    pub fn redact_url<'a>(&self, url: &'a [u8]) -> Cow<'a, [u8]> {
+        if !self.settings.redact {
+            return Cow::Borrowed(url);
+        }
+        match redact::authority(url) {
+            Some(authority) => Cow::Owned(authority),
+            None => self.redact(url),
+        }
+    }
+
+    /// Text that may hold URLs, without the secrets in them.
+    fn redact<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
+        if self.settings.redact {
+            redact::url(text, &self.query_keys)
+        } else {
+            Cow::Borrowed(text)
+        }
+    }
+
+    fn is_secret_header(&self, name: &str) -> bool {
+        redact::is_secret_header(name) || self.headers.iter().any(|header| header == name)
+    }
+
+    fn cut(&self, text: Cow<'_, [u8]>, size: usize, max: usize) -> Text {
+        let mut value = match String::from_utf8(text.into_owned()) {
+            Ok(text) => text,
+            Err(error) => error.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+        };
+        let mut original = None;
+        if value.len() > max {
+            original = Some(size as u64);
+            value.truncate(value.floor_char_boundary(max));
+            value.shrink_to_fit();
+        }
+        Text { value, original }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn policy(change: impl FnOnce(&mut Records)) -> Policy {
+        let mut settings = Records::default();
+        change(&mut settings);
+        Policy::new(&settings)
+    }
+
+    #[test]
+    fn secret_headers_are_replaced_by_default() {
+        let policy = policy(|_| ());
+        for name in [
+            "authorization",
+            "proxy-authorization",
+            "cookie",
+            "set-cookie",
+            "set-cookie2",
+            "x-api-key",
+            "api-key",
+            "x-auth-token",
+            "x-access-token",
+            "x-amz-security-token",
+            "x-vault-token",
+            "private-token",
+            "x-csrf-token",
+            "x-goog-api-key",
+            "ocp-apim-subscription-key",
+            "x-session-id",
+            "x-password",
+            "x-client-secret",
+        ] {
+            assert_eq!(policy.header(name, b"abc").value, REDACTED, "{name}");
+        }
+        for name in [
+            "host",
+            "accept",
+            "sec-websocket-key",
+            "idempotency-key",
+            "www-authenticate",
+            "content-type",
+        ] {
+            assert_eq!(policy.header(name, b"abc").value, "abc", "{name}");
+        }
+    }
+
+    #[test]
+    fn named_headers_and_keys_are_replaced_too() {
+        let policy = policy(|s| {
+            s.redact_headers = vec!["X-Customer".into()];
+            s.redact_query_keys = vec!["Iban".into()];
+        });
+        assert_eq!(policy.header("x-customer", b"abc").value, REDACTED);
+        assert_eq!(policy.url(b"/?IBAN=DE1&a=b").value, "/?IBAN=<redacted>&a=b");
+    }
+
+    #[test]
+    fn urls_in_headers_lose_their_secrets() {
+        let policy = policy(|_| ());
+        assert_eq!(
+            policy
+                .header("referer", b"http://u:p@a/b?token=1&x=2#access_token=3")
+                .value,
+            "http://<redacted>@a/b?token=<redacted>&x=2#access_token=<redacted>"
+        );
+    }
+
+    #[test]
+    fn nothing_is_replaced_where_that_is_switched_off() {
+        let policy = policy(|s| s.redact = false);
+        assert_eq!(policy.header("cookie", b"a=b").value, "a=b");
+        assert_eq!(
+            policy.url(b"http://u:p@a/?token=1").value,
+            "http://u:p@a/?token=1"
+        );
+    }
+
+    #[test]
+    fn long_texts_are_cut_at_a_character_and_keep_their_size() {
+        let policy = policy(|s| s.max_header_value = 4);
+        assert_eq!(
+            policy.header("a", b"abcd"),
+            Text {
+                value: "abcd".into(),
+                original: None
+            }
+        );
+        assert_eq!(
+            policy.header("a", "abc\u{e9}f".as_bytes()),
+            Text {
+                value: "abc".into(),
+                original: Some(6)
+            }
+        );
+    }
+
+    #[test]
+    fn what_is_not_utf8_is_read_as_latin1() {
+        assert_eq!(policy(|_| ()).header("a", b"caf\xe9").value, "caf\u{e9}");
+    }
+
+    #[test]
+    fn a_cut_bares_no_secret() {
+        let policy = policy(|s| s.max_url = 12);
+        assert_eq!(policy.url(b"/?password=hunter2").value, "/?password=<");
     }
 }

@@ -1,14 +1,19 @@
+import java.io.IOException;
 import java.lang.reflect.Field;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.Comparator;
 import java.util.List;
 import java.util.Map;
-import java.util.concurrent.CountDownLatch;
 import java.util.function.Supplier;
+import java.util.stream.Stream;
 
 /**
  * Starts one search server node in this process: {@code SearchServer PORT DIRECTORY [setting=value ...]}.
+ *
+ * <p>It lives until standard input ends, then stops and takes its directory with it. So whoever holds the other end
+ * of that pipe leaves nothing behind, however it ends. SIGTERM stops it and leaves the directory.
  *
  * <p>The runner libraries' own launchers allow neither every port nor every setting, so this one builds the node
  * from their parts. Everything goes by reflection: Elasticsearch and OpenSearch have the same shape under other names,
@@ -40,7 +45,20 @@ public final class SearchServer {
         .newInstance(environment, modules(family));
     Runtime.getRuntime().addShutdownHook(new Thread(() -> close(node)));
     node.getClass().getMethod("start").invoke(node);
-    new CountDownLatch(1).await();
+    while (System.in.read() >= 0) {
+      // Nothing is said; only the end counts.
+    }
+    node.close();
+    delete(home);
+    System.exit(0);
+  }
+
+  private static void delete(Path directory) throws IOException {
+    try (Stream<Path> paths = Files.walk(directory)) {
+      for (Path path : (Iterable<Path>) paths.sorted(Comparator.reverseOrder())::iterator) {
+        Files.deleteIfExists(path);
+      }
+    }
   }
 
   private static Object settings(Family family, Path home, String[] args) throws Exception {

@@ -7,5 +7,6 @@
 
 pub mod many;
 pub mod peer;
+pub mod search;
 pub mod stage;
 pub mod weir;

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Pipeline, SinkStats,
-    samples::{docs, document, text},
+    samples::{docs, document, text, tiny_disk},
 };
 use std::{
     fs,
@@ -205,27 +205,15 @@ fn piped(writer: io::PipeWriter) -> Ndjson {
     }
 }
 
-/// A full disk: a file system of 128 KiB in a mount namespace of this test's own thread, which the sink's inherits.
 #[test]
 fn a_full_disk_loses_nothing_that_is_queued_and_leaves_no_half_line() {
-    use nix::mount::{MsFlags, mount};
     let directory = tempfile::tempdir().unwrap();
-    if nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).is_err() {
+    if !tiny_disk(directory.path(), 128) {
         eprintln!(
             "SKIPPED a_full_disk_loses_nothing_that_is_queued_and_leaves_no_half_line: needs CAP_SYS_ADMIN to mount"
         );
         return;
     }
-    let private = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
-    mount(None::<&str>, "/", None::<&str>, private, None::<&str>).unwrap();
-    mount(
-        Some("tmpfs"),
-        directory.path(),
-        Some("tmpfs"),
-        MsFlags::empty(),
-        Some("size=128k"),
-    )
-    .unwrap();
     let filler = directory.path().join("filler");
     fs::write(&filler, vec![0; 96 << 10]).unwrap();
 

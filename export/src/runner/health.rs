@@ -15,6 +15,8 @@ pub(super) struct Health {
     failing: Option<Trouble>,
     rejected: Option<Instant>,
     rejected_since: u64,
+    /// Documents that found the queue full, as far as was said.
+    overflowed: u64,
 }
 
 #[derive(Debug)]
@@ -31,6 +33,7 @@ impl Health {
             failing: None,
             rejected: None,
             rejected_since: 0,
+            overflowed: 0,
         }
     }
 
@@ -89,6 +92,16 @@ impl Health {
             documents = std::mem::take(&mut self.rejected_since),
             "documents were rejected; the reason is that of the last one"
         );
+    }
+
+    /// Says how many documents found the queue full since the last time, if any did. The data threads that drop them
+    /// only count.
+    pub(super) fn overflows(&mut self) {
+        let now = self.counters.overflowed();
+        let documents = now - std::mem::replace(&mut self.overflowed, now);
+        if documents > 0 {
+            self.lost(documents, Loss::QueueFull);
+        }
     }
 
     /// The destination is gone for ever.

@@ -27,6 +27,8 @@ pub(super) struct Limits {
     max_bytes: i64,
     max_age: Option<Duration>,
     log: PathBuf,
+    /// See [`STUCK_LOG_BYTES`].
+    pub(super) stuck_log_bytes: u64,
 }
 
 impl Limits {
@@ -37,6 +39,7 @@ impl Limits {
             max_bytes: i64::try_from(settings.max_bytes.0).unwrap_or(i64::MAX),
             max_age: settings.max_age.non_zero(),
             log: log.into(),
+            stuck_log_bytes: STUCK_LOG_BYTES,
         }
     }
 
@@ -94,12 +97,12 @@ impl Limits {
 
     fn check_log(&self, connection: &Connection) -> Result<(), Failure> {
         let size = || self.log.metadata().map_or(0, |metadata| metadata.len());
-        if size() < STUCK_LOG_BYTES {
+        if size() < self.stuck_log_bytes {
             return Ok(());
         }
         // Whether it worked shows in the size.
         let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-        if size() < STUCK_LOG_BYTES {
+        if size() < self.stuck_log_bytes {
             return Ok(());
         }
         Err(Failure::new(

@@ -1,7 +1,7 @@
 use super::*;
 use crate::{
     Pipeline,
-    samples::{docs, document},
+    samples::{docs, document, tiny_disk},
 };
 use rusqlite::types::FromSql;
 use weir_config::{Bytes, Period};
@@ -206,4 +206,62 @@ fn the_sqlite3_shell_reads_the_store_while_it_is_open() {
             eprintln!("SKIPPED the_sqlite3_shell_reads_the_store_while_it_is_open: sqlite3: {error}");
         }
     }
+}
+
+#[test]
+fn a_full_disk_loses_nothing_that_is_queued() {
+    let directory = tempfile::tempdir().unwrap();
+    if !tiny_disk(directory.path(), 1024) {
+        eprintln!("SKIPPED a_full_disk_loses_nothing_that_is_queued: needs CAP_SYS_ADMIN to mount");
+        return;
+    }
+    let filler = directory.path().join("filler");
+    std::fs::write(&filler, vec![0; 768 << 10]).unwrap();
+    let path = directory.path().join("weir.db");
+    let mut sink = Sqlite::open(&settings(&path)).unwrap();
+    let all = docs(0..300, 100);
+    let mut verdicts = vec![Verdict::Waiting; all.len()];
+    let failure = sink.deliver(&all, &mut verdicts).unwrap_err();
+    assert!(failure.reason.contains("make room"), "{}", failure.reason);
+    assert!(
+        verdicts.iter().all(|verdict| *verdict == Verdict::Waiting),
+        "all or nothing"
+    );
+    std::fs::remove_file(filler).unwrap();
+    deliver(&mut sink, &all[..100]);
+    drop(sink);
+    assert_eq!(ask::<i64>(&path, "SELECT count(*) FROM documents"), 100);
+    assert_eq!(ask::<String>(&path, "PRAGMA integrity_check"), "ok");
+    nix::mount::umount(directory.path()).unwrap();
+}
+
+#[test]
+fn a_reader_that_never_ends_does_not_fill_the_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weir.db");
+    let mut sink = Sqlite::open(&settings(&path)).unwrap();
+    sink.connection.busy_timeout(Duration::ZERO).unwrap();
+    sink.limits.stuck_log_bytes = 256 << 10;
+    deliver(&mut sink, &docs(0..10, 10));
+    let reader = Connection::open(&path).unwrap();
+    reader
+        .execute_batch("BEGIN; SELECT count(*) FROM documents")
+        .unwrap();
+    let mut held = None;
+    for start in (10..10_000).step_by(100) {
+        let documents = docs(start..start + 100, 100);
+        let mut verdicts = vec![Verdict::Waiting; documents.len()];
+        if let Err(failure) = sink.deliver(&documents, &mut verdicts) {
+            held = Some((failure, documents));
+            break;
+        }
+    }
+    let (failure, documents) = held.unwrap();
+    assert!(
+        failure.reason.contains("a reader holds a transaction open"),
+        "{}",
+        failure.reason
+    );
+    reader.execute_batch("COMMIT").unwrap();
+    deliver(&mut sink, &documents);
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     Error, Family, privilege,
-    ruleset::{self, Ruleset},
+    ruleset::{self, Ruleset, transition},
 };
 use std::{
     env, fmt,
@@ -13,6 +13,9 @@ use std::{
 
 /// How long the legacy programs wait for the lock that they share with other programs, in seconds.
 const WAIT: u32 = 30;
+
+/// How often a change is computed anew when somebody else changed our rules meanwhile.
+const TRIES: usize = 3;
 
 /// The kernel's side of a tool.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,9 +99,14 @@ impl Tool {
     /// Our rules of a family.
     ///
     /// # Errors
-    /// Those of running the program.
+    /// Those of running the program, and [`Error::Unreadable`].
     pub fn read(&self, family: Family) -> Result<Ruleset, Error> {
-        Ok(ruleset::parse(&run(&name(family, self.suffix, "save"), &[], "")?))
+        let program = name(family, self.suffix, "save");
+        let saved = run(&program, &[], "")?;
+        match unreadable(&saved) {
+            Some(table) => Err(Error::Unreadable { program, table }),
+            None => Ok(ruleset::parse(&saved)),
+        }
     }
 
     /// True if anybody has rules or chains in this variant.
@@ -111,6 +119,28 @@ impl Tool {
             let saved = run(&name(*family, self.suffix, "save"), &[], "");
             saved.is_ok_and(|saved| holds_something(&saved))
         })
+    }
+
+    /// Turns our rules of a family into those that `wanted` makes of the ones in force. True if there was something to do.
+    ///
+    /// # Errors
+    /// As for reading and restoring.
+    pub fn bring(&self, family: Family, wanted: impl Fn(&Ruleset) -> Ruleset) -> Result<bool, Error> {
+        let mut now = self.read(family)?;
+        let mut tries = 1;
+        loop {
+            let Some(text) = transition(&now, &wanted(&now)) else {
+                return Ok(false);
+            };
+            let Err(error) = self.restore(family, &text) else {
+                return Ok(true);
+            };
+            let again = self.read(family)?;
+            if again == now || tries == TRIES {
+                return Err(error);
+            }
+            (now, tries) = (again, tries + 1);
+        }
     }
 
     /// Applies the text, each table of it at once, without touching what it does not name.
@@ -141,6 +171,14 @@ fn can_wait(version: &str) -> bool {
         .map(|n| n.parse::<u32>().unwrap_or(0));
     let mut next = || numbers.next().unwrap_or(0);
     (next(), next(), next()) >= (1, 6, 2)
+}
+
+/// A table of those that we use which the program passed over with the comment "Table `nat' is incompatible".
+fn unreadable(saved: &str) -> Option<String> {
+    let passed_over = saved.lines().filter_map(|line| line.strip_prefix("# Table `"));
+    let mut tables = passed_over.filter_map(|rest| rest.split_once("' is incompatible"));
+    let found = tables.find(|(table, _)| matches!(*table, "nat" | "raw"));
+    found.map(|(table, _)| table.to_owned())
 }
 
 fn run(program: &str, arguments: &[String], input: &str) -> Result<String, Error> {
@@ -209,6 +247,14 @@ mod tests {
         }
         assert_eq!(named_line("out of line", input), None);
         assert_eq!(named_line("line 99 failed", input), None);
+    }
+
+    #[test]
+    fn a_table_that_was_passed_over_is_noticed_if_it_is_one_that_we_use() {
+        let saved = "# Table `filter' is incompatible, use 'nft' tool.\n*nat\nCOMMIT\n";
+        assert_eq!(unreadable(saved), None);
+        let saved = "# Table `nat' is incompatible, use 'nft' tool.\n";
+        assert_eq!(unreadable(saved).as_deref(), Some("nat"));
     }
 
     #[test]

@@ -13,15 +13,13 @@ use std::collections::BTreeSet;
 use weir_config::Interception;
 
 pub fn run(tool: &Tool, wanted: &[(Family, Ruleset)], set: &Interception) -> Result<(), Error> {
-    let nothing = Ruleset::default();
     for (family, rules) in wanted {
-        let trial = rules_like(rules, set);
-        for text in [transition(&nothing, &trial), transition(&trial, &nothing)]
-            .into_iter()
-            .flatten()
-        {
-            tool.restore(*family, &text)?;
-        }
+        let before = tool.read(*family)?;
+        let trial = transition(&Ruleset::default(), &rules_like(rules, set)).unwrap_or_default();
+        let tried = tool.restore(*family, &trial);
+        // Also where it failed: the first of several tables may have been applied.
+        let undone = tool.bring(*family, |_| before.clone());
+        tried.and(undone.map(drop))?;
     }
     Ok(())
 }

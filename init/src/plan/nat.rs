@@ -6,6 +6,8 @@
 //!   loopback. `-o lo -s SPARE` therefore takes the place of `-s 127.0.0.6`.
 //! - The exemptions of interfaces stand in our chains, not in PREROUTING and OUTPUT, where a RETURN would also keep
 //!   the packet from other people's rules.
+//! - Only a SYN is redirected. Connection tracking takes a connection that was there before it for a new one (it joins
+//!   in the middle), and a redirect would reset it.
 //! - The sidecar is known by user or by group, with both tried before anything is decided, so that neither shadows
 //!   the other.
 //! - The probe's destinations are always redirected, whatever the lists say, so that a redirect can always be proved.
@@ -26,6 +28,8 @@ const OUTPUT: &str = "WEIR_OUTPUT";
 const OUTPUT_DNS: &str = "WEIR_OUTPUT_DNS";
 /// Sends to the outbound listener.
 const REDIRECT: &str = "WEIR_REDIRECT";
+/// A connection's first packet, as iptables-save writes `--syn`.
+const SYN: &str = "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN";
 
 pub fn table(family: Family, config: &Config) -> Table {
     let set = &config.interception;
@@ -53,7 +57,7 @@ pub fn table(family: Family, config: &Config) -> Table {
     }
     table.rule(OUTPUT, format!("{}-j RETURN", to(family.loopback().into())));
     destinations(&mut table, family, set);
-    table.jump("OUTPUT", format!("-p tcp -j {OUTPUT}"));
+    table.jump("OUTPUT", format!("{SYN} -j {OUTPUT}"));
     if set.dns {
         table.jump("OUTPUT", format!("-p udp -m udp --dport 53 -j {OUTPUT}"));
     }
@@ -75,7 +79,7 @@ fn inbound(table: &mut Table, set: &Interception, endpoints: &[u16]) {
     if set.include_inbound_ports == Ports::NONE {
         return;
     }
-    table.jump("PREROUTING", format!("-p tcp -j {INBOUND}"));
+    table.jump("PREROUTING", format!("{SYN} -j {INBOUND}"));
     for name in &set.exclude_interfaces.0 {
         table.rule(INBOUND, format!("{}-j RETURN", interface("-i", name)));
     }

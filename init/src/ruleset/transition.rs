@@ -1,7 +1,7 @@
 //! From one ruleset to another in one transaction.
 
 use super::{Ruleset, Table, canonical::canonical};
-use std::fmt::Write as _;
+use std::{collections::BTreeSet, fmt::Write as _};
 
 /// The input for `iptables-restore --noflush` that turns `from` into `to`; nothing if they are the same.
 ///
@@ -11,7 +11,7 @@ use std::fmt::Write as _;
 pub fn transition(from: &Ruleset, to: &Ruleset) -> Option<String> {
     let nothing = Table::default();
     let mut text = String::new();
-    let names: std::collections::BTreeSet<_> = from.tables.keys().chain(to.tables.keys()).collect();
+    let names: BTreeSet<_> = from.tables.keys().chain(to.tables.keys()).collect();
     for name in names {
         let body = change(
             from.tables.get(name).unwrap_or(&nothing),
@@ -36,15 +36,7 @@ fn change(from: &Table, to: &Table) -> String {
             let _ = writeln!(rules, "-A {name} {rule}");
         }
     }
-    let mut jumps = String::new();
-    if !same_jumps(from, to) {
-        for (chain, rule) in &from.jumps {
-            let _ = writeln!(jumps, "-D {chain} {rule}");
-        }
-        for (chain, rule) in &to.jumps {
-            let _ = writeln!(jumps, "-A {chain} {rule}");
-        }
-    }
+    let jumps = change_jumps(from, to);
     let stale = || from.chains.keys().filter(|name| !to.chains.contains_key(*name));
     let mut ends = String::new();
     for name in stale() {
@@ -54,6 +46,41 @@ fn change(from: &Table, to: &Table) -> String {
         let _ = writeln!(ends, "-X {name}");
     }
     declarations + &rules + &jumps + &ends
+}
+
+/// Takes out the jumps that are not wanted and appends those that are missing. A jump that is there stays where it is
+/// among other people's rules, unless a missing one has to come before it.
+fn change_jumps(from: &Table, to: &Table) -> String {
+    let mut text = String::new();
+    for chain in from
+        .jumps
+        .iter()
+        .chain(&to.jumps)
+        .map(|(chain, _)| chain)
+        .collect::<BTreeSet<_>>()
+    {
+        let (present, wanted) = (jumps_of(from, chain), jumps_of(to, chain));
+        let mut missing = wanted.iter().peekable();
+        let mut surplus = Vec::new();
+        for rule in &present {
+            match missing.next_if(|next| canonical(next) == canonical(rule)) {
+                Some(_) => {}
+                None => surplus.push(rule),
+            }
+        }
+        for rule in surplus {
+            let _ = writeln!(text, "-D {chain} {rule}");
+        }
+        for rule in missing {
+            let _ = writeln!(text, "-A {chain} {rule}");
+        }
+    }
+    text
+}
+
+fn jumps_of<'a>(table: &'a Table, chain: &str) -> Vec<&'a str> {
+    let of_chain = table.jumps.iter().filter(|(jumps_from, _)| jumps_from == chain);
+    of_chain.map(|(_, rule)| rule.as_str()).collect()
 }
 
 fn same(a: &[String], b: &[String]) -> bool {
@@ -79,12 +106,11 @@ fn same_jumps(from: &Table, to: &Table) -> bool {
 pub fn differences(in_force: &Ruleset, wanted: &Ruleset) -> Vec<String> {
     let nothing = Table::default();
     let mut lines = Vec::new();
-    let names: std::collections::BTreeSet<_> = in_force.tables.keys().chain(wanted.tables.keys()).collect();
+    let names: BTreeSet<_> = in_force.tables.keys().chain(wanted.tables.keys()).collect();
     for name in names {
         let present = in_force.tables.get(name).unwrap_or(&nothing);
         let wanted = wanted.tables.get(name).unwrap_or(&nothing);
-        let chains: std::collections::BTreeSet<_> =
-            present.chains.keys().chain(wanted.chains.keys()).collect();
+        let chains: BTreeSet<_> = present.chains.keys().chain(wanted.chains.keys()).collect();
         for chain in chains {
             match (present.chains.get(chain), wanted.chains.get(chain)) {
                 (None, _) => lines.push(format!("table {name}: chain {chain} is missing")),
@@ -186,8 +212,41 @@ mod tests {
         if let Some(table) = a.tables.get_mut("nat") {
             table.jump("OUTPUT", "-p tcp -j WEIR_A");
         }
-        let text = transition(&a, &b).unwrap();
-        assert_eq!(text.matches("-D OUTPUT").count(), 2, "{text}");
-        assert_eq!(text.matches("-A OUTPUT").count(), 1, "{text}");
+        assert_eq!(
+            transition(&a, &b).as_deref(),
+            Some("*nat\n-D OUTPUT -p tcp -j WEIR_A\nCOMMIT\n")
+        );
+    }
+
+    #[test]
+    fn jumps_that_stay_are_not_touched() {
+        let with = |rules: &[&str]| {
+            let mut table = Table::default();
+            for rule in rules {
+                table.jump("OUTPUT", *rule);
+            }
+            Ruleset {
+                tables: [("nat".into(), table)].into(),
+            }
+        };
+        let change = |from: &[&str], to: &[&str]| transition(&with(from), &with(to));
+        let only = |line: &str| Some(format!("*nat\n{line}\nCOMMIT\n"));
+        assert_eq!(
+            change(&["-j WEIR_A"], &["-j WEIR_A", "-j WEIR_B"]),
+            only("-A OUTPUT -j WEIR_B")
+        );
+        assert_eq!(
+            change(&["-j WEIR_A", "-j WEIR_B"], &["-j WEIR_A"]),
+            only("-D OUTPUT -j WEIR_B")
+        );
+        assert_eq!(
+            change(&["-j WEIR_A", "-j WEIR_B"], &["-j WEIR_B"]),
+            only("-D OUTPUT -j WEIR_A")
+        );
+        assert_eq!(
+            change(&["-j WEIR_A", "-j WEIR_B"], &["-j WEIR_B", "-j WEIR_A"]),
+            only("-D OUTPUT -j WEIR_A\n-A OUTPUT -j WEIR_A"),
+            "their order is mended"
+        );
     }
 }

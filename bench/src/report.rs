@@ -1,0 +1,143 @@
+//! The report: medians, and how they compare with haproxy's.
+
+use crate::{
+    load::Workload,
+    proxies::Variant,
+    stage::{Sample, Stage},
+};
+use anyhow::Result;
+use std::fmt;
+
+/// All measurements.
+pub struct Report {
+    rows: Vec<Row>,
+    /// Written and dropped.
+    documents: Option<(u64, u64)>,
+}
+
+struct Row {
+    variant: Variant,
+    /// By the workload's place in [`Workload::ALL`].
+    samples: [Vec<Sample>; 2],
+    peak_rss: Option<u64>,
+}
+
+impl Report {
+    /// Nothing measured yet.
+    pub fn new(variants: &[Variant]) -> Self {
+        let row = |variant: &Variant| Row {
+            variant: *variant,
+            samples: Default::default(),
+            peak_rss: None,
+        };
+        Self {
+            rows: variants.iter().map(row).collect(),
+            documents: None,
+        }
+    }
+
+    /// Adds a measurement of the variant with this number.
+    pub fn add(&mut self, index: usize, workload: Workload, sample: Sample) {
+        self.rows[index].samples[workload as usize].push(sample);
+    }
+
+    /// Takes what is known only at the end.
+    pub fn finish(&mut self, stage: &mut Stage) -> Result<()> {
+        for (index, row) in self.rows.iter_mut().enumerate() {
+            if let Some(pod) = stage.pod(index) {
+                row.peak_rss = pod.peak_rss()?;
+                self.documents = self.documents.or(pod.documents()?);
+            }
+        }
+        Ok(())
+    }
+
+    fn cpu_of(&self, variant: Variant, workload: Workload) -> Option<f64> {
+        let row = self.rows.iter().find(|row| row.variant == variant)?;
+        row.median(workload, |sample| sample.cpu)
+    }
+}
+
+impl Row {
+    fn median(&self, workload: Workload, value: impl Fn(&Sample) -> f64) -> Option<f64> {
+        let mut values: Vec<f64> = self.samples[workload as usize].iter().map(value).collect();
+        values.sort_by(f64::total_cmp);
+        let (low, high) = (
+            values.get((values.len().max(1) - 1) / 2)?,
+            values.get(values.len() / 2)?,
+        );
+        Some((low + high) / 2.0)
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for workload in Workload::ALL {
+            let rounds = self
+                .rows
+                .iter()
+                .map(|row| row.samples[workload as usize].len())
+                .max();
+            writeln!(f, "\n{} (medians of {})", workload.name(), rounds.unwrap_or(0))?;
+            writeln!(
+                f,
+                "  {:<26}{:>13}{:>12}{:>12}{:>10}{:>10}{:>8}{:>9}",
+                "", "CPU µs/req", "to haproxy", "requests/s", "p50 ms", "p99 ms", "errors", "RSS MB"
+            )?;
+            let haproxy = self.cpu_of(Variant::Haproxy, workload);
+            for row in &self.rows {
+                self.line(f, row, workload, haproxy)?;
+            }
+        }
+        if let Some((queued, dropped)) = self.documents {
+            writeln!(
+                f,
+                "\n{}: {queued} documents for the file; {dropped} more were dropped and counted",
+                Variant::WeirNdjson.name()
+            )?;
+        }
+        Ok(())
+    }
+}
+
+impl Report {
+    fn line(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        row: &Row,
+        workload: Workload,
+        haproxy: Option<f64>,
+    ) -> fmt::Result {
+        write!(f, "  {:<26}", row.variant.name())?;
+        let median = |value: fn(&Sample) -> f64| row.median(workload, value);
+        let Some(rate) = median(|sample| sample.outcome.rate) else {
+            return writeln!(f, "{:>13}", "not installed");
+        };
+        let dash = |value: Option<f64>, decimals: usize| match value {
+            Some(value) => format!("{value:.decimals$}"),
+            None => "-".into(),
+        };
+        let cpu = row
+            .variant
+            .is_redirected()
+            .then(|| median(|sample| sample.cpu))
+            .flatten();
+        let ratio = cpu.zip(haproxy).map(|(cpu, haproxy)| cpu / haproxy);
+        let milliseconds = |value: Option<f64>| dash(value.map(|us| us / 1e3), 2);
+        let errors: u64 = row.samples[workload as usize]
+            .iter()
+            .map(|sample| sample.outcome.errors)
+            .sum();
+        writeln!(
+            f,
+            "{:>13}{:>12}{:>12.0}{:>10}{:>10}{:>8}{:>9}",
+            dash(cpu, 1),
+            dash(ratio, 2),
+            rate,
+            milliseconds(median(|sample| sample.outcome.p50)),
+            milliseconds(median(|sample| sample.outcome.p99)),
+            errors,
+            dash(row.peak_rss.map(|bytes| bytes as f64 / 1e6), 0),
+        )
+    }
+}

@@ -1,0 +1,31 @@
+//! The index template: types for the fields, before the first document makes the index.
+
+use hyper::StatusCode;
+use serde_json::json;
+
+/// Above those that cover everything (a server's own are at 100 and below), below what an administrator sets on purpose.
+const PRIORITY: u32 = 150;
+
+pub(super) fn path(index: &str) -> String {
+    format!("_index_template/{index}")
+}
+
+pub(super) fn body(index: &str) -> String {
+    let mapping = weir_records::schema::mapping();
+    json!({
+        "index_patterns": [index],
+        "priority": PRIORITY,
+        "template": {"mappings": mapping},
+    })
+    .to_string()
+}
+
+/// True for refusals that concern the documents as well (wrong credentials) or pass by themselves: then the template is
+/// tried again. Any other is this user's lack of the right, which need not keep documents back.
+pub(super) fn may_pass(status: StatusCode) -> bool {
+    status.is_server_error()
+        || matches!(
+            status,
+            StatusCode::UNAUTHORIZED | StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS
+        )
+}

@@ -1,0 +1,159 @@
+//! The decoder of one connection: waits until it knows the protocol, then hands everything to that protocol's decoder.
+
+use crate::detect::{Dissector, Probe, Verdict, recognise};
+use crate::{Close, Exchange, Limits, Protocol, Side};
+use std::{cell::Cell, sync::Arc};
+use weir_records::Timestamp;
+
+/// So much of a first line is kept until it tells what it is.
+const FIRST_LINE: usize = 16 << 10;
+/// After so many bytes of one side without anything known in them, a connection joined late is left alone.
+const LATE_SEARCH: u64 = 16 << 20;
+
+/// The decoder of one connection: finds the protocol, then decodes it.
+#[derive(Debug)]
+pub struct Decoder {
+    limits: Arc<Limits>,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Detecting(Detecting),
+    Decoding(Protocol, Box<dyn Dissector>),
+    /// Closed while it was this.
+    Closed(Protocol),
+    Opaque,
+}
+
+#[derive(Debug, Default)]
+struct Detecting {
+    late: bool,
+    client: Probe,
+    server: Probe,
+    searched: u64,
+}
+
+impl Detecting {
+    fn late() -> Self {
+        Self {
+            late: true,
+            ..Self::default()
+        }
+    }
+}
+
+impl Decoder {
+    /// For a connection that is seen from its beginning.
+    pub fn new(limits: &Arc<Limits>) -> Self {
+        Self {
+            limits: Arc::clone(limits),
+            state: State::Detecting(Detecting::default()),
+        }
+    }
+
+    /// For a connection whose beginning was missed.
+    pub fn late(limits: &Arc<Limits>) -> Self {
+        Self {
+            limits: Arc::clone(limits),
+            state: State::Detecting(Detecting::late()),
+        }
+    }
+
+    /// These bytes were sent by `side`; `out` gets each exchange that they complete.
+    pub fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
+        if let State::Detecting(_) = self.state {
+            self.detect(side, at, bytes, out);
+        } else {
+            self.decode(|decoder| decoder.data(side, at, bytes, out));
+        }
+    }
+
+    /// Bytes of `side` were missed: so many, if that is known.
+    pub fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: &mut dyn FnMut(Exchange)) {
+        if let State::Detecting(detecting) = &mut self.state {
+            *detecting = Detecting::late();
+        } else {
+            self.decode(|decoder| decoder.gap(side, at, missed, out));
+        }
+    }
+
+    /// `side` will send no more (FIN).
+    pub fn end(&mut self, side: Side, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
+        self.decode(|decoder| decoder.end(side, at, out));
+    }
+
+    /// The connection is over: whatever is unfinished comes out now, marked as such.
+    pub fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
+        self.decode(|decoder| decoder.close(at, how, out));
+        self.state = State::Closed(self.protocol());
+    }
+
+    /// What the connection was found to speak so far.
+    pub fn protocol(&self) -> Protocol {
+        match &self.state {
+            State::Detecting(_) => Protocol::Unknown,
+            State::Decoding(protocol, _) | State::Closed(protocol) => *protocol,
+            State::Opaque => Protocol::Tcp,
+        }
+    }
+
+    /// True once nothing more can come out: the source may stop feeding.
+    pub fn is_opaque(&self) -> bool {
+        matches!(self.state, State::Opaque | State::Closed(_))
+    }
+
+    fn decode(&mut self, feed: impl FnOnce(&mut dyn Dissector)) {
+        if let State::Decoding(_, decoder) = &mut self.state {
+            feed(&mut **decoder);
+            if decoder.is_opaque() {
+                self.state = State::Opaque;
+            }
+        }
+    }
+
+    fn detect(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
+        let State::Detecting(detecting) = &mut self.state else {
+            return;
+        };
+        let found = Cell::new(None);
+        let late = detecting.late;
+        let check = |bytes: &[u8]| {
+            let (verdict, entry) = recognise(side, bytes, late);
+            found.set(entry);
+            verdict
+        };
+        let probe = match side {
+            Side::Client => &mut detecting.client,
+            Side::Server => &mut detecting.server,
+        };
+        let kept = !probe.part.is_empty();
+        let mut verdict = probe.push(at, bytes, FIRST_LINE, &check);
+        if detecting.late {
+            if verdict == Verdict::No && kept {
+                verdict = probe.push(at, bytes, FIRST_LINE, &check);
+            }
+            detecting.searched += bytes.len() as u64;
+            if verdict == Verdict::No && detecting.searched <= LATE_SEARCH {
+                return;
+            }
+        }
+        match (verdict, found.get()) {
+            (Verdict::Yes, Some(entry)) => {
+                let mut decoder = (entry.open)(&self.limits, detecting.late);
+                for (side, probe) in [
+                    (Side::Client, &detecting.client),
+                    (Side::Server, &detecting.server),
+                ] {
+                    if !probe.part.is_empty() {
+                        decoder.data(side, probe.at, &probe.part, out);
+                    }
+                }
+                self.state = State::Decoding(entry.protocol, decoder);
+                self.data(side, at, bytes, out);
+            }
+            (Verdict::No, _) => self.state = State::Opaque,
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! What finds out which protocol a connection speaks: the registry of protocols, and the memory of a first line that
+//! has not arrived whole.
+
+use crate::{Close, Exchange, Limits, Protocol, Side, http1};
+use std::{fmt, sync::Arc};
+use weir_records::Timestamp;
+
+/// Every protocol that is decoded, in the order in which they are tried.
+pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY];
+
+/// One protocol: how its beginning is known, and how its decoder is made.
+pub(crate) struct Entry {
+    /// What the connection is then called.
+    pub protocol: Protocol,
+    /// Is this the beginning of what its client sends? Where the beginning of the connection was missed (`late`), of
+    /// anything that its client sends?
+    pub client: fn(&[u8], late: bool) -> Verdict,
+    /// The same of its server.
+    pub server: fn(&[u8], late: bool) -> Verdict,
+    /// Makes the decoder; `late` when the beginning of the connection was missed.
+    pub open: fn(&Arc<Limits>, late: bool) -> Box<dyn Dissector>,
+}
+
+/// The decoder of one protocol for one connection. The rules of [`crate::Decoder`]'s methods hold for its.
+pub(crate) trait Dissector: fmt::Debug + Send {
+    fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange));
+    fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: &mut dyn FnMut(Exchange));
+    fn end(&mut self, side: Side, at: Timestamp, out: &mut dyn FnMut(Exchange));
+    fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange));
+    /// Nothing more can come out.
+    fn is_opaque(&self) -> bool;
+}
+
+/// Whether bytes are the beginning of something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Certainly.
+    Yes,
+    /// Certainly not.
+    No,
+    /// They may be: more bytes will tell.
+    More,
+}
+
+/// Bytes that may be the beginning of something and wait for those that tell.
+#[derive(Debug, Default)]
+pub(crate) struct Probe {
+    /// The bytes so far. Holds no memory while empty.
+    pub part: Vec<u8>,
+    /// When the first of them came.
+    pub at: Timestamp,
+}
+
+impl Probe {
+    /// Judges what was kept together with `bytes`, which are kept in their turn if the verdict stays open.
+    /// On `Yes` what was kept stays in `part`: it comes before `bytes`. On `No` it is forgotten.
+    pub fn push(
+        &mut self,
+        at: Timestamp,
+        bytes: &[u8],
+        limit: usize,
+        check: &dyn Fn(&[u8]) -> Verdict,
+    ) -> Verdict {
+        if bytes.is_empty() {
+            return Verdict::More;
+        }
+        let kept = self.part.len();
+        let verdict = if kept == 0 {
+            self.at = at;
+            check(bytes)
+        } else {
+            self.part.extend_from_slice(bytes);
+            check(&self.part)
+        };
+        let verdict = if verdict == Verdict::More && kept + bytes.len() > limit {
+            Verdict::No
+        } else {
+            verdict
+        };
+        match verdict {
+            Verdict::Yes => self.part.truncate(kept),
+            Verdict::No => self.part = Vec::new(),
+            Verdict::More if kept == 0 => self.part.extend_from_slice(bytes),
+            Verdict::More => {}
+        }
+        verdict
+    }
+}
+
+/// Which protocol begins like this on `side`, if it can be told.
+pub(crate) fn recognise(side: Side, bytes: &[u8], late: bool) -> (Verdict, Option<&'static Entry>) {
+    let mut open = false;
+    for entry in REGISTRY {
+        let check = match side {
+            Side::Client => entry.client,
+            Side::Server => entry.server,
+        };
+        match check(bytes, late) {
+            Verdict::Yes => return (Verdict::Yes, Some(entry)),
+            Verdict::More => open = true,
+            Verdict::No => {}
+        }
+    }
+    (if open { Verdict::More } else { Verdict::No }, None)
+}

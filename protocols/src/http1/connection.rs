@@ -1,0 +1,264 @@
+//! One connection: two streams, and the exchanges that are under way between them.
+
+use super::body::Body;
+use super::collector::{Block, Collector};
+use super::exchange::{Exchange, Message};
+use super::head::Lines;
+use crate::detect::{Dissector, Probe, Verdict};
+use crate::{Close, Exchange as Any, Limits, Side};
+use std::{collections::VecDeque, sync::Arc};
+use weir_records::Timestamp;
+
+/// What takes exchanges.
+pub(super) type Out<'a> = &'a mut dyn FnMut(Any);
+
+/// Heads of waiting requests that are kept, in multiples of the longest.
+const STORED_HEADS: usize = 16;
+/// Longest start line that is waited for where the stream has to be found again.
+const SEARCH_LINE: usize = 8 << 10;
+
+/// The decoder of one connection.
+#[derive(Debug)]
+pub(super) struct Connection {
+    pub limits: Arc<Limits>,
+    pub late: bool,
+    pub client: Stream,
+    pub server: Stream,
+    /// Requests without a complete response, in order; the last one may still be arriving.
+    pub pending: VecDeque<Box<Exchange>>,
+    /// A response that answers no request, while it arrives.
+    pub orphan: Option<Box<Exchange>>,
+    /// Bytes of heads kept in `pending`.
+    pub stored: usize,
+    pub sequence: u64,
+    /// Bytes were missed, so the next exchange is marked.
+    pub gap: bool,
+    /// Requests may have been missed: what a response answers is not certain.
+    pub missed: bool,
+    /// Nothing more can come out.
+    pub opaque: bool,
+}
+
+/// One direction.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub state: State,
+    pub head: Collector,
+    /// When the first byte of the head that is being collected came.
+    pub started: Option<Timestamp>,
+    pub ended: bool,
+}
+
+#[derive(Debug)]
+pub(super) enum State {
+    /// Between messages, or in a head.
+    Head,
+    Body(Body),
+    /// After a CONNECT or an upgrade request: what these bytes are depends on the answer.
+    Held(Probe),
+    /// Somewhere: looks for a start line at the beginning of a segment.
+    Lost(Probe),
+    /// No longer decoded.
+    Opaque,
+}
+
+/// The decoder for a connection.
+pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
+    Box::new(Connection::new(limits, late))
+}
+
+impl Stream {
+    fn new(late: bool) -> Self {
+        let state = if late {
+            State::Lost(Probe::default())
+        } else {
+            State::Head
+        };
+        Self {
+            state,
+            head: Collector::default(),
+            started: None,
+            ended: false,
+        }
+    }
+
+    pub fn lose(&mut self) {
+        *self = Self {
+            ended: self.ended,
+            ..Self::new(true)
+        };
+    }
+
+    pub fn stop(&mut self) {
+        *self = Self {
+            state: State::Opaque,
+            ended: self.ended,
+            ..Self::new(false)
+        };
+    }
+
+    pub fn is_opaque(&self) -> bool {
+        matches!(self.state, State::Opaque)
+    }
+}
+
+impl Connection {
+    pub fn new(limits: &Arc<Limits>, late: bool) -> Self {
+        Self {
+            limits: Arc::clone(limits),
+            late,
+            client: Stream::new(late),
+            server: Stream::new(late),
+            pending: VecDeque::new(),
+            orphan: None,
+            stored: 0,
+            sequence: 0,
+            gap: false,
+            missed: late,
+            opaque: false,
+        }
+    }
+
+    pub fn stream(&mut self, side: Side) -> &mut Stream {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    pub fn feed(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: Out) {
+        while !bytes.is_empty() && !self.opaque {
+            let used = match side {
+                Side::Client => self.client_data(at, bytes, out),
+                Side::Server => self.server_data(at, bytes, out),
+            };
+            bytes = &bytes[used..];
+            self.settle();
+        }
+    }
+
+    /// Looks for the beginning of a message in a stream that was lost; true once the stream is to be decoded.
+    fn find(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: Out) -> bool {
+        let State::Lost(probe) = &mut self.stream(side).state else {
+            return true;
+        };
+        let check: &dyn Fn(&[u8]) -> Verdict = match side {
+            Side::Client => &super::head::midway_request_verdict,
+            Side::Server => &super::head::response_verdict,
+        };
+        let kept = !probe.part.is_empty();
+        let mut verdict = probe.push(at, bytes, SEARCH_LINE, check);
+        if verdict == Verdict::No && kept {
+            verdict = probe.push(at, bytes, SEARCH_LINE, check);
+        }
+        if verdict != Verdict::Yes {
+            return false;
+        }
+        let Probe { part, at } = std::mem::take(probe);
+        self.stream(side).state = State::Head;
+        self.feed(side, at, &part, out);
+        true
+    }
+
+    /// A new exchange, with its place in the order.
+    pub fn exchange(&mut self, first: Timestamp) -> Box<Exchange> {
+        let mut exchange = Box::new(Exchange {
+            sequence: self.sequence,
+            first,
+            late: self.late,
+            ..Exchange::default()
+        });
+        self.sequence += 1;
+        if std::mem::take(&mut self.gap) {
+            exchange.note("gap", "bytes before this were missed");
+        }
+        exchange
+    }
+
+    /// A message out of its head; leaves out fields past the limit.
+    pub fn message(&self, block: &mut Block, first: Timestamp, last: Timestamp) -> Message {
+        let mut raw = std::mem::take(&mut block.raw);
+        let max = self.limits.max_headers;
+        if block.fields.count > max as u64 {
+            block
+                .fields
+                .note("too_many_headers", &block.fields.count.to_string());
+            let starts_field = |line: &[u8]| !matches!(line.first(), None | Some(b' ' | b'\t'));
+            let mut lines = Lines(&raw);
+            lines.next();
+            let mut seen = 0;
+            let mut rest = lines.0.len();
+            while let Some(line) = lines.next() {
+                seen += usize::from(starts_field(line.bytes));
+                if seen > max {
+                    break;
+                }
+                rest = lines.0.len();
+            }
+            raw.truncate(raw.len() - rest);
+            raw.shrink_to_fit();
+        }
+        Message::new(raw, block.size, block.fields.count, first, last)
+    }
+
+    /// So many bytes of heads wait that no further request is taken.
+    pub fn is_full(&self) -> bool {
+        self.pending.len() >= self.limits.max_pending || self.stored > STORED_HEADS * self.limits.max_head
+    }
+
+    /// The oldest exchange comes out.
+    pub fn emit_front(&mut self, out: Out) {
+        if let Some(exchange) = self.pending.pop_front() {
+            self.emit(exchange, out);
+        }
+    }
+
+    pub fn emit(&mut self, exchange: Box<Exchange>, out: Out) {
+        self.stored = self.stored.saturating_sub(exchange.stored());
+        out(Any::Http1(exchange));
+    }
+
+    /// Stops decoding; what is under way comes out as it is.
+    pub fn step_aside(&mut self, kind: &str, seen: &str, out: Out) {
+        self.opaque = true;
+        self.keep_partial_request();
+        self.keep_partial_response();
+        let waiting = std::mem::take(&mut self.pending);
+        for mut exchange in waiting.into_iter().chain(self.orphan.take()) {
+            exchange.note(kind, seen);
+            self.emit(exchange, out);
+        }
+    }
+}
+
+impl Dissector for Connection {
+    fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: Out) {
+        if side == Side::Server {
+            self.check_doubtful_body(bytes, out);
+        }
+        if self.find(side, at, bytes, out) {
+            self.feed(side, at, bytes, out);
+        }
+    }
+
+    fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out) {
+        self.miss(side, at, missed, out);
+        self.settle();
+    }
+
+    fn end(&mut self, side: Side, _: Timestamp, out: Out) {
+        match side {
+            Side::Client => self.client_end(out),
+            Side::Server => self.server_end(out),
+        }
+        self.settle();
+    }
+
+    fn close(&mut self, _: Timestamp, how: Close, out: Out) {
+        self.finish(how, out);
+    }
+
+    fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+}

@@ -1,0 +1,321 @@
+//! What an exchange means: its document.
+//!
+//! Outcome, seen by the client (ECS takes the producer's view): a status below 400 is a success, one from 400 on a
+//! failure, and so is an exchange that its peers cut short. It is unknown where the answer was not seen whole for
+//! another reason: bytes that were missed, framing in doubt, an observer that gave up.
+
+use super::exchange::{Exchange, Failure, Message, Start};
+use super::framing::note;
+use super::head::{Version, fields, trim};
+use super::target::{Target, host};
+use crate::Side;
+use std::collections::BTreeMap;
+use weir_records::{
+    Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Host, Http, HttpRequest, HttpResponse,
+    Network, Outcome, Policy, Text, Timing, Url, UserAgent, Weir,
+};
+
+/// `event.dataset` of every document made here.
+const DATASET: &str = "weir.http";
+
+/// What was cut, with the size that it had.
+#[derive(Default)]
+struct Cuts {
+    truncated: bool,
+    sizes: BTreeMap<String, u64>,
+}
+
+impl Cuts {
+    fn keep(&mut self, text: Text, name: impl FnOnce() -> String) -> String {
+        if let Some(size) = text.original {
+            self.cut(name(), size);
+        }
+        text.value
+    }
+
+    fn cut(&mut self, name: String, size: u64) {
+        self.truncated = true;
+        self.sizes.insert(name, size);
+    }
+}
+
+impl Exchange {
+    pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
+        let mut cuts = Cuts::default();
+        let mut anomalies = self.anomalies.clone();
+        let url = self.url(policy, &mut cuts, &mut anomalies);
+        let http = self.http(policy, &mut cuts);
+        let request = self.request.as_ref();
+        let agent = request.and_then(|request| first(request, b"user-agent"));
+        let user_agent = agent.map(|agent| UserAgent {
+            original: cuts.keep(policy.header("user-agent", &agent), || {
+                "user_agent.original".to_owned()
+            }),
+        });
+        Document {
+            timestamp: self.first,
+            event: self.event(flow),
+            network: Network {
+                transport: "tcp",
+                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
+                protocol: "http",
+                direction: flow.direction,
+            },
+            source: Endpoint {
+                ip: flow.client.ip(),
+                port: flow.client.port(),
+                bytes: request.map(|request| request.wire),
+                domain: None,
+            },
+            destination: Endpoint {
+                ip: flow.server.ip(),
+                port: flow.server.port(),
+                bytes: self.response_bytes(),
+                domain: url.as_ref().and_then(|url| url.domain.clone()),
+            },
+            host: flow.host.clone().map(|name| Host { name }),
+            url,
+            http: Some(http),
+            user_agent,
+            error: self.failure.map(error),
+            weir: Weir {
+                capture: flow.capture,
+                mode: flow.mode,
+                flow_id: flow.id,
+                late_join: self.late,
+                truncated: cuts.truncated,
+                original_sizes: cuts.sizes,
+                anomalies,
+                timing: self.timing(flow),
+            },
+        }
+    }
+
+    fn event(&self, flow: &Flow) -> Event {
+        let ended = self.request.as_ref().and(self.response.as_ref());
+        Event {
+            id: DocumentId::exchange(flow.id, DATASET, self.sequence),
+            dataset: DATASET,
+            category: &["network", "web"],
+            kind: &["connection", "protocol", "access"],
+            outcome: Some(self.outcome()),
+            duration: ended.map(|response| response.last.since(self.first)),
+        }
+    }
+
+    fn status(&self) -> Option<u16> {
+        match self.response.as_ref()?.start {
+            Some(Start::Response { status, .. }) => Some(status),
+            _ => None,
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match (self.failure, self.status()) {
+            (_, Some(400..)) => Outcome::Failure,
+            (Some(Failure::Abandoned), _) => Outcome::Unknown,
+            (Some(_), _) => Outcome::Failure,
+            (None, Some(_)) if self.answered() => Outcome::Success,
+            (None, _) => Outcome::Unknown,
+        }
+    }
+
+    fn response_bytes(&self) -> Option<u64> {
+        match &self.response {
+            Some(response) => Some(response.wire + self.informational),
+            None => Some(self.informational).filter(|bytes| *bytes > 0),
+        }
+    }
+
+    fn timing(&self, flow: &Flow) -> Timing {
+        let (request, response) = (self.request.as_ref(), self.response.as_ref());
+        let whole = |message: &&Message| message.whole;
+        Timing {
+            connect: flow.connect,
+            request: request
+                .filter(whole)
+                .map(|request| request.last.since(request.first)),
+            ttfb: request.zip(response).map(|(request, response)| {
+                let asked = if request.whole && request.last <= response.first {
+                    request.last
+                } else {
+                    request.first
+                };
+                response.first.since(asked)
+            }),
+            response: response
+                .filter(whole)
+                .map(|response| response.last.since(response.first)),
+        }
+    }
+
+    fn url(&self, policy: &Policy, cuts: &mut Cuts, anomalies: &mut Vec<String>) -> Option<Url> {
+        let request = self.request.as_ref()?;
+        let Some(Start::Request {
+            method,
+            target: range,
+            ..
+        }) = &request.start
+        else {
+            return None;
+        };
+        let wire = request.slice(range);
+        let original = cuts.keep(policy.url(wire), || "url.original".to_owned());
+        let clean = policy.redact_url(wire);
+        let target = Target::parse(request.slice(method), &clean);
+        let mut url = Url {
+            original,
+            path: target
+                .path
+                .map(|path| cuts.keep(policy.url_part(path), || "url.path".to_owned())),
+            query: target
+                .query
+                .map(|query| cuts.keep(policy.url_part(query), || "url.query".to_owned())),
+            scheme: target.scheme,
+            ..Url::default()
+        };
+        let named = match target.authority {
+            Some(authority) => Some(host(authority)),
+            None => self.host_header(anomalies),
+        };
+        match named {
+            Some(Some((domain, port))) => (url.domain, url.port) = (Some(domain), port),
+            Some(None) => note(anomalies, "invalid_host", ""),
+            None => {}
+        }
+        Some(url)
+    }
+
+    /// What the Host field names; inner `None` if that is no host. Of several different ones, none.
+    fn host_header(&self, anomalies: &mut Vec<String>) -> Option<Option<(String, Option<u16>)>> {
+        let request = self.request.as_ref()?;
+        let mut hosts = fields(request.fields()).filter(|field| field.name.eq_ignore_ascii_case(b"host"));
+        let first = hosts.next()?;
+        let mut differs = first.cut;
+        for other in hosts {
+            note(anomalies, "host_repeated", "");
+            differs |= other.value != first.value;
+        }
+        if differs || first.value.is_empty() {
+            None
+        } else {
+            Some(host(&first.value))
+        }
+    }
+
+    fn http(&self, policy: &Policy, cuts: &mut Cuts) -> Http {
+        let mut http = Http::default();
+        if let Some(request) = &self.request
+            && let Some(Start::Request { method, version, .. }) = &request.start
+        {
+            http.version = version.map(name);
+            http.request = Some(HttpRequest {
+                method: String::from_utf8_lossy(request.slice(method)).into_owned(),
+                bytes: request.wire,
+                body: Body { bytes: request.body },
+                headers: headers(request, Side::Client, policy, cuts),
+            });
+        }
+        if let Some(response) = &self.response
+            && let Some(Start::Response { version, status }) = &response.start
+        {
+            http.version = http.version.or(Some(name(*version)));
+            http.response = Some(HttpResponse {
+                status_code: *status,
+                bytes: response.wire,
+                body: Body { bytes: response.body },
+                headers: headers(response, Side::Server, policy, cuts),
+            });
+        }
+        http
+    }
+}
+
+fn name(version: Version) -> &'static str {
+    match version {
+        Version::V10 => "1.0",
+        Version::V11 => "1.1",
+    }
+}
+
+/// The first field of this name (in lower case), if it was not cut.
+fn first(message: &Message, name: &[u8]) -> Option<Vec<u8>> {
+    let field = fields(message.fields()).find(|field| field.name.eq_ignore_ascii_case(name))?;
+    (!field.cut).then(|| field.value.into_owned())
+}
+
+/// The headers of a message and the trailers after them, within the policy's bounds.
+fn headers(message: &Message, side: Side, policy: &Policy, cuts: &mut Cuts) -> Headers {
+    let place = match side {
+        Side::Client => "http.request",
+        Side::Server => "http.response",
+    };
+    if message.head_size > message.raw.len() as u64 {
+        cuts.cut(format!("{place}.head"), message.head_size);
+    }
+    if message.trailer_size > message.trailers.len() as u64 {
+        cuts.cut(format!("{place}.trailers"), message.trailer_size);
+    }
+    let mut headers = Headers::new();
+    if !policy.settings().headers {
+        return headers;
+    }
+    let max = policy.settings().max_headers;
+    for (number, field) in fields(message.fields())
+        .chain(fields(&message.trailers))
+        .enumerate()
+    {
+        if number == max {
+            let all = fields(message.fields()).count() as u64;
+            cuts.cut(format!("{place}.header_count"), message.count.max(all));
+            break;
+        }
+        let key = lower_name(field.name, policy.settings().max_header_value);
+        let value = policy.header(&key, trim(&field.value));
+        let value = cuts.keep(value, || format!("{place}.headers.{key}"));
+        headers.entry(key).or_default().push(value);
+    }
+    headers
+}
+
+/// A header's name in lower case, within the bound for values.
+fn lower_name(name: &[u8], max: usize) -> String {
+    let name = &name[..name.len().min(max)];
+    let mut lower = match std::str::from_utf8(name) {
+        Ok(name) => name.to_owned(),
+        Err(_) => name.iter().map(|byte| char::from(*byte)).collect(),
+    };
+    lower.make_ascii_lowercase();
+    lower
+}
+
+fn error(failure: Failure) -> Error {
+    let (kind, message) = match failure {
+        Failure::ResetByClient => ("connection_reset", "the client reset the connection"),
+        Failure::ResetByServer => ("connection_reset", "the server reset the connection"),
+        Failure::NoResponse => (
+            "no_response",
+            "the server closed the connection without a response",
+        ),
+        Failure::IncompleteResponse => (
+            "incomplete_response",
+            "the server closed the connection within its response",
+        ),
+        Failure::InvalidResponse => (
+            "invalid_response",
+            "the server answered with something that is not HTTP/1",
+        ),
+        Failure::IncompleteRequest => (
+            "incomplete_request",
+            "the client closed the connection within its request",
+        ),
+        Failure::Abandoned => (
+            "abandoned",
+            "the connection was given up before the exchange was complete",
+        ),
+    };
+    Error {
+        kind,
+        message: Some(message.to_owned()),
+    }
+}

@@ -1,0 +1,217 @@
+//! A request and its response as they were seen: raw heads, counts, times. What it means is said in `document`.
+
+use super::collector::Block;
+use super::framing::note;
+use super::head::{Lines, Version, request_line, status_line};
+use std::ops::Range;
+use weir_records::Timestamp;
+
+/// A request and its response.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange {
+    /// Which exchange of its connection this is, from 0.
+    pub(super) sequence: u64,
+    /// When its first byte was seen.
+    pub(super) first: Timestamp,
+    /// The connection's beginning was not seen.
+    pub(super) late: bool,
+    /// Absent where only a response was seen.
+    pub(super) request: Option<Message>,
+    pub(super) method: Method,
+    /// What comes after the request depends on the answer: CONNECT, Upgrade.
+    pub(super) holds: bool,
+    /// The request's body waits for a `100 Continue`.
+    pub(super) expects: bool,
+    /// No more of the request will be seen, though it is not whole.
+    pub(super) abandoned: bool,
+    pub(super) response: Option<Message>,
+    /// Bytes of 1xx responses before the response.
+    pub(super) informational: u64,
+    pub(super) failure: Option<Failure>,
+    pub(super) anomalies: Vec<String>,
+}
+
+/// The methods that change how messages are framed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Method {
+    Connect,
+    Head,
+    #[default]
+    Other,
+}
+
+/// How an exchange failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// The client reset the connection.
+    ResetByClient,
+    /// The server reset it.
+    ResetByServer,
+    /// The server closed without an answer.
+    NoResponse,
+    /// It closed within its answer.
+    IncompleteResponse,
+    /// It answered with something that is not HTTP.
+    InvalidResponse,
+    /// The client closed within its request.
+    IncompleteRequest,
+    /// The observer gave the connection up.
+    Abandoned,
+}
+
+/// One message: its head, and its body's size.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Message {
+    /// The head as it came, up to the limit.
+    pub raw: Vec<u8>,
+    /// Trailers as they came, up to the limit.
+    pub trailers: Vec<u8>,
+    /// Bytes that the whole head had.
+    pub head_size: u64,
+    /// Bytes that the whole trailer section had.
+    pub trailer_size: u64,
+    /// Fields that the whole head had.
+    pub count: u64,
+    /// Bytes on the wire: head, body, framing.
+    pub wire: u64,
+    /// Bytes of the body without framing.
+    pub body: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// Its end was seen.
+    pub whole: bool,
+    pub start: Option<Start>,
+}
+
+/// What the start line said; ranges are of `raw`.
+#[derive(Clone, Debug)]
+pub(super) enum Start {
+    Request {
+        method: Range<u32>,
+        target: Range<u32>,
+        version: Option<Version>,
+    },
+    Response {
+        version: Version,
+        status: u16,
+    },
+}
+
+impl Method {
+    pub fn of(name: &[u8]) -> Self {
+        match name {
+            b"CONNECT" => Self::Connect,
+            b"HEAD" => Self::Head,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Exchange {
+    /// The request is complete, or nothing more of it will be seen.
+    pub(super) fn asked(&self) -> bool {
+        self.abandoned || self.request.as_ref().is_some_and(|request| request.whole)
+    }
+
+    /// The response is complete.
+    pub(super) fn answered(&self) -> bool {
+        self.response.as_ref().is_some_and(|response| response.whole)
+    }
+
+    /// Bytes of its request that are kept while it waits. (A response is kept only while its exchange is the oldest.)
+    pub(super) fn stored(&self) -> usize {
+        self.request
+            .as_ref()
+            .map_or(0, |request| request.raw.len() + request.trailers.len())
+    }
+
+    pub(super) fn note(&mut self, kind: &str, seen: &str) {
+        note(&mut self.anomalies, kind, seen);
+    }
+
+    pub(super) fn note_all(&mut self, anomalies: Vec<String>) {
+        if self.anomalies.is_empty() {
+            self.anomalies = anomalies;
+            return;
+        }
+        for anomaly in anomalies {
+            let (kind, seen) = anomaly.split_once(": ").unwrap_or((&anomaly, ""));
+            self.note(kind, seen);
+        }
+    }
+}
+
+impl Message {
+    /// A message whose head is complete.
+    pub fn new(raw: Vec<u8>, head_size: u64, count: u64, first: Timestamp, last: Timestamp) -> Self {
+        Self {
+            raw,
+            head_size,
+            count,
+            wire: head_size,
+            first,
+            last,
+            ..Self::default()
+        }
+    }
+
+    /// What was seen of a message whose head did not arrive whole.
+    pub fn partial(raw: Vec<u8>, size: u64, first: Timestamp, last: Timestamp, side: crate::Side) -> Self {
+        let block = Block::new(raw, size);
+        let mut message = Self::new(block.raw, size, block.fields.count, first, last);
+        let line = Lines(&message.raw).next().filter(|line| line.ended);
+        message.start = line.and_then(|line| match side {
+            crate::Side::Client => Start::request(line.bytes),
+            crate::Side::Server => Start::response(line.bytes),
+        });
+        message
+    }
+
+    /// Takes bytes of the body, so many of which are its content.
+    pub fn take(&mut self, wire: usize, body: usize) {
+        self.wire += wire as u64;
+        self.body += body as u64;
+    }
+
+    /// Counts bytes of the body that were missed.
+    pub fn skip(&mut self, missed: u64) {
+        self.wire = self.wire.saturating_add(missed);
+        self.body = self.body.saturating_add(missed);
+    }
+
+    /// Keeps a piece of the trailer section.
+    pub fn trailer(&mut self, piece: &[u8], max: usize) {
+        self.trailer_size += piece.len() as u64;
+        let room = max.saturating_sub(self.trailers.len()).min(piece.len());
+        self.trailers.extend_from_slice(&piece[..room]);
+    }
+
+    /// These bytes of the head, which `start` points at.
+    pub fn slice(&self, range: &Range<u32>) -> &[u8] {
+        self.raw
+            .get(range.start as usize..range.end as usize)
+            .unwrap_or_default()
+    }
+
+    /// The head without its start line.
+    pub fn fields(&self) -> &[u8] {
+        let line = memchr::memchr(b'\n', &self.raw).map_or(self.raw.len(), |end| end + 1);
+        &self.raw[line..]
+    }
+}
+
+impl Start {
+    pub fn request(line: &[u8]) -> Option<Self> {
+        let (method, target, version) = request_line(line)?;
+        Some(Self::Request {
+            method,
+            target,
+            version,
+        })
+    }
+
+    pub fn response(line: &[u8]) -> Option<Self> {
+        let (version, status) = status_line(line)?;
+        Some(Self::Response { version, status })
+    }
+}

@@ -1,0 +1,310 @@
+//! Where a message's body ends, and everything that makes this doubtful.
+//!
+//! Two readers that disagree on the end of a body is how requests are smuggled. So whatever two sound programs may read
+//! differently is noted with what was seen, and then no end is given at all.
+
+use super::body::Body;
+use super::head::{Lines, Version, is_token, trim};
+use memchr::{memchr, memchr_iter};
+
+/// Most anomalies that one exchange carries.
+const MAX_ANOMALIES: usize = 16;
+/// Most bytes of a value that an anomaly shows.
+const MAX_SEEN: usize = 64;
+
+/// What a head says about framing, gathered line by line.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fields {
+    /// Fields of the head.
+    pub count: u64,
+    /// What was odd, with what was seen.
+    pub anomalies: Vec<String>,
+    /// An `Upgrade` field was there.
+    pub upgrade: bool,
+    /// `Expect: 100-continue` was there.
+    pub expects: bool,
+    length: Option<u64>,
+    /// Every Content-Length as it was sent, once there is something to say about them.
+    lengths: Vec<String>,
+    codings: Vec<String>,
+    doubtful: bool,
+    /// The line before was one that says where the body ends.
+    after_framing: bool,
+}
+
+/// Adds an anomaly; one of a kind is enough.
+pub(super) fn note(anomalies: &mut Vec<String>, kind: &str, seen: &str) {
+    let known = anomalies.iter().any(|a| a.split(':').next() == Some(kind));
+    if !known && anomalies.len() < MAX_ANOMALIES {
+        anomalies.push(if seen.is_empty() {
+            kind.to_owned()
+        } else {
+            format!("{kind}: {seen}")
+        });
+    }
+}
+
+/// Bytes as an anomaly shows them: quoted, escaped, capped.
+pub(super) fn quote(bytes: &[u8]) -> String {
+    match bytes.get(..MAX_SEEN) {
+        Some(cut) if bytes.len() > MAX_SEEN => format!("\"{}\"… ({} bytes)", cut.escape_ascii(), bytes.len()),
+        _ => format!("\"{}\"", bytes.escape_ascii()),
+    }
+}
+
+/// Notes odd lines among trailers, which never frame anything.
+pub(super) fn note_lines(anomalies: &mut Vec<String>, trailers: &[u8]) {
+    let mut fields = Fields::default();
+    for line in Lines(trailers).filter(|line| line.ended && !line.bytes.is_empty()) {
+        fields.line(line.bytes, false);
+    }
+    if fields.frames() {
+        fields.note("framing_in_trailer", "");
+    }
+    for anomaly in fields.anomalies {
+        let (kind, seen) = anomaly.split_once(": ").unwrap_or((&anomaly, ""));
+        note(anomalies, kind, seen);
+    }
+}
+
+/// Looks for a CR without its LF in bytes that come piece by piece.
+#[derive(Clone, Debug, Default)]
+pub(super) struct CrWatch {
+    /// One was found.
+    pub bare: bool,
+    open: bool,
+}
+
+impl CrWatch {
+    pub fn see(&mut self, piece: &[u8]) {
+        let Some((last, _)) = piece.split_last() else {
+            return;
+        };
+        self.bare |= self.open && piece[0] != b'\n';
+        self.bare |= memchr_iter(b'\r', piece).any(|at| piece.get(at + 1).is_some_and(|next| *next != b'\n'));
+        self.open = *last == b'\r';
+    }
+}
+
+impl Fields {
+    /// Reads the complete lines of a head, the start line first.
+    pub fn read(head: &[u8]) -> Self {
+        let mut fields = Self::default();
+        let mut crs = 0;
+        for (number, line) in Lines(head).enumerate() {
+            crs += usize::from(line.crlf);
+            if !line.ended {
+                break;
+            }
+            if !line.crlf {
+                fields.note("bare_lf", "");
+            }
+            if number > 0 && !line.bytes.is_empty() {
+                fields.line(line.bytes, false);
+            }
+        }
+        // A CR anywhere else ends a line for some readers and for others it does not.
+        let complete = memchr::memrchr(b'\n', head).map_or(0, |end| end + 1);
+        if memchr_iter(b'\r', &head[..complete]).count() != crs {
+            fields.doubt("bare_cr", "");
+        }
+        if memchr(0, head).is_some() {
+            fields.note("nul", "");
+        }
+        fields
+    }
+
+    pub fn note(&mut self, kind: &str, seen: &str) {
+        note(&mut self.anomalies, kind, seen);
+    }
+
+    /// Notes what makes the end of the body doubtful.
+    pub fn doubt(&mut self, kind: &str, seen: &str) {
+        self.doubtful = true;
+        self.note(kind, seen);
+    }
+
+    /// Reads one line after the start line; `cut` when more of it was there.
+    pub fn line(&mut self, line: &[u8], cut: bool) {
+        if matches!(line.first(), Some(b' ' | b'\t')) {
+            let kind = if self.count == 0 {
+                "space_before_first_header"
+            } else {
+                "obs_fold"
+            };
+            if self.after_framing || resembles_framing(line) {
+                self.doubt(kind, &quote(trim(line)));
+            } else {
+                self.note(kind, "");
+            }
+            return;
+        }
+        self.count += 1;
+        self.after_framing = false;
+        let Some(colon) = memchr(b':', line) else {
+            let word = line.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
+            return self.irregular("header_without_colon", word, line);
+        };
+        let name = &line[..colon];
+        if !is_token(name) {
+            let kind = if is_token(trim(name)) {
+                "space_before_colon"
+            } else {
+                "invalid_header_name"
+            };
+            return self.irregular(kind, name, line);
+        }
+        self.regular(name, trim(&line[colon + 1..]), cut);
+    }
+
+    fn irregular(&mut self, kind: &str, seen: &[u8], line: &[u8]) {
+        if resembles_framing(line) {
+            self.after_framing = true;
+            self.doubt(kind, &quote(seen));
+        } else {
+            self.note(kind, &quote(seen));
+        }
+    }
+
+    fn regular(&mut self, name: &[u8], value: &[u8], cut: bool) {
+        match name.len() {
+            14 if name.eq_ignore_ascii_case(b"content-length") => {
+                self.after_framing = true;
+                self.content_length(value, cut);
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer-encoding") => {
+                self.after_framing = true;
+                self.codings.push(String::from_utf8_lossy(value).into_owned());
+                self.doubtful |= cut;
+            }
+            7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            6 if name.eq_ignore_ascii_case(b"expect") => {
+                self.expects = value.eq_ignore_ascii_case(b"100-continue");
+            }
+            _ => {}
+        }
+    }
+
+    /// One Content-Length field; a list of equal numbers counts as repeats (RFC 9110, 8.6).
+    fn content_length(&mut self, value: &[u8], cut: bool) {
+        let odd =
+            self.length.is_some() || value.first() == Some(&b'0') && value.len() > 1 || value.contains(&b',');
+        if let Some(first) = self.length.filter(|_| self.lengths.is_empty()) {
+            self.lengths.push(first.to_string());
+        }
+        if odd || !self.lengths.is_empty() {
+            self.lengths.push(String::from_utf8_lossy(value).into_owned());
+        }
+        for part in value.split(|b| *b == b',') {
+            match (decimal(trim(part)).filter(|_| !cut), self.length) {
+                (None, _) => return self.doubt("content_length_invalid", &quote(value)),
+                (Some(n), Some(first)) if n != first => {
+                    let seen = list(&self.lengths);
+                    return self.doubt("content_length_differs", &seen);
+                }
+                (Some(n), _) => self.length = Some(n),
+            }
+        }
+    }
+
+    /// Weighs what the lines said together. To be called once, after the last line.
+    pub fn finish(&mut self, version: Option<Version>) {
+        if !self.lengths.is_empty() && !self.doubtful {
+            let kind = if self.lengths.len() > 1 || self.lengths[0].contains(',') {
+                "content_length_repeated"
+            } else {
+                "content_length_leading_zeros"
+            };
+            let seen = list(&self.lengths);
+            self.note(kind, &seen);
+        }
+        if self.codings.is_empty() {
+            return;
+        }
+        let seen = list(&self.codings);
+        if self.codings.len() > 1 {
+            self.doubt("transfer_encoding_repeated", &seen);
+        } else if !chunked_is_last(&self.codings[0]) {
+            self.doubt("transfer_encoding_unknown", &seen);
+        }
+        if version != Some(Version::V11) {
+            self.doubt("transfer_encoding_in_http_1_0", &seen);
+        }
+        if self.frames_by_length() {
+            let lengths = match self.length {
+                Some(length) if self.lengths.is_empty() => format!("\"{length}\""),
+                _ => list(&self.lengths),
+            };
+            self.doubt(
+                "content_length_and_transfer_encoding",
+                &format!("{lengths}, {seen}"),
+            );
+        }
+    }
+
+    /// The body that these fields announce; `None` where its end is in doubt.
+    /// `unsaid` is what holds when they announce none.
+    pub fn body(&self, unsaid: Body) -> Option<Body> {
+        if self.doubtful {
+            return None;
+        }
+        match self.length {
+            _ if !self.codings.is_empty() => Some(Body::chunked()),
+            Some(length) => Some(Body::Length(length)),
+            None => Some(unsaid),
+        }
+    }
+
+    /// A field that frames the body was there.
+    fn frames(&self) -> bool {
+        self.frames_by_length() || !self.codings.is_empty()
+    }
+
+    fn frames_by_length(&self) -> bool {
+        self.length.is_some() || !self.lengths.is_empty()
+    }
+
+    /// They announce a body, an empty one aside.
+    pub fn announce_body(&self) -> bool {
+        !self.codings.is_empty() || self.length.is_some_and(|n| n > 0) || !self.lengths.is_empty()
+    }
+}
+
+fn list(values: &[String]) -> String {
+    let quoted: Vec<_> = values.iter().take(4).map(|v| quote(v.as_bytes())).collect();
+    quoted.join(", ")
+}
+
+/// Digits and nothing else, and not more than any program can count.
+fn decimal(digits: &[u8]) -> Option<u64> {
+    if digits.is_empty() || !digits.iter().all(u8::is_ascii_digit) {
+        return None;
+    }
+    digits
+        .iter()
+        .try_fold(0u64, |n, d| n.checked_mul(10)?.checked_add(u64::from(d - b'0')))
+        .filter(|n| i64::try_from(*n).is_ok())
+}
+
+/// Known codings, and chunked once, at the end.
+fn chunked_is_last(value: &str) -> bool {
+    let mut codings: Vec<_> = value
+        .split(',')
+        .map(|c| c.trim_matches([' ', '\t']).to_ascii_lowercase())
+        .collect();
+    codings.pop().as_deref() == Some("chunked")
+        && codings
+            .iter()
+            .all(|c| matches!(&**c, "gzip" | "x-gzip" | "deflate" | "compress" | "x-compress"))
+}
+
+/// Some reader may take this line for a field that frames the body.
+fn resembles_framing(line: &[u8]) -> bool {
+    let plain: Vec<u8> = line
+        .iter()
+        .take(64)
+        .filter(|b| b.is_ascii_alphanumeric())
+        .map(u8::to_ascii_lowercase)
+        .collect();
+    plain.starts_with(b"contentlength") || plain.starts_with(b"transferencoding")
+}

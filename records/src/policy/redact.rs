@@ -1,0 +1,313 @@
+//! What a secret looks like by its name, and how secrets are taken out of URLs.
+
+use super::REDACTED;
+use std::borrow::Cow;
+
+/// A header, in lower case, whose value is a credential.
+pub(super) fn is_secret_header(name: &str) -> bool {
+    let name = name.as_bytes();
+    // By the last letter first: nearly every harmless header is let through by this one look.
+    match name.last() {
+        Some(b'n') => ends(name, &["authorization", "token", "session"]),
+        Some(b'e') => ends(name, &["cookie", "passphrase"]),
+        Some(b'2') => ends(name, &["cookie2"]),
+        Some(b'y') => is_key(name),
+        Some(b'd') => ends(name, &["password", "passwd", "pwd"]) || is_session_id(name),
+        Some(b't') => ends(name, &["secret", "jwt"]),
+        Some(b's') => ends(name, &["credentials"]),
+        Some(b'l') => ends(name, &["credential"]),
+        Some(b'h') => ends(name, &["x-auth"]),
+        _ => false,
+    }
+}
+
+/// A key of a query or a form whose value is a credential. Case does not matter; a key as it stands, before decoding.
+fn is_secret_key(key: &[u8], further: &[String]) -> bool {
+    let mut key = decode(key);
+    key.make_ascii_lowercase();
+    while matches!(
+        key.last(),
+        Some(b']' | b'[' | b' ' | b'+' | b'.' | b'-' | b'_' | b'0'..=b'9')
+    ) {
+        key.pop();
+    }
+    let has = |word: &str| memchr::memmem::find(&key, word.as_bytes()).is_some();
+    has("password")
+        || has("passwd")
+        || has("secret")
+        || ends(
+            &key,
+            &[
+                "token",
+                "signature",
+                "session",
+                "auth",
+                "authorization",
+                "credential",
+                "credentials",
+                "jwt",
+                "pwd",
+                "passphrase",
+                "passcode",
+                "cookie",
+            ],
+        )
+        || matches!(&*key, b"pass" | b"psw" | b"sig" | b"sid" | b"otp")
+        || is_key(&key)
+        || is_session_id(&key)
+        || further.iter().any(|name| name.as_bytes() == key)
+}
+
+fn ends(name: &[u8], words: &[&str]) -> bool {
+    words.iter().any(|word| name.ends_with(word.as_bytes()))
+}
+
+/// `api-key`, `accessKey`, … but not `key` alone, which names harmless things as a rule.
+fn is_key(name: &[u8]) -> bool {
+    const KINDS: &[&str] = &[
+        "api",
+        "access",
+        "auth",
+        "private",
+        "secret",
+        "subscription",
+        "functions",
+        "account",
+        "master",
+        "encryption",
+        "signing",
+        "shared",
+    ];
+    name.strip_suffix(b"key")
+        .is_some_and(|kind| ends(unjoined(kind), KINDS))
+}
+
+fn is_session_id(name: &[u8]) -> bool {
+    name.strip_suffix(b"id")
+        .is_some_and(|kind| ends(unjoined(kind), &["session", "sess"]))
+}
+
+fn unjoined(name: &[u8]) -> &[u8] {
+    match name {
+        [rest @ .., b'-' | b'_' | b'.'] => rest,
+        _ => name,
+    }
+}
+
+/// Takes the userinfo of each URL and the value of each password-like key out of a text.
+pub(super) fn url<'a>(text: &'a [u8], further: &[String]) -> Cow<'a, [u8]> {
+    if memchr::memchr2(b'@', b'=', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let text = userinfo(text);
+    match pairs(&text, further) {
+        Some(clean) => Cow::Owned(clean),
+        None => text,
+    }
+}
+
+/// Userinfo stands before an `@` in an authority, which stands behind `//`.
+fn userinfo(text: &[u8]) -> Cow<'_, [u8]> {
+    if memchr::memchr(b'@', text).is_none() {
+        return Cow::Borrowed(text);
+    }
+    let relative = text.starts_with(b"//").then_some(2);
+    let absolute = memchr::memmem::find_iter(text, b"://").map(|at| at + 3);
+    let mut clean = Vec::new();
+    let mut done = 0;
+    for start in relative.into_iter().chain(absolute) {
+        if start < done {
+            continue;
+        }
+        if let Some(at) = authority_userinfo(&text[start..])
+            && &text[start..start + at] != REDACTED.as_bytes()
+        {
+            clean.extend_from_slice(&text[done..start]);
+            clean.extend_from_slice(REDACTED.as_bytes());
+            done = start + at;
+        }
+    }
+    if done == 0 {
+        return Cow::Borrowed(text);
+    }
+    clean.extend_from_slice(&text[done..]);
+    Cow::Owned(clean)
+}
+
+/// Where the userinfo ends of the authority that this text begins with.
+fn authority_userinfo(text: &[u8]) -> Option<usize> {
+    let end = text
+        .iter()
+        .position(|b| matches!(b, b'/' | b'?' | b'#'))
+        .unwrap_or(text.len());
+    memchr::memrchr(b'@', &text[..end])
+}
+
+/// A target that is an authority alone (CONNECT), without its userinfo.
+pub(super) fn authority(target: &[u8]) -> Option<Vec<u8>> {
+    if matches!(target.first(), Some(b'/' | b'*')) || memchr::memmem::find(target, b"://").is_some() {
+        return None;
+    }
+    let at = authority_userinfo(target)?;
+    Some([REDACTED.as_bytes(), &target[at..]].concat())
+}
+
+/// Replaces values of password-like keys, if there are any.
+fn pairs(text: &[u8], further: &[String]) -> Option<Vec<u8>> {
+    let mut clean = Vec::new();
+    let mut done = 0;
+    let mut from = 0;
+    while let Some(equals) = memchr::memchr(b'=', &text[from..]).map(|at| from + at) {
+        let before = text[from..equals].iter().rposition(|b| {
+            matches!(b, b'?' | b'&' | b';' | b'#' | b'/' | b',' | b'"') || b.is_ascii_whitespace()
+        });
+        let key = before.map_or(from, |at| from + at + 1);
+        let value = equals + 1;
+        let end = value + value_length(text, key, value);
+        let secret = is_secret_key(&text[key..equals], further) || hides_secret(&text[value..end], further);
+        if secret && end > value && &text[value..end] != REDACTED.as_bytes() {
+            clean.extend_from_slice(&text[done..value]);
+            clean.extend_from_slice(REDACTED.as_bytes());
+            done = end;
+            from = end;
+        } else {
+            // A value may hold a URL with a query of its own.
+            from = value;
+        }
+    }
+    if done == 0 {
+        return None;
+    }
+    clean.extend_from_slice(&text[done..]);
+    Some(clean)
+}
+
+/// How far a value goes. In doubt farther: replacing too much is better than too little.
+fn value_length(text: &[u8], key: usize, value: usize) -> usize {
+    let in_path = key > 0
+        && matches!(text[key - 1], b';' | b'/')
+        && memchr::memchr2(b'?', b'#', &text[..key]).is_none();
+    let in_link = text.first() == Some(&b'<');
+    let rest = &text[value..];
+    rest.iter()
+        .position(|b| match b {
+            b'&' => true,
+            b';' | b'/' | b'?' => in_path,
+            b'>' => in_link,
+            _ => false,
+        })
+        .unwrap_or(rest.len())
+}
+
+/// An encoded URL within a value has a secret in it. Encoded twice, it is not looked into.
+fn hides_secret(value: &[u8], further: &[String]) -> bool {
+    if memchr::memchr(b'%', value).is_none() {
+        return false;
+    }
+    let plain = decode(value);
+    matches!(userinfo(&plain), Cow::Owned(_)) || plain != value && nested(&plain, further)
+}
+
+fn nested(plain: &[u8], further: &[String]) -> bool {
+    plain
+        .split(|b| matches!(b, b'?' | b'&' | b';' | b'#'))
+        .any(|pair| memchr::memchr(b'=', pair).is_some_and(|equals| is_secret_key(&pair[..equals], further)))
+}
+
+/// Without percent-encoding.
+fn decode(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let [first, tail @ ..] = rest {
+        let digit = |at: usize| tail.get(at).and_then(|b| char::from(*b).to_digit(16));
+        match (first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => {
+                plain.push((high * 16 + low) as u8);
+                rest = &tail[2..];
+            }
+            _ => {
+                plain.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    plain
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_are_taken_out_of_urls() {
+        for (text, clean) in [
+            ("/a?password=x&b=c", "/a?password=<redacted>&b=c"),
+            ("/a?Pass%77ord=x", "/a?Pass%77ord=<redacted>"),
+            (
+                "/a?newPassword2=x&user[password]=y",
+                "/a?newPassword2=<redacted>&user[password]=<redacted>",
+            ),
+            (
+                "/a?api_key=1&apiKey=2&api-key=3",
+                "/a?api_key=<redacted>&apiKey=<redacted>&api-key=<redacted>",
+            ),
+            ("/a?access_token=a=b==&x=1", "/a?access_token=<redacted>&x=1"),
+            (
+                "/a?X-Amz-Signature=1&X-Amz-Credential=2",
+                "/a?X-Amz-Signature=<redacted>&X-Amz-Credential=<redacted>",
+            ),
+            ("/app;jsessionid=AB?x=1", "/app;jsessionid=<redacted>?x=1"),
+            ("/cb#id_token=1", "/cb#id_token=<redacted>"),
+            ("http://u:p@h:1/a", "http://<redacted>@h:1/a"),
+            ("http://u:p@q@h/", "http://<redacted>@h/"),
+            ("//u:p@h/", "//<redacted>@h/"),
+            ("/?password=a b;c#d?e<f/g", "/?password=<redacted>"),
+            ("/to?next=http%3A%2F%2Fu%3Ap%40h%2F", "/to?next=<redacted>"),
+            ("/to?next=%2Flogin%3Ftoken%3Da%26b", "/to?next=<redacted>"),
+            ("/to?next=/login?token=a", "/to?next=/login?token=<redacted>"),
+            (
+                "<http://h/?sid=1>; rel=\"next\"",
+                "<http://h/?sid=<redacted>>; rel=\"next\"",
+            ),
+            ("token=abc", "token=<redacted>"),
+        ] {
+            let seen = url(text.as_bytes(), &[]);
+            assert_eq!(String::from_utf8_lossy(&seen), clean, "{text}");
+        }
+    }
+
+    #[test]
+    fn an_authority_loses_its_userinfo() {
+        assert_eq!(authority(b"u:p@h:443").as_deref(), Some(&b"<redacted>@h:443"[..]));
+        for target in ["h:443", "/@a", "*", "http://u@h/"] {
+            assert_eq!(authority(target.as_bytes()), None, "{target}");
+        }
+    }
+
+    #[test]
+    fn redaction_done_twice_changes_nothing() {
+        let once = url(b"/?token=1&a=http://u:p@h/", &[]).into_owned();
+        assert_eq!(url(&once, &[]), Cow::Borrowed(&once[..]));
+    }
+
+    #[test]
+    fn harmless_urls_stay_as_they_are() {
+        for text in [
+            "/",
+            "/@name/a=b",
+            "/a?key=1&page=2&author=x&code=3",
+            "/a?passenger=1&tokens_used",
+            "/a?token=",
+            "mail@host",
+            "http://h/@u",
+            "text/html; charset=utf-8",
+            "max-age=0",
+        ] {
+            assert_eq!(
+                url(text.as_bytes(), &[]),
+                Cow::Borrowed(text.as_bytes()),
+                "{text}"
+            );
+        }
+    }
+}
