@@ -1,6 +1,9 @@
 //! Where a relay test plays: a client's namespace, a pod's namespace, and between them nothing or Weir.
 
-use crate::weir::{Sidecar, install};
+use crate::{
+    peer::{assert_end, converse, listen, pair},
+    weir::{Sidecar, install},
+};
 use std::{
     net::SocketAddr,
     sync::{PoisonError, RwLock},
@@ -114,6 +117,15 @@ impl Stage {
             Family::V4 => v4,
             Family::V6 => v6,
         }
+    }
+
+    /// That a connection to this port, which nobody listens at, is served.
+    pub fn assert_serves(&self, port: u16) {
+        let listener = listen(self.callee(), self.server(port));
+        let (client, server) = pair(self.caller(), &listener);
+        converse(&client, &server, b"still there?");
+        drop(client);
+        assert_end(&server);
     }
 
     /// That the traffic really went through the sidecar, and that it is as well as before.

@@ -67,7 +67,7 @@ fn application_that_calls_its_own_address_is_served_and_never_seen_twice(stage: 
 
 fn loopback_is_left_alone(stage: &Stage) {
     // Something redirected, so that the counters are known to count.
-    others_are_served(stage);
+    stage.assert_serves(PORT);
     let before = sidecar(stage).connections(Direction::Inbound);
     let loopback: SocketAddr = stage.pick(
         (Ipv4Addr::LOCALHOST, PORT).into(),
@@ -121,7 +121,7 @@ fn direct_dial_of_a_sidecar_port_is_refused_and_counted(stage: &Stage) {
     }
     // Each was refused once: nothing goes in circles.
     assert_eq!(loops(), expected);
-    others_are_served(stage);
+    stage.assert_serves(PORT);
 }
 
 fn assert_refused(caller: &Node, address: SocketAddr) {
@@ -183,12 +183,4 @@ fn connections_after_remove_go_straight_to_the_server(stage: &Stage) {
     converse(&client, &server, b"hello");
     assert_eq!(server.peer_addr().unwrap(), client.local_addr().unwrap());
     assert_eq!(sidecar.connections(Direction::Inbound), 1);
-}
-
-fn others_are_served(stage: &Stage) {
-    let listener = listen(stage.callee(), stage.server(PORT));
-    let (client, server) = pair(stage.caller(), &listener);
-    converse(&client, &server, b"still there?");
-    drop(client);
-    assert_end(&server);
 }

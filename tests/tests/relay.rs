@@ -197,7 +197,7 @@ mod cases {
             }
             Ok(stream) => assert_reset(&stream),
         }
-        others_are_served(stage);
+        stage.assert_serves(PORT);
     }
 
     pub fn unreachable_destination_is_an_error_and_nothing_else(stage: &Stage) {
@@ -227,15 +227,7 @@ mod cases {
             }
             Ok(stream) => assert_reset(&stream),
         }
-        others_are_served(stage);
-    }
-
-    fn others_are_served(stage: &Stage) {
-        let listener = listen(stage.callee(), stage.server(PORT));
-        let (client, server) = pair(stage.caller(), &listener);
-        converse(&client, &server, b"still there?");
-        drop(client);
-        assert_end(&server);
+        stage.assert_serves(PORT);
     }
 
     pub fn five_thousand_connections_at_once_are_all_served(stage: &Stage) {
