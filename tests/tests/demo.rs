@@ -280,15 +280,15 @@ fn the_documents_are_found_in_elasticsearch() {
     let pid = running.pid();
     // It starts after the requests: their documents have waited for it.
     let server = Elasticsearch::start(&running.client(), ip);
-    let by = |path: &str, status: u16| {
+    let by = |path: &str, status: u16, number: usize| {
         let terms = json!([{"term": {"url.path": path}}, {"term": {"http.response.status_code": status}}]);
-        server.search(&json!({"query": {"bool": {"filter": terms}}}))
+        server.search(&json!({"query": {"bool": {"filter": terms}}}), number)
     };
-    let broken = by("/broken", 503);
+    let broken = by("/broken", 503, 1);
     assert_eq!(broken.len(), 1, "{broken:?}");
     assert_eq!(broken[0]["network"]["direction"], "ingress");
     assert_eq!(broken[0]["network"]["type"], "ipv6");
-    let payments = by("/v1/payments", 202);
+    let payments = by("/v1/payments", 202, 2);
     assert_eq!(payments.len(), 2, "{payments:?}");
     assert!(
         payments

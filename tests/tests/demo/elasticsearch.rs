@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::{
     net::Ipv4Addr,
     path::Path,
-    process::{Child, Stdio},
+    process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -25,34 +25,30 @@ pub struct Elasticsearch {
 impl Elasticsearch {
     /// Starts it in a namespace, at this address, port 9200. It is not waited for.
     pub fn start(namespace: &str, ip: Ipv4Addr) -> Self {
-        let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/search-server");
-        assert!(
-            cache.join("launcher.jar").is_file(),
-            "run tests/search-server/prepare first"
-        );
+        let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("search-server");
+        let prepared = Command::new(scripts.join("prepare")).arg("es7").output().unwrap();
+        assert!(prepared.status.success(), "{prepared:?}");
         let directory = tempfile::tempdir().unwrap();
-        let mut java = inside(namespace, "java");
-        java.args([
-            "-Xms512m",
-            "-Xmx512m",
-            "-XX:TieredStopAtLevel=1",
-            "-XX:+UseSerialGC",
-        ]);
-        java.arg("-cp")
-            .arg(format!("{0}/launcher.jar:{0}/es7/lib/*", cache.display()));
-        java.args(["SearchServer", "9200"])
+        let mut run = inside(namespace, scripts.join("run").to_str().unwrap());
+        run.args(["es7", "9200"])
             .arg(directory.path())
-            .arg(format!("network.host={ip}"));
+            .arg(format!("network.host={ip}"))
+            .current_dir(directory.path())
+            // It ends with its standard input.
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
         Self {
-            child: java.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap(),
+            child: run.spawn().unwrap(),
             namespace: namespace.into(),
             ip,
             _directory: directory,
         }
     }
 
-    /// The documents that a query finds in the index, once it finds some.
-    pub fn search(&self, query: &Value) -> Vec<Value> {
+    /// The documents that a query finds in the index, once there are so many or more: they become visible shard by
+    /// shard.
+    pub fn search(&self, query: &Value, at_least: usize) -> Vec<Value> {
         let start = Instant::now();
         loop {
             let mut curl = curl(&self.namespace);
@@ -61,10 +57,13 @@ impl Elasticsearch {
             curl.arg(format!("http://{}:9200/weir/_search", self.ip));
             let answer: Value = serde_json::from_slice(&curl.output().unwrap().stdout).unwrap_or_default();
             let hits = answer["hits"]["hits"].as_array().cloned().unwrap_or_default();
-            if !hits.is_empty() {
+            if hits.len() >= at_least {
                 return hits.iter().map(|hit| hit["_source"].clone()).collect();
             }
-            assert!(start.elapsed() < LIMIT, "nothing was found for {query}: {answer}");
+            assert!(
+                start.elapsed() < LIMIT,
+                "not {at_least} were found for {query}: {answer}"
+            );
             thread::sleep(Duration::from_millis(100));
         }
     }
