@@ -160,6 +160,11 @@ mod cases {
         const OFFERED: u64 = 24 * MIB;
         /// The sidecar's own part: two buffers of 256 KiB a connection, and what the allocator keeps.
         const GROWTH: u64 = 16 * MIB;
+        for node in [&stage.client, &stage.pod] {
+            // Also for IPv6.
+            node.sysctl("ipv4/tcp_rmem", "4096 131072 4194304").unwrap();
+            node.sysctl("ipv4/tcp_wmem", "4096 16384 4194304").unwrap();
+        }
         let rss = || {
             stage
                 .sidecar
