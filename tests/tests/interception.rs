@@ -1,11 +1,11 @@
 //! What the redirect takes, what it leaves alone, and what was there before it.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use weir_lab::Node;
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn},
-    peer::{assert_end, assert_reset, connect, converse, listen, pair},
+    peer::{accept, assert_end, assert_reset, connect, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{Sidecar, init, install, wait_for},
 };
@@ -79,6 +79,41 @@ fn loopback_is_left_alone(stage: &Stage) {
     assert!(server.peer_addr().unwrap().ip().is_loopback());
     assert_eq!(sidecar(stage).connections(Direction::Inbound), before);
     assert_eq!(sidecar(stage).connections(Direction::Outbound), 0);
+}
+
+/// An IPv6 link-local address means nothing without its interface, which no redirect keeps.
+#[test]
+fn link_local_addresses_are_left_alone() {
+    for (direction, name) in [
+        (Direction::Inbound, "link_local_inbound"),
+        (Direction::Outbound, "link_local_outbound"),
+    ] {
+        play(
+            name,
+            Weight::Light,
+            (Mode::Redirected, direction, Family::V6),
+            |stage| {
+                // Something redirected beside it.
+                stage.assert_serves(PORT);
+                let (_, address) = link_local(stage.callee());
+                let (interface, _) = link_local(stage.caller());
+                let listener = listen(stage.callee(), (Ipv6Addr::UNSPECIFIED, PORT).into());
+                let to = SocketAddrV6::new(address, PORT, 0, interface);
+                let client = connect(stage.caller(), to.into()).unwrap();
+                let server = accept(&listener);
+                converse(&client, &server, b"hello, neighbour");
+            },
+        );
+    }
+}
+
+/// The index of a node's first interface with a link-local address, and that address.
+fn link_local(node: &Node) -> (u32, Ipv6Addr) {
+    let shown = node.ip("-6 -o addr show scope link").unwrap();
+    let mut words = shown.split_whitespace();
+    let index = words.next().unwrap().trim_end_matches(':').parse().unwrap();
+    let network = words.find(|word| word.starts_with("fe80:")).unwrap();
+    (index, network.split('/').next().unwrap().parse().unwrap())
 }
 
 /// Applications trust loopback.

@@ -6,6 +6,7 @@
 //!   loopback. `-o lo -s SPARE` therefore takes the place of `-s 127.0.0.6`.
 //! - The exemptions of interfaces stand in our chains, not in PREROUTING and OUTPUT, where a RETURN would also keep
 //!   the packet from other people's rules.
+//! - IPv6 link-local addresses are left alone: they mean nothing without their interface, which a redirect loses.
 //! - Only a SYN is redirected. Connection tracking takes a connection that was there before it for a new one (it joins
 //!   in the middle), and a redirect would reset it.
 //! - The sidecar is known by user or by group, with both tried before anything is decided, so that neither shadows
@@ -40,7 +41,7 @@ pub fn table(family: Family, config: &Config) -> Table {
         config.relay.metrics_port,
         config.relay.health_port,
     ];
-    inbound(&mut table, set, &endpoints);
+    inbound(&mut table, family, set, &endpoints);
     own_calls(&mut table, set, &endpoints);
     sidecar(&mut table, family, set);
     table.rule(
@@ -51,6 +52,7 @@ pub fn table(family: Family, config: &Config) -> Table {
             probe::PORT
         ),
     );
+    link_local(&mut table, OUTPUT, family);
     left_alone(&mut table, set);
     if set.dns {
         dns(&mut table, set);
@@ -75,11 +77,12 @@ fn redirects(table: &mut Table, set: &Interception) {
     );
 }
 
-fn inbound(table: &mut Table, set: &Interception, endpoints: &[u16]) {
+fn inbound(table: &mut Table, family: Family, set: &Interception, endpoints: &[u16]) {
     if set.include_inbound_ports == Ports::NONE {
         return;
     }
     table.jump("PREROUTING", format!("{SYN} -j {INBOUND}"));
+    link_local(table, INBOUND, family);
     for name in &set.exclude_interfaces.0 {
         table.rule(INBOUND, format!("{}-j RETURN", interface("-i", name)));
     }
@@ -134,6 +137,12 @@ fn sidecar(table: &mut Table, family: Family, set: &Interception) {
 fn names_loopback(family: Family, cidrs: &Cidrs) -> bool {
     let loopback = |net: &IpNet| family.has(net) && net.addr().is_loopback();
     cidrs.listed().iter().any(loopback)
+}
+
+fn link_local(table: &mut Table, chain: &str, family: Family) {
+    if family == Family::V6 {
+        table.rule(chain, "-d fe80::/10 -j RETURN");
+    }
 }
 
 fn left_alone(table: &mut Table, set: &Interception) {
