@@ -4,8 +4,9 @@ use std::{
     collections::BTreeMap,
     fmt,
     future::Future,
-    io,
+    io::{self, ErrorKind},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    ops::RangeInclusive,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -30,6 +31,9 @@ const AT_ONCE: usize = 32;
 /// A lost SYN is sent again after one second: a connection that took longer has met one.
 const STALL: Duration = Duration::from_millis(950);
 
+/// How long whoever closes first keeps the ports (TCP_TIMEWAIT_LEN).
+const TIME_WAIT: Duration = Duration::from_secs(60);
+
 /// Who closes first, and so keeps the connection's ports in TIME_WAIT for a minute.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum First {
@@ -40,13 +44,18 @@ pub enum First {
 }
 
 /// Where a client's ports come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ports {
     /// From the kernel.
     Given,
-    /// Each port once, from this one up. (With most of its range in use the kernel takes milliseconds to find a free one.)
-    From(u16),
+    /// From this range in turn, past those that are taken, until there are none: what the kernel does with
+    /// `ip_local_port_range`, but that it starts anew for each connection, which takes it milliseconds in a range that
+    /// is half in use. So nearly all ports can be had before the first leaves TIME_WAIT.
+    InTurn(RangeInclusive<u16>),
 }
+
+/// The default of `net.ipv4.ip_local_port_range`.
+pub const EPHEMERAL: RangeInclusive<u16> = 32768..=60999;
 
 /// What each side says on a short connection.
 #[derive(Clone, Copy, Debug)]
@@ -90,7 +99,11 @@ impl fmt::Display for Tally {
             f,
             "{} ok, {} stalled, in {seconds:.1} s, failed: {:?}",
             self.succeeded, self.stalled, self.failed
-        )
+        )?;
+        if self.took > TIME_WAIT {
+            f.write_str(" (so slow that ports left TIME_WAIT meanwhile: it proves less)")?;
+        }
+        Ok(())
     }
 }
 
@@ -191,22 +204,41 @@ fn step(what: &'static str) -> impl Fn(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{what}: {error}"))
 }
 
-async fn connect(address: SocketAddr, ports: Ports, number: u32) -> io::Result<TcpStream> {
-    let socket = if address.is_ipv6() {
-        TcpSocket::new_v6()
-    } else {
-        TcpSocket::new_v4()
-    }?;
-    if let Ports::From(lowest) = ports {
-        let port = u16::try_from(u32::from(lowest) + number).expect("more connections than ports");
+/// Gives out a client's ports.
+struct Picker {
+    ports: Ports,
+    taken: AtomicU32,
+}
+
+impl Picker {
+    async fn connect(&self, address: SocketAddr) -> io::Result<TcpStream> {
+        let Ports::InTurn(range) = &self.ports else {
+            return TcpStream::connect(address).await;
+        };
         let any: IpAddr = if address.is_ipv6() {
             Ipv6Addr::UNSPECIFIED.into()
         } else {
             Ipv4Addr::UNSPECIFIED.into()
         };
-        socket.set_reuseaddr(true)?;
-        socket.bind(SocketAddr::new(any, port))?;
+        loop {
+            let turn = self.taken.fetch_add(1, Ordering::Relaxed) as usize;
+            let port = range.clone().nth(turn).ok_or(io::ErrorKind::AddrNotAvailable)?;
+            match connect_from(SocketAddr::new(any, port), address).await {
+                Err(error) if matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable) => {}
+                result => return result,
+            }
+        }
     }
+}
+
+async fn connect_from(own: SocketAddr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = if address.is_ipv6() {
+        TcpSocket::new_v6()
+    } else {
+        TcpSocket::new_v4()
+    }?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(own)?;
     socket.connect(address).await
 }
 
@@ -228,18 +260,19 @@ async fn ask(stream: &mut TcpStream, talk: Talk, first: First) -> io::Result<()>
 /// Makes `count` short connections from a node, a few at a time.
 pub fn churn(node: &Node, address: SocketAddr, count: u32, ports: Ports, talk: Talk, first: First) -> Tally {
     let begun = Arc::new(AtomicU32::new(0));
+    let taken = AtomicU32::new(0);
+    let picker = Arc::new(Picker { ports, taken });
     let worker = move || {
-        let begun = begun.clone();
+        let (begun, picker) = (begun.clone(), picker.clone());
         async move {
             let mut tally = Tally::default();
             loop {
-                let number = begun.fetch_add(1, Ordering::Relaxed);
-                if number >= count {
+                if begun.fetch_add(1, Ordering::Relaxed) >= count {
                     return tally;
                 }
                 let start = Instant::now();
                 let conversation = async {
-                    let mut stream = connect(address, ports, number).await.map_err(step("connect"))?;
+                    let mut stream = picker.connect(address).await.map_err(step("connect"))?;
                     ask(&mut stream, talk, first).await
                 };
                 let result = timeout(GUARD, conversation).await;

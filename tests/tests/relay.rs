@@ -8,7 +8,7 @@ use std::{
     thread,
 };
 use weir_tests::{
-    many::{First, Ports, Server, Talk, Tally, churn, hold, raise_descriptor_limit},
+    many::{EPHEMERAL, First, Ports, Server, Talk, Tally, churn, hold, raise_descriptor_limit},
     peer::{
         GUARD, Noise, assert_end, assert_reset, connect, converse, finish, listen, offer, pair, receive,
         reset, send, wait,
@@ -253,12 +253,13 @@ mod cases {
     }
 
     fn short_connections(stage: &Stage, first: First) {
-        // Whoever closes first keeps the connection's port for a minute. An application outside may use nearly all of
-        // its ports; one in the pod uses those that the kernel gives it, of which there are 28 232.
+        // Whoever closes first keeps the connection's port for a minute. A client outside may use nearly all of its
+        // ports; one in the pod has the 28 232 that the kernel gives out, and shares them with nobody.
         let (count, ports) = match (stage.direction, first) {
-            (Direction::Inbound, First::Client) => (60_000, Ports::From(2_000)),
+            (Direction::Inbound, First::Client) => (60_000, Ports::InTurn(2_000..=65_535)),
             (Direction::Inbound, First::Server) => (60_000, Ports::Given),
-            (Direction::Outbound, _) => (28_000, Ports::Given),
+            (Direction::Outbound, First::Client) => (28_000, Ports::InTurn(EPHEMERAL)),
+            (Direction::Outbound, First::Server) => (28_000, Ports::Given),
         };
         let address = stage.server(PORT);
         let _server = Server::short(listen(stage.callee(), address), Talk::PLAIN, first);
