@@ -219,7 +219,7 @@ pub struct Weir {
     /// Something was cut for its length; the original sizes are in `weir.original_sizes`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// Bytes that each cut value had, by field name.
+    /// Bytes that each cut value had, by field name (`….header_count`: headers that there were).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub original_sizes: BTreeMap<String, u64>,
     /// What was ambiguous or wrong on the wire, with what was seen.
