@@ -42,7 +42,8 @@ enum Command {
     ///
     /// Rules, routes, and the nft tables that were created for them go; what others have added stays. Legacy iptables
     /// alone leaves something behind: the kernel instantiates an empty table on first use and takes it back only with
-    /// the namespace.
+    /// the namespace. Connections that go through the sidecar break, as their address translation goes with the rules:
+    /// end the sidecar first (SIGTERM drains it).
     Remove {
         /// Print what would be removed, and touch nothing
         #[arg(long)]
