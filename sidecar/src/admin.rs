@@ -2,7 +2,7 @@
 //!
 //! They run on the main thread, so that a scrape never delays a connection. Readiness is asked of every data thread.
 
-use crate::{metrics::Metrics, worker::Command};
+use crate::{metrics::Metrics, socket::tcp, worker::Command};
 use anyhow::Context;
 use http_body_util::Full;
 use hyper::{
@@ -13,7 +13,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use std::{
     convert::Infallible,
     io,
@@ -84,11 +84,7 @@ pub fn listen(endpoint: Endpoint, port: u16) -> anyhow::Result<TcpListener> {
 }
 
 fn bind(address: SocketAddr) -> io::Result<Socket> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
+    let socket = tcp(address)?;
     if address.is_ipv6() {
         socket.set_only_v6(false)?;
     }

@@ -7,9 +7,13 @@
 //!
 //! *Outbound*, the source port must not be one that the application needs for itself: see [`crate::ports`].
 
-use crate::{original::OriginalDestination, ports::SparePorts, socket::Stream};
+use crate::{
+    original::OriginalDestination,
+    ports::SparePorts,
+    socket::{Stream, tcp},
+};
 use nix::{errno::Errno, sys::socket::setsockopt, sys::socket::sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -37,7 +41,8 @@ pub struct Dialer {
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}: {source}")]
 pub struct DialError {
-    /// A short stable name: `refused`, `timeout`, `unreachable`, `no_spare_address`, `no_port`, `other`.
+    /// A short stable name: `refused`, `timeout`, `unreachable`, `no_spare_address`, `no_port`,
+    /// `client_gone`, `other`.
     pub reason: &'static str,
     /// What the kernel said.
     pub source: io::Error,
@@ -45,12 +50,13 @@ pub struct DialError {
 
 impl DialError {
     /// Every `reason`, for counters.
-    pub const REASONS: [&str; 6] = [
+    pub const REASONS: [&str; 7] = [
         "refused",
         "timeout",
         "unreachable",
         "no_spare_address",
         "no_port",
+        "client_gone",
         "other",
     ];
 
@@ -108,7 +114,7 @@ impl Dialer {
     async fn dial_local(&self, destination: SocketAddr) -> Result<Stream, DialError> {
         let mut last = io::Error::from(Errno::EADDRNOTAVAIL);
         for _ in 0..SPARE_ADDRESSES {
-            let socket = socket_towards(destination).map_err(DialError::new)?;
+            let socket = tcp(destination).map_err(DialError::new)?;
             let source = self.spare_address(destination.is_ipv6());
             bind_spare(&socket, source).map_err(|source| DialError {
                 reason: "no_spare_address",
@@ -133,14 +139,14 @@ impl Dialer {
                 }
             }
         }
-        let socket = socket_towards(destination).map_err(DialError::new)?;
+        let socket = tcp(destination).map_err(DialError::new)?;
         Stream::connect(socket, destination, self.keepalive)
             .await
             .map_err(DialError::new)
     }
 
     async fn dial_from_port(&self, destination: SocketAddr, port: u16) -> io::Result<Stream> {
-        let socket = socket_towards(destination)?;
+        let socket = tcp(destination)?;
         let any: IpAddr = if destination.is_ipv6() {
             socket.set_only_v6(true)?;
             Ipv6Addr::UNSPECIFIED.into()
@@ -161,14 +167,6 @@ impl Dialer {
             Ipv4Addr::from_bits(SPARE_V4.addr().to_bits() + host).into()
         }
     }
-}
-
-fn socket_towards(destination: SocketAddr) -> io::Result<Socket> {
-    Socket::new(
-        Domain::for_address(destination),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )
 }
 
 /// Binds to an address alone: the port is chosen by connect(2), which may then share it between destinations.

@@ -1,7 +1,7 @@
 //! The listeners of redirected connections: one socket a data thread, port and family, all with `SO_REUSEPORT`.
 
+use crate::socket::tcp;
 use nix::errno::Errno;
-use socket2::{Domain, Protocol, Socket, Type};
 use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -79,11 +79,7 @@ pub fn listeners(direction: Direction, port: u16) -> Result<Vec<Listener>, Liste
 
 /// A listening socket on this address. IPv6 sockets take IPv6 alone, so that every peer's address has its own family.
 fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM.nonblocking().cloexec(),
-        Some(Protocol::TCP),
-    )?;
+    let socket = tcp(address)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }

@@ -5,7 +5,7 @@
 //! buffer nothing is left to read, so that the extra call that would say so is saved by clearing the readiness.
 #![allow(unsafe_code)] // two registrations and one ioctl, each with its reason
 
-use socket2::SockRef;
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::{
     io::{self, Read, Write},
     net::{Shutdown, SocketAddr},
@@ -24,6 +24,18 @@ nix::ioctl_read_bad!(
 
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 
+/// A new, non-blocking TCP socket of this address's family.
+///
+/// # Errors
+/// As socket(2): out of descriptors, or a family that the kernel does not have.
+pub fn tcp(address: SocketAddr) -> io::Result<Socket> {
+    Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.nonblocking().cloexec(),
+        Some(Protocol::TCP),
+    )
+}
+
 /// A connected, non-blocking TCP socket.
 #[derive(Debug)]
 pub struct Stream(AsyncFd<std::net::TcpStream>);
@@ -36,6 +48,11 @@ impl Stream {
     /// The descriptor can't be watched: too many are.
     pub fn new(socket: std::net::TcpStream, keepalive: Option<Duration>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
+        Self::watch(socket, keepalive)
+    }
+
+    /// The same for a socket that is non-blocking already.
+    fn watch(socket: std::net::TcpStream, keepalive: Option<Duration>) -> io::Result<Self> {
         // A connection that its peer has reset already refuses options; reading from it tells the story.
         let _ = socket.set_nodelay(true);
         let reference = SockRef::from(&socket);
@@ -57,17 +74,13 @@ impl Stream {
     ///
     /// # Errors
     /// As connect(2).
-    pub async fn connect(
-        socket: socket2::Socket,
-        to: SocketAddr,
-        keepalive: Option<Duration>,
-    ) -> io::Result<Self> {
+    pub async fn connect(socket: Socket, to: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
         let pending = match socket.connect(&to.into()) {
             Ok(()) => false,
             Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => true,
             Err(error) => return Err(error),
         };
-        let stream = Self::new(socket.into(), keepalive)?;
+        let stream = Self::watch(socket.into(), keepalive)?;
         if pending {
             // Kept as it is: what a connected socket is ready for is its first write.
             stream.0.writable().await?.retain_ready();
