@@ -118,7 +118,9 @@ impl Tally {
         }
     }
 
-    fn add(&mut self, other: Self) {
+    /// Takes another's in; the time that both took too.
+    pub fn add(&mut self, other: Self) {
+        self.took += other.took;
         self.succeeded += other.succeeded;
         self.stalled += other.stalled;
         for (reason, n) in other.failed {
