@@ -3,7 +3,10 @@
 //! A flag that is not given leaves the file's value alone, so every one is optional here; its default, named in the
 //! help text, is that of the section's type.
 
-use crate::{Cidrs, Config, ConfigError, Export, Interception, Interfaces, Mode, Period, Ports};
+use crate::{
+    Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period, Ports,
+    SourceAddress,
+};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -42,6 +45,9 @@ pub struct IdentityArgs {
     /// Where redirected inbound connections arrive [default: 15006]
     #[arg(long, env = "WEIR_INBOUND_PORT", value_name = "PORT")]
     pub inbound_port: Option<u16>,
+    /// Mark of packets on their way to the sidecar; the next number marks the sidecar's own [default: 1337]
+    #[arg(long, env = "WEIR_MARK", value_name = "NUMBER")]
+    pub mark: Option<u32>,
     /// Where redirected DNS queries arrive [default: 15053]
     #[arg(long, env = "WEIR_DNS_PORT", value_name = "PORT")]
     pub dns_port: Option<u16>,
@@ -75,6 +81,9 @@ pub struct RedirectArgs {
     /// Interfaces whose traffic is left alone [default: none]
     #[arg(long, env = "WEIR_EXCLUDE_INTERFACES", value_name = "LIST")]
     pub exclude_interfaces: Option<Interfaces>,
+    /// A new connection where no sidecar listens, in mode ebpf: bypass (goes straight on) or hold (waits) [default: bypass]
+    #[arg(long, env = "WEIR_ON_MISSING_PROXY", value_name = "bypass|hold")]
+    pub on_missing_proxy: Option<MissingProxy>,
     /// Redirect DNS queries (port 53, UDP and TCP) too [default: false]
     #[arg(long, env = "WEIR_DNS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub dns: Option<bool>,
@@ -93,6 +102,9 @@ pub struct RelayArgs {
     /// Close a connection after so long without a byte; 0s for never, as without Weir [default: 0s]
     #[arg(long, env = "WEIR_IDLE_TIMEOUT", value_name = "PERIOD")]
     pub idle_timeout: Option<Period>,
+    /// Whose address the application sees on inbound connections: client, where that is possible, or proxy [default: client]
+    #[arg(long, env = "WEIR_SOURCE_ADDRESS", value_name = "client|proxy")]
+    pub source_address: Option<SourceAddress>,
     /// On SIGTERM, how long open connections may go on before they are reset [default: 10s]
     #[arg(long, env = "WEIR_DRAIN", value_name = "PERIOD")]
     pub drain: Option<Period>,
@@ -137,7 +149,7 @@ macro_rules! apply {
 impl IdentityArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Interception) {
-        apply!(self => section, proxy_uid, proxy_gid, outbound_port, inbound_port, dns_port);
+        apply!(self => section, proxy_uid, proxy_gid, outbound_port, inbound_port, mark, dns_port);
     }
 }
 
@@ -145,14 +157,14 @@ impl RedirectArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Interception) {
         apply!(self => section, mode, include_inbound_ports, exclude_inbound_ports, include_outbound_ports,
-            exclude_outbound_ports, include_outbound_cidrs, exclude_outbound_cidrs, exclude_interfaces, dns);
+            exclude_outbound_ports, include_outbound_cidrs, exclude_outbound_cidrs, exclude_interfaces, on_missing_proxy, dns);
     }
 }
 
 impl RelayArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut crate::Relay) {
-        apply!(self => section, threads, connect_timeout, idle_timeout, drain, admin_port, health_port, metrics_port);
+        apply!(self => section, threads, connect_timeout, idle_timeout, source_address, drain, admin_port, health_port, metrics_port);
     }
 }
 

@@ -15,9 +15,38 @@ pub const SPARE_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x100, 0, 0, 0, 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
+    /// The first of the others that works here, in the order in which they stand here.
+    Auto,
+    /// TC programs that assign packets to the sidecar's sockets, inbound and outbound: no NAT, no connection tracking.
+    Ebpf,
+    /// iptables TPROXY inbound, which keeps the client's address, and REDIRECT outbound.
+    Tproxy,
     /// iptables REDIRECT, inbound and outbound.
     #[default]
     Redirect,
+}
+
+impl Mode {
+    /// Its name, as in the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Ebpf => "ebpf",
+            Self::Tproxy => "tproxy",
+            Self::Redirect => "redirect",
+        }
+    }
+}
+
+/// What happens to a new connection where no sidecar listens (mode `ebpf`; the others can't tell).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum MissingProxy {
+    /// It goes straight to where it wanted to go.
+    #[default]
+    Bypass,
+    /// It waits, as its first packets are dropped until a sidecar listens.
+    Hold,
 }
 
 /// The `interception` section.
@@ -40,6 +69,13 @@ pub struct Interception {
     pub exclude_outbound_cidrs: Cidrs,
     /// Interfaces whose traffic is left alone.
     pub exclude_interfaces: Interfaces,
+    /// What happens to a new connection where no sidecar listens.
+    pub on_missing_proxy: MissingProxy,
+    /// Mark of the packets that are delivered to the sidecar whatever their destination; the next number marks the
+    /// sidecar's own.
+    pub mark: u32,
+    /// Routing table of the packets with that mark.
+    pub route_table: u32,
     /// The sidecar's user: its own traffic is never redirected.
     pub proxy_uid: u32,
     /// The sidecar's group: its own traffic is never redirected.
@@ -65,6 +101,9 @@ impl Default for Interception {
             include_outbound_cidrs: Cidrs::All,
             exclude_outbound_cidrs: Cidrs::NONE,
             exclude_interfaces: Interfaces::default(),
+            on_missing_proxy: MissingProxy::Bypass,
+            mark: 0x539,
+            route_table: 133,
             proxy_uid: 1337,
             proxy_gid: 1337,
             outbound_port: 15001,
@@ -99,6 +138,18 @@ impl Interception {
                 "`*` is not allowed here; to redirect nothing, leave include_outbound_cidrs empty",
             ));
         }
+        if self.mark == 0 || self.own_mark() == 0 {
+            return Err(ConfigError::invalid(
+                "interception.mark",
+                "0 is what packets without a mark have; allowed are 1 to 4294967294",
+            ));
+        }
+        if [0, 253, 254, 255].contains(&self.route_table) {
+            return Err(ConfigError::invalid(
+                "interception.route_table",
+                "0, 253, 254 and 255 are the kernel's own tables; choose one that nobody uses",
+            ));
+        }
         if self.proxy_uid == 0 {
             return Err(ConfigError::invalid(
                 "interception.proxy_uid",
@@ -106,6 +157,11 @@ impl Interception {
             ));
         }
         Ok(())
+    }
+
+    /// Marks the sidecar's own packets.
+    pub fn own_mark(&self) -> u32 {
+        self.mark.wrapping_add(1)
     }
 
     fn validate_ports(&self) -> Result<(), ConfigError> {

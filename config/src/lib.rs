@@ -17,10 +17,10 @@ mod sinks;
 mod value;
 
 pub use error::ConfigError;
-pub use interception::{Interception, Mode, SPARE_V4, SPARE_V6};
+pub use interception::{Interception, MissingProxy, Mode, SPARE_V4, SPARE_V6};
 pub use list::{Cidrs, Interfaces, Ports};
 pub use load::{Config, load};
 pub use records::{Decoding, Records};
-pub use relay::Relay;
+pub use relay::{Relay, SourceAddress};
 pub use sinks::{Elasticsearch, Export, Ndjson, Secret, Sink, Sqlite};
 pub use value::{Bytes, Period};

@@ -3,6 +3,17 @@
 use crate::{Bytes, ConfigError, Period};
 use serde::{Deserialize, Serialize};
 
+/// Whose address an inbound connection comes from, as the application sees it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum SourceAddress {
+    /// The client's, where the mode of redirection allows it and the sidecar has NET_RAW.
+    #[default]
+    Client,
+    /// One of the sidecar's spare local addresses; needs no privilege.
+    Proxy,
+}
+
 /// The `relay` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -15,6 +26,8 @@ pub struct Relay {
     pub idle_timeout: Period,
     /// Silence after which TCP keep-alive probes both peers, so that one that is gone does not stay open for ever; `0s` for never.
     pub keepalive: Period,
+    /// Whose address an inbound connection comes from, as the application sees it.
+    pub source_address: SourceAddress,
     /// On SIGTERM, how long open connections may go on before they are reset.
     pub drain: Period,
     /// Largest buffer a direction of a connection may grow to.
@@ -34,6 +47,7 @@ impl Default for Relay {
             connect_timeout: Period::seconds(0),
             idle_timeout: Period::seconds(0),
             keepalive: Period::seconds(300),
+            source_address: SourceAddress::Client,
             drain: Period::seconds(10),
             max_buffer: Bytes(256 << 10),
             admin_port: 15000,

@@ -22,7 +22,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use weir_config::{Config, Mode};
+use weir_config::Config;
 use weir_export::Pipeline;
 use weir_protocols::Limits;
 use weir_records::{Direction, Policy};
@@ -103,9 +103,7 @@ fn settings(config: &Config) -> Settings {
         max_pending: config.decoding.max_pending,
     };
     Settings {
-        mode: match config.interception.mode {
-            Mode::Redirect => "redirect",
-        },
+        mode: config.interception.mode.name(),
         keepalive: config.relay.keepalive.non_zero(),
         idle: config.relay.idle_timeout.non_zero(),
         max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
