@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Interception of one network namespace without NAT: TC programs that assign packets to the sidecar's sockets.
+ *
+ *   interface ingress   a new connection to a port that the application listens on   -> the inbound listener
+ *   interface egress    a new connection of the application, a DNS query             -> lo, marked
+ *                       replies to a client whose address the sidecar has borrowed   -> lo, marked
+ *   lo ingress          what is marked                                               -> the outbound or DNS listener
+ *   lo egress           DNS to a local resolver, the sidecar's calls to this namespace's own address; DNS answers
+ *
+ * The packet keeps its addresses, so the sidecar reads the original destination by getsockname(2), the application sees
+ * the client's own address, and nothing is tracked.
+ */
+#include "packet.h"
+#include "settings.h"
+#include "sockets.h"
+#include "time_wait.h"
+
+#define LOOPBACK 1 /* the ifindex of lo in every namespace (LOOPBACK_IFINDEX) */
+#define DNS 53
+/* include/uapi/linux/if_packet.h */
+#define PACKET_HOST 0
+#define PACKET_OTHERHOST 3
+
+/* What was decided for a connection of the application's own, kept with its socket. */
+enum { DIVERTED = 1, LEFT_ALONE = 2 };
+struct fate {
+	__u32 decision;
+	__be32 seq; /* of its SYN: the same again is a retransmission */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, struct fate);
+} fates SEC(".maps");
+
+/* Networks that are named in the configuration; the longest match says which lists it is in. */
+enum { NETWORK_INCLUDED = 1, NETWORK_EXCLUDED = 2 };
+struct network_v4 { __u32 length; __be32 address; };
+struct network_v6 { __u32 length; __be32 address[4]; };
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct network_v4);
+	__type(value, __u32);
+} networks_v4 SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 65536);
+	__type(key, struct network_v6);
+	__type(value, __u32);
+} networks_v6 SEC(".maps");
+
+static __always_inline int listed(const volatile __u8 *ports, __u16 port)
+{
+	return ports[port >> 3] & (1 << (port & 7));
+}
+
+static __always_inline __u32 network_of(const struct packet *p)
+{
+	struct network_v4 v4;
+	struct network_v6 v6;
+	__u32 *found;
+
+	if (!settings.networks)
+		return 0;
+	if (p->v6) {
+		v6.length = 128;
+		__builtin_memcpy(v6.address, p->tuple.ipv6.daddr, 16);
+		found = bpf_map_lookup_elem(&networks_v6, &v6);
+	} else {
+		v4.length = 32;
+		v4.address = p->tuple.ipv4.daddr;
+		found = bpf_map_lookup_elem(&networks_v4, &v4);
+	}
+	return found ? *found : 0;
+}
+
+static __always_inline int is_probe(const struct packet *p, __be32 v4, const volatile __be32 *v6)
+{
+	if (p->dport != settings.probe_port || p->protocol != IPPROTO_TCP)
+		return 0;
+	return p->v6 ? same_v6(p->tuple.ipv6.daddr, v6) : p->tuple.ipv4.daddr == v4;
+}
+
+static __always_inline int is_dns(const struct packet *p)
+{
+	return settings.dns && p->dport == DNS && !listed(excluded_ports, DNS);
+}
+
+static __always_inline int is_own(struct __sk_buff *skb)
+{
+	return skb->mark == settings.mark + MARK_OWN || bpf_get_socket_uid(skb) == settings.proxy_uid;
+}
+
+/* True for a destination of an application's new connection, or query, that the configuration redirects. */
+static __always_inline int is_wanted(const struct packet *p)
+{
+	__u32 network;
+
+	if (is_probe(p, settings.probe_out_v4, settings.probe_out_v6))
+		return 1;
+	if (to_link_local(p) || listed(excluded_ports, p->dport))
+		return 0;
+	if (is_dns(p))
+		return 1;
+	if (p->protocol != IPPROTO_TCP)
+		return 0;
+	network = network_of(p);
+	if (network & NETWORK_EXCLUDED)
+		return 0;
+	return listed(outbound_ports, p->dport) || settings.all_outbound || network & NETWORK_INCLUDED;
+}
+
+/* Probes are answered on their own port where there is no sidecar, so that nobody else's connection goes there. */
+static __always_inline __u16 probe_port(struct __sk_buff *skb, const struct packet *p, __u16 port)
+{
+	return sidecar_listens(skb, p, port) ? port : settings.probe_port;
+}
+
+/* The sidecar's port for what an application sends. */
+static __always_inline __u16 listener_port(struct __sk_buff *skb, const struct packet *p)
+{
+	if (is_probe(p, settings.probe_out_v4, settings.probe_out_v6))
+		return probe_port(skb, p, settings.outbound_port);
+	return is_dns(p) ? settings.dns_port : settings.outbound_port;
+}
+
+/* Forwarded traffic is not ours, though a listener on the wildcard address would match it. Asked for new connections
+ * alone. Where the interface does not forward, everything that gets in is for this namespace. */
+static __always_inline int is_for_us(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_fib_lookup fib = {};
+	long found;
+
+	fib.ifindex = skb->ifindex;
+	fib.l4_protocol = p->protocol;
+	if (p->v6) {
+		fib.family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib.ipv6_src, p->tuple.ipv6.saddr, 16);
+		__builtin_memcpy(fib.ipv6_dst, p->tuple.ipv6.daddr, 16);
+	} else {
+		fib.family = 2; /* AF_INET */
+		fib.ipv4_src = p->tuple.ipv4.saddr;
+		fib.ipv4_dst = p->tuple.ipv4.daddr;
+	}
+	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	return found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED;
+}
+
+static __always_inline int from_outside(struct __sk_buff *skb, __u32 l2)
+{
+	__u32 retry = settings.mark + MARK_RETRY_INBOUND;
+	struct packet p;
+
+	if (skb->pkt_type == PACKET_OTHERHOST || parse(skb, &p, l2) || p.protocol != IPPROTO_TCP)
+		return PASS;
+	if (!listed(inbound_ports, p.dport) || to_link_local(&p))
+		return PASS;
+	switch (owner_of(skb, &p)) {
+	case LISTENER:
+		if (skb->mark == retry)
+			skb->mark = 0;
+		if (!is_for_us(skb, &p))
+			return PASS;
+		/* Also what is no SYN: the last packet of a handshake by SYN cookie finds no socket but the listener. */
+		return assign(skb, &p, settings.inbound_port, COUNT_INBOUND,
+			      settings.hold && is_first(&p) ? TC_ACT_SHOT : PASS);
+	case TIME_WAIT:
+		if (is_first(&p) && (settings.hold || sidecar_listens(skb, &p, settings.inbound_port)))
+			return reuse(skb, &p, 0, retry);
+		return PASS;
+	default:
+		return PASS;
+	}
+}
+
+/* To lo's ingress, where the mark tells what it is. An interface without a header of its own gives the packet one. */
+static __always_inline int divert(struct __sk_buff *skb, __u32 l2)
+{
+	__be16 protocol = skb->protocol;
+
+	if (!l2) {
+		if (bpf_skb_change_head(skb, ETH_HLEN, 0) ||
+		    bpf_skb_store_bytes(skb, offsetof(struct ethhdr, h_proto), &protocol, sizeof(protocol), 0))
+			return TC_ACT_SHOT;
+	}
+	skb->mark = settings.mark + MARK_DIVERTED;
+	count(COUNT_DIVERTED);
+	return bpf_redirect(LOOPBACK, BPF_F_INGRESS);
+}
+
+static __always_inline int first_of_connection(struct __sk_buff *skb, struct packet *p, struct bpf_sock *sk, __u32 l2)
+{
+	struct fate *fate = bpf_sk_storage_get(&fates, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+
+	/* Without memory for it the connection can't be followed, so it is left alone from the start. */
+	if (!fate)
+		return PASS;
+	/* The server may have answered already what went straight to it. */
+	if (fate->decision == LEFT_ALONE && fate->seq == p->seq)
+		return PASS;
+	fate->seq = p->seq;
+	fate->decision = LEFT_ALONE;
+	if (!is_wanted(p) || !(settings.hold || sidecar_listens(skb, p, listener_port(skb, p))))
+		return PASS;
+	fate->decision = DIVERTED;
+	return divert(skb, l2);
+}
+
+/* True if the far end of this packet is a socket of this namespace: the sidecar's, which has borrowed an address. */
+static __always_inline int is_for_borrower(struct __sk_buff *skb, struct packet *p)
+{
+	enum owner owner = owner_of(skb, p);
+
+	return owner == CONNECTION || owner == TIME_WAIT;
+}
+
+static __always_inline int to_outside(struct __sk_buff *skb, __u32 l2)
+{
+	struct bpf_sock *sk = skb->sk;
+	struct packet p;
+	struct fate *fate;
+
+	/* Without a socket it is forwarded. */
+	if (!sk || is_own(skb) || parse(skb, &p, l2))
+		return PASS;
+	sk = bpf_sk_fullsock(sk);
+	if (p.protocol == IPPROTO_UDP) {
+		if (is_wanted(&p) && (settings.hold || sidecar_listens(skb, &p, settings.dns_port)))
+			return divert(skb, l2);
+		return PASS;
+	}
+	if (sk) {
+		if (is_first(&p))
+			return first_of_connection(skb, &p, sk, l2);
+		fate = bpf_sk_storage_get(&fates, sk, 0, 0);
+		if (fate)
+			return fate->decision == DIVERTED ? divert(skb, l2) : PASS;
+	}
+	return is_for_borrower(skb, &p) ? divert(skb, l2) : PASS;
+}
+
+static __always_inline int to_listener(struct __sk_buff *skb, struct packet *p, __u32 kind, __u16 port, __u32 counter)
+{
+	enum owner owner = p->protocol == IPPROTO_UDP ? NOBODY : owner_of(skb, p);
+	__u32 mark = settings.mark + kind;
+
+	if (owner == TIME_WAIT && is_first(p))
+		return reuse(skb, p, mark, mark + MARK_RETRY_DIVERTED);
+	skb->mark = mark;
+	if (owner == CONNECTION || owner == TIME_WAIT)
+		return PASS;
+	return assign(skb, p, port, counter, TC_ACT_SHOT);
+}
+
+SEC("classifier")
+int weir_ingress(struct __sk_buff *skb)
+{
+	return from_outside(skb, ETH_HLEN);
+}
+
+SEC("classifier")
+int weir_ingress_l3(struct __sk_buff *skb)
+{
+	return from_outside(skb, 0);
+}
+
+SEC("classifier")
+int weir_egress(struct __sk_buff *skb)
+{
+	return to_outside(skb, ETH_HLEN);
+}
+
+SEC("classifier")
+int weir_egress_l3(struct __sk_buff *skb)
+{
+	return to_outside(skb, 0);
+}
+
+SEC("classifier")
+int weir_lo_ingress(struct __sk_buff *skb)
+{
+	__u32 kind = skb->mark - settings.mark;
+	struct packet p;
+
+	if (kind == MARK_RETRY_DIVERTED || kind == MARK_RETRY_SELF)
+		kind -= MARK_RETRY_DIVERTED;
+	if (kind != MARK_DIVERTED && kind != MARK_SELF)
+		return PASS;
+	/* It was sent to another machine's hardware address. */
+	bpf_skb_change_type(skb, PACKET_HOST);
+	if (parse(skb, &p, ETH_HLEN))
+		return PASS;
+	if (kind == MARK_DIVERTED)
+		return to_listener(skb, &p, MARK_DIVERTED, listener_port(skb, &p),
+				   is_dns(&p) ? COUNT_DNS : COUNT_OUTBOUND);
+	if (is_probe(&p, settings.probe_in_v4, settings.probe_in_v6))
+		return to_listener(skb, &p, MARK_SELF, probe_port(skb, &p, settings.inbound_port), COUNT_SELF);
+	return to_listener(skb, &p, MARK_SELF, settings.inbound_port, COUNT_SELF);
+}
+
+/* The sidecar's answers come from its own port, as it may not bind to 53: put right here, on their way to the asker. */
+static __always_inline int restore_port(struct __sk_buff *skb, const struct packet *p)
+{
+	__be16 from = bpf_htons(settings.dns_port), to = bpf_htons(DNS);
+
+	if (bpf_l4_csum_replace(skb, p->l4 + offsetof(struct udphdr, check), from, to,
+				sizeof(to) | BPF_F_MARK_MANGLED_0) ||
+	    bpf_skb_store_bytes(skb, p->l4, &to, sizeof(to), 0))
+		return TC_ACT_SHOT;
+	return PASS;
+}
+
+static __always_inline int own_to_lo(struct __sk_buff *skb, struct packet *p)
+{
+	if (p->protocol == IPPROTO_UDP)
+		return settings.dns && p->sport == settings.dns_port ? restore_port(skb, p) : PASS;
+	if (is_probe(p, settings.probe_in_v4, settings.probe_in_v6)) {
+		skb->mark = settings.mark + MARK_SELF;
+		return PASS;
+	}
+	/* A call to a service that turned out to be this very namespace: seen once as outbound, and here as inbound. The
+	 * sidecar's dials to the application come from addresses that are not this namespace's. */
+	if (to_itself(p) && !to_loopback(p) && !to_link_local(p) && listed(inbound_ports, p->dport) &&
+	    sidecar_listens(skb, p, settings.inbound_port))
+		skb->mark = settings.mark + MARK_SELF;
+	return PASS;
+}
+
+SEC("classifier")
+int weir_lo_egress(struct __sk_buff *skb)
+{
+	struct packet p;
+
+	if (!skb->sk)
+		return PASS;
+	if (is_own(skb))
+		return parse(skb, &p, ETH_HLEN) ? PASS : own_to_lo(skb, &p);
+	if (!settings.dns || parse(skb, &p, ETH_HLEN) || !is_dns(&p))
+		return PASS;
+	/* A resolver on this machine. */
+	if (settings.hold || sidecar_listens(skb, &p, settings.dns_port))
+		skb->mark = settings.mark + MARK_DIVERTED;
+	return PASS;
+}
+
+/* Several of the helpers are for programs under this licence alone; it is that of these programs, by the kernel's rule. */
+char _license[] SEC("license") = "Dual BSD/GPL";

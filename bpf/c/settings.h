@@ -1,0 +1,52 @@
+/* What the loader fills in before the programs are loaded (read-only afterwards, so that the verifier drops what is
+ * switched off), and the marks that packets carry from one program to the next. */
+#pragma once
+#include <linux/types.h>
+
+struct settings {
+	__u32 proxy_uid;
+	__u32 mark; /* the first of the marks below */
+	__be32 probe_out_v4;
+	__be32 probe_in_v4;
+	__be32 probe_out_v6[4];
+	__be32 probe_in_v6[4];
+	__u16 probe_port;
+	__u16 inbound_port;
+	__u16 outbound_port;
+	__u16 dns_port;
+	__u8 dns;            /* redirect port 53 */
+	__u8 hold;           /* drop SYNs where no sidecar listens */
+	__u8 all_outbound;   /* every destination that no list names is redirected */
+	__u8 networks;       /* the tries hold something */
+};
+
+const volatile struct settings settings = {};
+
+/* One bit a port. Inbound: redirected. Outbound: redirected, or left alone, whatever the destination. */
+const volatile __u8 inbound_ports[8192] = {};
+const volatile __u8 outbound_ports[8192] = {};
+const volatile __u8 excluded_ports[8192] = {};
+
+/* Offsets from settings.mark. */
+enum {
+	MARK_DIVERTED,       /* on its way to the outbound or the DNS listener; routed to lo by its mark */
+	MARK_OWN,            /* sent by the sidecar */
+	MARK_SELF,           /* from the sidecar to this namespace's own address */
+	MARK_RETRY_DIVERTED, /* the same again, once TIME_WAIT is out of the way */
+	MARK_RETRY_INBOUND,
+	MARK_RETRY_SELF,
+};
+
+/* Counters, for tests and for whoever may look at the map. */
+enum counter {
+	COUNT_INBOUND,       /* given to the inbound listener */
+	COUNT_DIVERTED,      /* sent to lo from an interface */
+	COUNT_OUTBOUND,      /* given to the outbound listener */
+	COUNT_DNS,           /* given to a DNS listener */
+	COUNT_SELF,          /* the sidecar's own calls given to the inbound listener */
+	COUNT_NO_PROXY,      /* passed or dropped, as nobody listened */
+	COUNT_TIME_WAIT,     /* TIME_WAIT ended for a new connection */
+	COUNT_UNSEEN,        /* passed to the application, as TIME_WAIT could not be ended */
+	COUNT_FAILED,        /* the kernel refused an assignment */
+	COUNTERS,
+};

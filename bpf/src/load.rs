@@ -1,0 +1,198 @@
+//! Loading the programs into the kernel.
+
+use crate::{
+    Settings,
+    attach::{self, AttachError, Handle, Header, Hook},
+};
+use aya::{
+    Btf, Ebpf, EbpfError, EbpfLoader,
+    maps::{
+        MapData, MapError, PerCpuArray,
+        lpm_trie::{Key, LpmTrie},
+    },
+    programs::{ProgramError, SchedClassifier},
+};
+use std::net::IpAddr;
+
+static PLAIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect-0.bpf.o"));
+static READS_TIME_WAIT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect-1.bpf.o"));
+
+/// Why the programs can't be loaded here.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The object or one of its maps is refused.
+    #[error("the kernel refuses the eBPF maps: {0}")]
+    Object(#[from] EbpfError),
+    /// A program is refused.
+    #[error("the kernel refuses eBPF program {name}: {source}")]
+    Program {
+        /// Its name.
+        name: &'static str,
+        /// With the verifier's words.
+        source: Box<ProgramError>,
+    },
+    /// A map can't be filled.
+    #[error("cannot fill the eBPF map {name}: {source}")]
+    Map {
+        /// Its name.
+        name: &'static str,
+        /// Why not.
+        source: MapError,
+    },
+    /// The compiled-in object lacks something: a mistake in the build.
+    #[error("the eBPF object has no {0}")]
+    Missing(&'static str),
+}
+
+impl LoadError {
+    /// True if what is missing is a privilege.
+    pub fn is_privilege(&self) -> bool {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = source {
+            if let Some(error) = error.downcast_ref::<std::io::Error>() {
+                return error.kind() == std::io::ErrorKind::PermissionDenied;
+            }
+            source = error.source();
+        }
+        false
+    }
+}
+
+/// The programs of one namespace's redirect, loaded and verified.
+pub struct Redirect {
+    object: Ebpf,
+    reads_time_wait: Option<LoadError>,
+}
+
+impl Redirect {
+    /// Loads them. Where the part that ends TIME_WAIT is refused (no CAP_PERFMON, no BTF), without it: then a new
+    /// connection with the addresses and ports of one that has just ended goes past the sidecar.
+    ///
+    /// # Errors
+    /// [`LoadError`]; nothing is left behind.
+    pub fn load(settings: &Settings) -> Result<Self, LoadError> {
+        match load(READS_TIME_WAIT, settings) {
+            Ok(object) => Ok(Self {
+                object,
+                reads_time_wait: None,
+            }),
+            Err(refused) => Ok(Self {
+                object: load(PLAIN, settings)?,
+                reads_time_wait: Some(refused),
+            }),
+        }
+    }
+
+    /// Why it can't end TIME_WAIT, if it can't.
+    pub fn loss(&self) -> Option<&LoadError> {
+        self.reads_time_wait.as_ref()
+    }
+
+    /// Attaches the program for a hook to an interface; in place of the one that is there with the same handle, in
+    /// one step.
+    ///
+    /// # Errors
+    /// The interface is gone or has no clsact qdisc, or the kernel refuses.
+    pub fn attach(
+        &mut self,
+        interface: &str,
+        hook: Hook,
+        header: Header,
+        handle: Handle,
+    ) -> Result<(), AttachError> {
+        let name = hook.program(header);
+        let program = program(&mut self.object, name).map_err(|_| AttachError::Missing(name))?;
+        attach::attach(program, interface, hook, handle)
+    }
+
+    /// The counters of c/settings.h, in their order, over all processors.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn counters(&self) -> Result<Vec<u64>, LoadError> {
+        let name = "counters";
+        let failed = |source| LoadError::Map { name, source };
+        let map = self.object.map(name).ok_or(LoadError::Missing(name))?;
+        let array = PerCpuArray::<_, u64>::try_from(map).map_err(failed)?;
+        let sum = |index| Ok(array.get(&index, 0)?.iter().sum());
+        (0..array.len())
+            .map(sum)
+            .collect::<Result<_, _>>()
+            .map_err(failed)
+    }
+
+    /// A program by its name, for tests.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn program(&mut self, name: &'static str) -> Result<&mut SchedClassifier, LoadError> {
+        program(&mut self.object, name)
+    }
+}
+
+fn program<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SchedClassifier, LoadError> {
+    let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
+    program.try_into().map_err(|source| LoadError::Program {
+        name,
+        source: Box::new(source),
+    })
+}
+
+fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
+    let raw = settings.raw();
+    let entries = |v6: bool| {
+        let nets = settings
+            .networks
+            .iter()
+            .filter(|(net, _)| net.addr().is_ipv6() == v6);
+        u32::try_from(nets.count()).unwrap_or(u32::MAX).max(1)
+    };
+    let mut object = EbpfLoader::new()
+        .btf(Btf::from_sys_fs().ok().as_ref())
+        .override_global("settings", &raw, true)
+        .override_global("inbound_ports", settings.inbound.bytes(), true)
+        .override_global("outbound_ports", settings.outbound.bytes(), true)
+        .override_global("excluded_ports", settings.excluded.bytes(), true)
+        .map_max_entries("networks_v4", entries(false))
+        .map_max_entries("networks_v6", entries(true))
+        .load(object)?;
+    fill(&mut object, settings)?;
+    for name in attach::PROGRAMS {
+        program(&mut object, name)?
+            .load()
+            .map_err(|source| LoadError::Program {
+                name,
+                source: Box::new(source),
+            })?;
+    }
+    Ok(object)
+}
+
+/// The maps stay the object's: its programs know them by descriptor until they are loaded.
+fn fill(object: &mut Ebpf, settings: &Settings) -> Result<(), LoadError> {
+    let mut v4 = Vec::new();
+    let mut v6 = Vec::new();
+    for (net, flags) in settings.networks.iter() {
+        let length = u32::from(net.prefix_len());
+        match net.network() {
+            IpAddr::V4(ip) => v4.push((Key::new(length, ip.octets()), flags)),
+            IpAddr::V6(ip) => v6.push((Key::new(length, ip.octets()), flags)),
+        }
+    }
+    insert(object, "networks_v4", &v4)?;
+    insert(object, "networks_v6", &v6)
+}
+
+fn insert<K: aya::Pod>(
+    object: &mut Ebpf,
+    name: &'static str,
+    entries: &[(Key<K>, u32)],
+) -> Result<(), LoadError> {
+    let failed = |source| LoadError::Map { name, source };
+    let map = object.map_mut(name).ok_or(LoadError::Missing(name))?;
+    let mut trie = LpmTrie::<&mut MapData, K, u32>::try_from(map).map_err(failed)?;
+    for (key, flags) in entries {
+        trie.insert(key, flags, 0).map_err(failed)?;
+    }
+    Ok(())
+}
