@@ -36,7 +36,34 @@ impl Mode {
             Self::Redirect => "redirect",
         }
     }
+
+    /// The metric of the spare local route while this mode is in force, from which the sidecar learns it. 0 for
+    /// [`Mode::Auto`], which is never in force itself.
+    pub fn code(self) -> u32 {
+        match self {
+            Self::Auto => 0,
+            Self::Redirect => 1,
+            Self::Tproxy => 2,
+            Self::Ebpf => 3,
+        }
+    }
+
+    /// The mode with this [code](Self::code).
+    pub fn from_code(code: u32) -> Option<Self> {
+        [Self::Redirect, Self::Tproxy, Self::Ebpf]
+            .into_iter()
+            .find(|mode| mode.code() == code)
+    }
+
+    /// True if packets reach the sidecar with their addresses as they were, by mark and routing table rather than NAT.
+    pub fn is_transparent(self) -> bool {
+        matches!(self, Self::Ebpf | Self::Tproxy)
+    }
 }
+
+/// Marks the routes and routing rules that are Weir's own (`RTPROT_*`, numbers from 5 on are for whoever wants one:
+/// include/uapi/linux/rtnetlink.h; this one has no name in iproute2's `rt_protos`).
+pub const ROUTE_PROTOCOL: u8 = 87;
 
 /// What happens to a new connection where no sidecar listens (mode `ebpf`; the others can't tell).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]

@@ -17,7 +17,7 @@ mod sinks;
 mod value;
 
 pub use error::ConfigError;
-pub use interception::{Interception, MissingProxy, Mode, SPARE_V4, SPARE_V6};
+pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
 pub use list::{Cidrs, Interfaces, Ports};
 pub use load::{Config, load};
 pub use records::{Decoding, Records};

@@ -6,7 +6,7 @@ use crate::{
     Error, Family, Plan,
     backend::{self, InForce, Kind, Tool},
     lock, privilege,
-    routes::{Owner, Routes},
+    routes::{self, Changes, Plumbing},
     ruleset::{Ruleset, transition},
 };
 use created::Created;
@@ -31,20 +31,20 @@ pub async fn install(plan: &Plan, set: &Interception) -> Result<Outcome, Error> 
     let families: Vec<Family> = plan.families.iter().map(|(family, _)| *family).collect();
     let tools = backend::installed(&families)?;
     let _lock = lock::acquire()?;
-    let routes = Routes::open()?;
+    let routing = Plumbing::open()?;
     let present = backend::in_force(&tools, &families)?;
-    if is_in_force(plan, &present) && routes_are_there(&routes, &families).await? {
+    if is_in_force(plan, &present) && routing.is_exactly(&families, &plan.pieces).await? {
         tracing::info!("this configuration is in force already: nothing to do");
         return Ok(Outcome::Unchanged);
     }
 
     let mut created = Created::before(&families)?;
-    let mut added = Vec::new();
-    match put(plan, set, &present, &routes, &mut created, &mut added).await {
+    let mut changes = Changes::default();
+    match put(plan, set, &present, &routing, &mut created, &mut changes).await {
         Ok(()) => Ok(Outcome::Changed),
         Err(cause) => {
             tracing::warn!("installation failed, taking back what was applied");
-            match take_back(&present, &families, &routes, &created, &added).await {
+            match take_back(&present, &families, &routing, &created, &changes).await {
                 Ok(()) => Err(cause),
                 Err(rollback) => Err(Error::Rollback {
                     cause: Box::new(cause),
@@ -75,23 +75,13 @@ pub fn is_in_force(plan: &Plan, present: &[InForce]) -> bool {
     plan.families.iter().all(same)
 }
 
-async fn routes_are_there(routes: &Routes, families: &[Family]) -> Result<bool, Error> {
-    for family in families {
-        let needed = *family == Family::V4 || !crate::routes::ipv6_is_off();
-        if needed && routes.find(*family).await?.is_none() {
-            return Ok(false);
-        }
-    }
-    Ok(true)
-}
-
 async fn put(
     plan: &Plan,
     set: &Interception,
     present: &[InForce],
-    routes: &Routes,
+    routing: &Plumbing,
     created: &mut Created,
-    added: &mut Vec<Family>,
+    changes: &mut Changes,
 ) -> Result<(), Error> {
     let chosen = backend::choose(present, &plan.families, set);
     created.look_again()?;
@@ -103,12 +93,8 @@ async fn put(
         }
     }
     tracing::info!("using {tool}: a trial rule works in every family");
-    for (family, _) in &plan.families {
-        if routes.add(*family).await? {
-            added.push(*family);
-            tracing::info!("{family}: added the route of the spare local addresses");
-        }
-    }
+    let families: Vec<Family> = plan.families.iter().map(|(family, _)| *family).collect();
+    routing.complete(&families, &plan.pieces, changes).await?;
     for (family, wanted) in &plan.families {
         let mut wanted = wanted.clone();
         if tool.kind() == Kind::Nft {
@@ -131,7 +117,7 @@ async fn put(
             withdraw(&other.tool, *family)?;
         }
     }
-    Ok(())
+    routing.trim(&families, &plan.pieces, changes).await
 }
 
 /// What remembers that a table was created stays until the table is gone.
@@ -154,9 +140,9 @@ fn withdraw(tool: &Tool, family: Family) -> Result<(), Error> {
 async fn take_back(
     present: &[InForce],
     families: &[Family],
-    routes: &Routes,
+    routing: &Plumbing,
     created: &Created,
-    added: &[Family],
+    changes: &Changes,
 ) -> Result<(), Error> {
     let mut first = Ok(());
     for shown in present {
@@ -167,10 +153,7 @@ async fn take_back(
     for family in families {
         first = first.and(created.discard(*family));
     }
-    for family in added {
-        first = first.and(routes.delete(*family).await.map(drop));
-    }
-    first
+    first.and(routing.take_back(changes).await)
 }
 
 /// Takes everything of ours away, whatever configuration it was installed with.
@@ -191,12 +174,10 @@ pub async fn remove() -> Result<Outcome, Error> {
             }
         }
     }
-    let routes = Routes::open()?;
-    for family in families {
-        if routes.delete(family).await? {
-            tracing::info!("{family}: removed the route of the spare local addresses");
-            outcome = Outcome::Changed;
-        }
+    let mut changes = Changes::default();
+    Plumbing::open()?.trim(&families, &[], &mut changes).await?;
+    if !changes.is_empty() {
+        outcome = Outcome::Changed;
     }
     Ok(outcome)
 }
@@ -221,14 +202,10 @@ pub async fn removal() -> Result<String, Error> {
             }
         }
     }
-    let routes = Routes::open()?;
+    let routing = Plumbing::open()?;
     for family in families {
-        if routes.find(family).await? == Some(Owner::Ours) {
-            let _ = writeln!(
-                text,
-                "{}",
-                crate::routes::command(family).replace(" add ", " del ")
-            );
+        for piece in routing.present(family).await?.iter().rev() {
+            let _ = writeln!(text, "{}", routes::removal(family, piece));
         }
     }
     Ok(text)

@@ -16,7 +16,7 @@ use crate::{
     Error, Family, Plan, apply,
     backend::InForce,
     privilege,
-    routes::{self, Routes},
+    routes::{self, Piece, Plumbing},
     ruleset::differences,
 };
 use std::time::Duration;
@@ -31,18 +31,22 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 /// Those that keep the check from looking at all; what it finds wrong is in the report.
 pub async fn check(config: &Config) -> Result<Report, Error> {
     privilege::check()?;
+    let set = &config.interception;
     let families = Family::of_this_kernel();
     let plan = Plan::new(config, &families);
     let present = apply::present(&families)?;
-    let routes = Routes::open()?;
+    let routing = Plumbing::open()?;
     let mut report = Report::default();
     for family in &families {
         report.add("rules", *family, rules(&plan, &present, *family));
     }
     for family in &families {
-        report.add("route", *family, route(&routes, *family).await?);
+        let present = routing.present(*family).await?;
+        for piece in &plan.pieces {
+            let (name, verdict) = routed(*family, piece, &present);
+            report.add(name, *family, verdict);
+        }
     }
-    let set = &config.interception;
     for (name, port) in [("outbound", set.outbound_port), ("inbound", set.inbound_port)] {
         for family in &families {
             let answerer = answer::listen(*family, port, name);
@@ -78,15 +82,22 @@ fn rules(plan: &Plan, present: &[InForce], family: Family) -> Verdict {
     }
 }
 
-async fn route(routes: &Routes, family: Family) -> Result<Verdict, Error> {
+fn routed(family: Family, piece: &Piece, present: &[Piece]) -> (&'static str, Verdict) {
     let spare = family.spare();
-    if family == Family::V6 && routes::ipv6_is_off() {
-        return Ok(Verdict::NotProbed(
-            "IPv6 is switched off on the loopback interface".into(),
-        ));
-    }
-    Ok(match routes.find(family).await? {
-        Some(_) => Verdict::Ok(format!("{spare} is local")),
-        None => Verdict::Failed(format!("{spare} is not local; run `weir-init install`")),
-    })
+    let (name, says) = match piece {
+        Piece::Spare { .. } => ("route", format!("{spare} is local")),
+        Piece::Everything { table } => ("table", format!("every address is local in table {table}")),
+        Piece::Rule { mark, table } => ("rule", format!("packets with mark {mark:#x} go by table {table}")),
+    };
+    let verdict = if !routes::is_routed(family) {
+        Verdict::NotProbed("IPv6 is switched off on the loopback interface".into())
+    } else if present.contains(piece) {
+        Verdict::Ok(says)
+    } else {
+        Verdict::Failed(format!(
+            "missing: `{}`; run `weir-init install`",
+            routes::command(family, piece)
+        ))
+    };
+    (name, verdict)
 }

@@ -57,12 +57,12 @@ pub enum Error {
         /// Why not.
         source: io::Error,
     },
-    /// The kernel refuses a spare local route.
-    #[error("{family} route of the spare local addresses ({command}): {message}")]
+    /// The kernel refuses a route or a routing rule.
+    #[error("{family} routing ({command}): {message}")]
     Route {
         /// The address family.
         family: Family,
-        /// The route as a command.
+        /// It as a command.
         command: String,
         /// The kernel's answer.
         message: String,

@@ -5,14 +5,17 @@ mod zones;
 
 use crate::{
     Family,
+    routes::{self, Piece},
     ruleset::{OWN, Ruleset, Table, transition},
 };
 use std::fmt;
 use weir_config::Config;
 
-/// The rules of each family; every family also gets the route for its spare local addresses.
+/// The rules of each family, and what its routing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Plan {
+    /// The routes and routing rules, for every family.
+    pub pieces: Vec<Piece>,
     /// The families in the order in which they are applied.
     pub families: Vec<(Family, Ruleset)>,
 }
@@ -22,6 +25,7 @@ impl Plan {
     pub fn new(config: &Config, families: &[Family]) -> Self {
         let rules = |family: &Family| (*family, ruleset(*family, config));
         Self {
+            pieces: routes::pieces(config.interception.mode, &config.interception),
             families: families.iter().map(rules).collect(),
         }
     }
@@ -57,9 +61,11 @@ impl fmt::Display for Plan {
             f.write_str(&transition(&Ruleset::default(), rules).unwrap_or_default())?;
             writeln!(f)?;
         }
-        writeln!(f, "# Routes of the spare local addresses")?;
+        writeln!(f, "# Routing; the metric tells the sidecar the mode")?;
         for (family, _) in &self.families {
-            writeln!(f, "{}", crate::routes::command(*family))?;
+            for piece in &self.pieces {
+                writeln!(f, "{}", routes::command(*family, piece))?;
+            }
         }
         Ok(())
     }
