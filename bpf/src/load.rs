@@ -1,9 +1,6 @@
 //! Loading the programs into the kernel.
 
-use crate::{
-    Settings,
-    attach::{self, AttachError, Handle, Header, Hook},
-};
+use crate::{Kind, Settings, Side, hook};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{
@@ -12,10 +9,18 @@ use aya::{
     },
     programs::{ProgramError, SchedClassifier},
 };
-use std::net::IpAddr;
+use std::{
+    net::IpAddr,
+    os::fd::{AsFd as _, BorrowedFd},
+};
 
 static PLAIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect-0.bpf.o"));
 static READS_TIME_WAIT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect-1.bpf.o"));
+
+/// What the settings are for, compiled.
+pub(crate) fn object() -> &'static [u8] {
+    READS_TIME_WAIT
+}
 
 /// Why the programs can't be loaded here.
 #[derive(Debug, thiserror::Error)]
@@ -88,21 +93,19 @@ impl Redirect {
         self.reads_time_wait.as_ref()
     }
 
-    /// Attaches the program for a hook to an interface; in place of the one that is there with the same handle, in
-    /// one step.
+    /// The program for one side of an interface, to attach.
     ///
     /// # Errors
-    /// The interface is gone or has no clsact qdisc, or the kernel refuses.
-    pub fn attach(
-        &mut self,
-        interface: &str,
-        hook: Hook,
-        header: Header,
-        handle: Handle,
-    ) -> Result<(), AttachError> {
-        let name = hook.program(header);
-        let program = program(&mut self.object, name).map_err(|_| AttachError::Missing(name))?;
-        attach::attach(program, interface, hook, handle)
+    /// Never seen: every program is loaded.
+    pub fn descriptor(&self, kind: Kind, side: Side) -> Result<BorrowedFd<'_>, LoadError> {
+        let name = hook::program(kind, side);
+        let failed = |source| LoadError::Program {
+            name,
+            source: Box::new(source),
+        };
+        let program = self.object.program(name).ok_or(LoadError::Missing(name))?;
+        let program: &SchedClassifier = program.try_into().map_err(failed)?;
+        Ok(program.fd().map_err(failed)?.as_fd())
     }
 
     /// The counters of c/settings.h, in their order, over all processors.
@@ -157,7 +160,7 @@ fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
         .map_max_entries("networks_v6", entries(true))
         .load(object)?;
     fill(&mut object, settings)?;
-    for name in attach::PROGRAMS {
+    for name in hook::PROGRAMS {
         program(&mut object, name)?
             .load()
             .map_err(|source| LoadError::Program {

@@ -2,6 +2,7 @@
 
 use crate::{Networks, PortSet};
 use std::net::{Ipv4Addr, Ipv6Addr};
+use xxhash_rust::xxh3::Xxh3;
 
 /// The programs' settings. Addresses that nobody has stand for "none".
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,18 @@ impl Settings {
         }
     }
 
+    /// A number that other settings, and other programs, don't have.
+    pub fn fingerprint(&self) -> u64 {
+        let mut hash = Xxh3::new();
+        hash.update(crate::load::object());
+        hash.update(format!("{:?}", self.raw()).as_bytes());
+        for ports in [&self.inbound, &self.outbound, &self.excluded] {
+            hash.update(ports.bytes());
+        }
+        hash.update(format!("{:?}", self.networks).as_bytes());
+        hash.digest()
+    }
+
     pub(crate) fn raw(&self) -> Raw {
         let v6 = |ip: Ipv6Addr| {
             let bytes = ip.octets();
@@ -81,7 +94,7 @@ impl Settings {
 }
 
 /// `struct settings` in c/settings.h.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct Raw {
     proxy_uid: u32,

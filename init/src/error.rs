@@ -2,6 +2,7 @@
 
 use crate::Family;
 use std::{fmt, io};
+use weir_bpf::LoadError;
 
 /// Why nothing was changed. Whatever had been applied when the error came up has been taken back.
 #[derive(Debug, thiserror::Error)]
@@ -67,6 +68,18 @@ pub enum Error {
         /// The kernel's answer.
         message: String,
     },
+    /// The kernel refuses a qdisc, a filter or an interface's setting.
+    #[error("{0}: {1}")]
+    TrafficControl(String, String),
+    /// The eBPF programs can't be loaded.
+    #[error("{source}{}", ebpf_advice(source))]
+    Ebpf {
+        /// What the kernel said.
+        source: Box<LoadError>,
+    },
+    /// No mode works here.
+    #[error("no way to redirect works here, so nothing was installed; tried:{0}")]
+    NoMode(Attempts),
     /// A netlink socket failed.
     #[error("netlink: {0}")]
     Netlink(io::Error),
@@ -93,6 +106,23 @@ impl fmt::Display for Attempts {
             write!(f, "\n  {name}: {}", said.replace('\n', "\n    "))?;
         }
         Ok(())
+    }
+}
+
+fn ebpf_advice(error: &LoadError) -> &'static str {
+    if error.is_privilege() {
+        "; loading eBPF programs needs CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON beside them (before Linux 5.8 and \
+         with Docker before 23: CAP_SYS_ADMIN); or use --mode tproxy or redirect"
+    } else {
+        "; mode ebpf needs Linux 5.7 or later (6.6 with several data threads); or use --mode tproxy or redirect"
+    }
+}
+
+impl From<LoadError> for Error {
+    fn from(error: LoadError) -> Self {
+        Self::Ebpf {
+            source: Box::new(error),
+        }
     }
 }
 

@@ -1,0 +1,391 @@
+//! Mode `ebpf`: TC programs that assign packets to the sidecar's sockets (see the crate `weir-bpf`).
+//!
+//! Programs are replaced one by one, each in one step. While some are old and some are new every connection is still
+//! taken by the one or the other: they share the listeners, the marks and the way through lo.
+
+mod open;
+mod settings;
+mod tc;
+
+use crate::{
+    Error, Family,
+    routes::{self, Changes, Plumbing},
+};
+use std::time::{Duration, Instant};
+use tc::{Filter, Found, Interface, Tc};
+use weir_bpf::{Kind, Redirect, Side};
+use weir_config::{Config, Mode};
+
+pub use settings::settings;
+
+/// Between two looks at how many connections are still open.
+const LOOK: Duration = Duration::from_millis(100);
+/// What a filter's name ends with while it only lets open connections end.
+const DRAINING: &str = ":draining";
+
+/// The interfaces of a namespace, and what of ours is on them.
+struct Scene {
+    tc: Tc,
+    interfaces: Vec<Interface>,
+    filters: Vec<Filter>,
+}
+
+/// What became of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// Nothing was there.
+    Nothing,
+    /// All of it is gone.
+    Done,
+    /// Nothing new is redirected, but so many connections are open that need what is left.
+    Waiting(usize),
+}
+
+impl Scene {
+    async fn look() -> Result<Self, Error> {
+        let tc = Tc::open()?;
+        let interfaces = tc.interfaces().await?;
+        let filters = tc.filters(&interfaces).await?;
+        Ok(Self {
+            tc,
+            interfaces,
+            filters,
+        })
+    }
+
+    fn at(&self, interface: &Interface, side: Side) -> Option<&Filter> {
+        self.filters
+            .iter()
+            .find(|filter| filter.index == interface.index && filter.side == side)
+    }
+
+    /// What was there before the first of our filters on this interface.
+    async fn found(&self, interface: &Interface) -> Result<Found, Error> {
+        if let Some(filter) = self.filters.iter().find(|filter| filter.index == interface.index) {
+            return Ok(filter.found);
+        }
+        Ok(Found {
+            qdisc: self.tc.with_clsact().await?.contains(&interface.index),
+            accept_local: accepts_local(),
+        })
+    }
+
+    fn loopback(&self) -> Option<&Interface> {
+        self.interfaces
+            .iter()
+            .find(|interface| interface.kind == Some(Kind::Loopback))
+    }
+}
+
+/// True if lo takes packets from this machine's own addresses; where that can't be read, as if it did not.
+fn accepts_local() -> bool {
+    ["lo", "all"].iter().any(|name| {
+        let value = std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/accept_local"));
+        value.is_ok_and(|value| value.trim() != "0")
+    })
+}
+
+fn is_excluded(config: &Config, interface: &Interface) -> bool {
+    let names = &config.interception.exclude_interfaces.0;
+    names.iter().any(|name| match name.strip_suffix('+') {
+        Some(prefix) => interface.name.starts_with(prefix),
+        None => *name == interface.name,
+    })
+}
+
+/// The interfaces that get programs, lo first: what the others send there must be expected.
+fn wanted<'a>(scene: &'a Scene, config: &Config) -> Vec<(&'a Interface, Kind)> {
+    let mut wanted: Vec<_> = scene
+        .interfaces
+        .iter()
+        .filter(|interface| interface.kind == Some(Kind::Loopback) || !is_excluded(config, interface))
+        .filter_map(|interface| Some((interface, interface.kind?)))
+        .collect();
+    wanted.sort_by_key(|(_, kind)| *kind != Kind::Loopback);
+    wanted
+}
+
+fn name(kind: Kind, side: Side, fingerprint: u64) -> String {
+    format!("{}:{fingerprint:016x}", weir_bpf::program(kind, side))
+}
+
+/// Loads the programs, without attaching them.
+///
+/// # Errors
+/// [`Error::Ebpf`], with what to do.
+pub fn load(config: &Config) -> Result<Redirect, Error> {
+    Redirect::load(&settings(config)).map_err(Error::from)
+}
+
+/// Puts the configuration in force. True if anything had to be changed.
+///
+/// # Errors
+/// Nothing is left behind where nothing was before; where an older installation was, some of it may be replaced.
+pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error> {
+    let scene = Scene::look().await?;
+    let routing = Plumbing::open()?;
+    let pieces = routes::pieces(Mode::Ebpf, &config.interception);
+    if is_in_force(&scene, config) && routing.is_exactly(families, &pieces).await? {
+        return Ok(false);
+    }
+    let programs = load(config)?;
+    match programs.loss() {
+        None => tracing::info!("eBPF programs loaded"),
+        Some(reason) => tracing::warn!(
+            "eBPF programs loaded without the part that needs CAP_PERFMON ({reason}): a connection whose addresses and \
+             ports are those of one that ended within the last minute is served, but not seen"
+        ),
+    }
+    let mut changes = Changes::default();
+    match put(&scene, &routing, families, config, &programs, &mut changes).await {
+        Ok(()) => {
+            routing.trim(families, &pieces, &mut changes).await?;
+            Ok(true)
+        }
+        Err(cause) if scene.filters.is_empty() => {
+            tracing::warn!("installation failed, taking back what was applied");
+            let undone = take_away().await.and(routing.take_back(&changes).await);
+            Err(match undone {
+                Ok(()) => cause,
+                Err(rollback) => Error::Rollback {
+                    cause: Box::new(cause),
+                    rollback: Box::new(rollback),
+                },
+            })
+        }
+        Err(cause) => Err(cause),
+    }
+}
+
+async fn put(
+    scene: &Scene,
+    routing: &Plumbing,
+    families: &[Family],
+    config: &Config,
+    programs: &Redirect,
+    changes: &mut Changes,
+) -> Result<(), Error> {
+    let pieces = routes::pieces(Mode::Ebpf, &config.interception);
+    routing.complete(families, &pieces, changes).await?;
+    if let Some(lo) = scene.loopback().filter(|_| !accepts_local()) {
+        scene.tc.accept_local(lo, true).await?;
+    }
+    let fingerprint = settings(config).fingerprint();
+    let wanted = wanted(scene, config);
+    for (interface, kind) in &wanted {
+        attach(scene, interface, *kind, programs, |side| {
+            name(*kind, side, fingerprint)
+        })
+        .await?;
+    }
+    for interface in &scene.interfaces {
+        if interface.kind.is_none() {
+            tracing::warn!(
+                "{}: an interface of a kind that is not known here: left alone",
+                interface.name
+            );
+        }
+        if !wanted.iter().any(|(other, _)| *other == interface) {
+            clear(scene, interface).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn attach(
+    scene: &Scene,
+    interface: &Interface,
+    kind: Kind,
+    programs: &Redirect,
+    name: impl Fn(Side) -> String,
+) -> Result<(), Error> {
+    let found = scene.found(interface).await?;
+    if !scene.tc.with_clsact().await?.contains(&interface.index) {
+        scene.tc.add_clsact(interface).await?;
+    }
+    for side in [Side::Ingress, Side::Egress] {
+        let filter = Filter {
+            index: interface.index,
+            side,
+            found,
+            name: name(side),
+        };
+        let program = programs.descriptor(kind, side)?;
+        scene.tc.attach(interface, &filter, program).await?;
+    }
+    tracing::info!("{}: programs attached", interface.name);
+    Ok(())
+}
+
+/// Takes our filters off an interface, and the qdisc if it was made for them and nobody else uses it by now.
+async fn clear(scene: &Scene, interface: &Interface) -> Result<(), Error> {
+    let ours = [Side::Ingress, Side::Egress].map(|side| scene.at(interface, side));
+    let Some(found) = ours.iter().flatten().map(|filter| filter.found).next() else {
+        return Ok(());
+    };
+    for filter in ours.into_iter().flatten() {
+        scene.tc.detach(interface, filter).await?;
+    }
+    if !found.qdisc && !scene.tc.has_filters(interface).await? {
+        scene.tc.delete_clsact(interface).await?;
+    }
+    if interface.kind == Some(Kind::Loopback) && !found.accept_local {
+        scene.tc.accept_local(interface, false).await?;
+    }
+    tracing::info!("{}: programs removed", interface.name);
+    Ok(())
+}
+
+async fn take_away() -> Result<(), Error> {
+    let scene = Scene::look().await?;
+    // lo last: what is sent there is expected until nobody sends any more.
+    let mut interfaces: Vec<_> = scene.interfaces.iter().collect();
+    interfaces.sort_by_key(|interface| interface.kind == Some(Kind::Loopback));
+    for interface in interfaces {
+        clear(&scene, interface).await?;
+    }
+    Ok(())
+}
+
+/// Whether programs of ours are attached anywhere.
+///
+/// # Errors
+/// Those of looking.
+pub async fn is_present() -> Result<bool, Error> {
+    Ok(!Scene::look().await?.filters.is_empty())
+}
+
+/// Takes the programs away. Nothing new is redirected from now on; what is open goes on until it ends, for which it
+/// waits so long. With `force` it does not wait, and breaks what is open.
+///
+/// # Errors
+/// Those of the kernel.
+pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<Removal, Error> {
+    let scene = Scene::look().await?;
+    if scene.filters.is_empty() {
+        return Ok(Removal::Nothing);
+    }
+    if !force && open::count() > 0 {
+        drain(&scene, config).await?;
+        let start = Instant::now();
+        let mut said = false;
+        while open::count() > 0 {
+            if start.elapsed() >= patience {
+                return Ok(Removal::Waiting(open::count()));
+            }
+            if !said {
+                said = true;
+                tracing::info!(
+                    "nothing new is redirected; waiting up to {patience:?} for {} sockets of open connections",
+                    open::count()
+                );
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+    take_away().await?;
+    Ok(Removal::Done)
+}
+
+/// Replaces the programs by ones that take nothing new.
+async fn drain(scene: &Scene, config: &Config) -> Result<(), Error> {
+    let programs = Redirect::load(&settings(config).draining())?;
+    for interface in &scene.interfaces {
+        if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
+            attach(scene, interface, kind, &programs, |side| {
+                format!("{}{DRAINING}", weir_bpf::program(kind, side))
+            })
+            .await?;
+        }
+    }
+    Ok(())
+}
+
+fn is_in_force(scene: &Scene, config: &Config) -> bool {
+    differences(scene, config).is_empty() && accepts_local()
+}
+
+/// What is not as the configuration has it, in words.
+fn differences(scene: &Scene, config: &Config) -> Vec<String> {
+    let fingerprint = settings(config).fingerprint();
+    let wanted = wanted(scene, config);
+    let mut wrong = Vec::new();
+    for (interface, kind) in &wanted {
+        for side in [Side::Ingress, Side::Egress] {
+            match scene.at(interface, side) {
+                None => wrong.push(format!("{} has no program for {side:?}", interface.name)),
+                Some(filter) if filter.name.ends_with(DRAINING) => {
+                    wrong.push(format!("{} is being drained", interface.name));
+                }
+                Some(filter) if filter.name != name(*kind, side, fingerprint) => {
+                    wrong.push(format!("{} has other settings for {side:?}", interface.name));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for filter in &scene.filters {
+        if !wanted
+            .iter()
+            .any(|(interface, _)| interface.index == filter.index)
+        {
+            wrong.push(format!("interface {} has a program and should not", filter.index));
+        }
+    }
+    wrong
+}
+
+/// What is wrong with the programs in force, in words; where nothing is, on which interfaces they are.
+///
+/// # Errors
+/// Those of looking.
+pub async fn check(config: &Config) -> Result<Result<String, String>, Error> {
+    let scene = Scene::look().await?;
+    if scene.filters.is_empty() {
+        return Ok(Err("no programs are attached; run `weir-init install`".into()));
+    }
+    let mut wrong = differences(&scene, config);
+    if !accepts_local() {
+        wrong.push("lo does not accept local packets (net.ipv4.conf.lo.accept_local)".into());
+    }
+    if !wrong.is_empty() {
+        return Ok(Err(format!(
+            "not as configured: {}; run `weir-init install`",
+            wrong.join("; ")
+        )));
+    }
+    let names: Vec<&str> = wanted(&scene, config)
+        .iter()
+        .map(|(interface, _)| interface.name.as_str())
+        .collect();
+    Ok(Ok(format!("attached to {}", names.join(", "))))
+}
+
+/// What an installation would do, as commands of iproute2.
+pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Error> {
+    use std::fmt::Write as _;
+    let scene = Scene::look().await?;
+    let mut text = String::from("# Routing; the metric tells the sidecar the mode\n");
+    for family in families {
+        for piece in routes::pieces(Mode::Ebpf, &config.interception) {
+            let _ = writeln!(text, "{}", routes::command(*family, &piece));
+        }
+    }
+    text.push_str(
+        "# By netlink, as /proc/sys can't be written in containers\nsysctl net.ipv4.conf.lo.accept_local=1\n",
+    );
+    let fingerprint = settings(config).fingerprint();
+    text.push_str("# Programs\n");
+    for (interface, kind) in wanted(&scene, config) {
+        let _ = writeln!(text, "tc qdisc add dev {} clsact", interface.name);
+        for (side, word) in [(Side::Ingress, "ingress"), (Side::Egress, "egress")] {
+            let _ = writeln!(
+                text,
+                "tc filter replace dev {} {word} pref 1337 bpf direct-action {}",
+                interface.name,
+                name(kind, side, fingerprint)
+            );
+        }
+    }
+    Ok(text)
+}
