@@ -1,6 +1,7 @@
 //! Brings a namespace from the rules in force to those of a plan, or to none, and back again if a part fails.
 
 mod created;
+mod switch;
 
 use crate::{
     Error, Family, Plan,
@@ -100,6 +101,7 @@ async fn put(
         if tool.kind() == Kind::Nft {
             created.mark(*family, &mut wanted);
         }
+        switch::prepare(&tool, *family, &wanted, set, with_marks).await?;
         let changed = tool.bring(*family, |now| with_marks(&wanted, now))?;
         tracing::info!(
             "{family}: rules {}",

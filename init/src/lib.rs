@@ -1,7 +1,7 @@
 //! `weir-init`: the privileged, short-lived step that redirects one network namespace's traffic to the sidecar.
 //!
 //! The way goes from left to right. A [`plan`] is made from the configuration, without I/O: the rules of each
-//! address family as a [`ruleset`], and the routes for the spare local addresses. [`apply`] compares it with what is
+//! address family as a [`ruleset`], and the [`routes`] that its mode needs. [`apply`] compares it with what is
 //! in force, lets a [`backend`] (iptables, nft or legacy) carry out the difference, and undoes all of it if a part
 //! fails. [`check`] proves the result by real connections.
 //!
@@ -17,6 +17,7 @@ pub mod ebpf;
 pub mod error;
 pub mod family;
 pub mod lock;
+pub mod modes;
 pub mod nftables;
 pub mod plan;
 pub mod privilege;

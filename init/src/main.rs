@@ -14,7 +14,7 @@ use weir_config::{
 use weir_init::{
     Family, Plan,
     apply::{self, Outcome},
-    check,
+    check, modes,
 };
 
 /// Redirects this network namespace's traffic to weir-sidecar.
@@ -109,6 +109,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Install { dry_run, settings } => {
             let config = settings.config()?;
+            modes::require(config.interception.mode)?;
             let plan = Plan::new(&config, &Family::of_this_kernel());
             if dry_run {
                 print!("{plan}");
@@ -124,7 +125,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             Outcome::Unchanged => tracing::info!("nothing was installed here"),
         },
         Command::Check { json, settings } => {
-            let report = check::check(&settings.config()?).await?;
+            let config = settings.config()?;
+            modes::require(config.interception.mode)?;
+            let report = check::check(&config).await?;
             match json {
                 true => println!("{}", serde_json::to_string(&report)?),
                 false => print!("{report}"),

@@ -1,7 +1,10 @@
 //! What is to be in force, made from the configuration alone: no I/O, so it can be printed and tested anywhere.
 
+mod mangle;
 mod nat;
 mod zones;
+
+pub use mangle::lasting;
 
 use crate::{
     Family,
@@ -9,7 +12,7 @@ use crate::{
     ruleset::{OWN, Ruleset, Table, transition},
 };
 use std::fmt;
-use weir_config::Config;
+use weir_config::{Config, Mode};
 
 /// The rules of each family, and what its routing needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +44,11 @@ fn ruleset(family: Family, config: &Config) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let nat = nat::table(family, config);
     ruleset.tables.insert("nat".into(), nat);
+    if config.interception.mode == Mode::Tproxy {
+        ruleset
+            .tables
+            .insert("mangle".into(), mangle::table(family, config));
+    }
     if config.interception.dns {
         let zones: Table = zones::table(&config.interception);
         ruleset.tables.insert("raw".into(), zones);
@@ -102,6 +110,29 @@ mod tests {
             set.dns = true;
         });
         assert_eq!(text, include_str!("../golden/every-list-and-dns.txt"));
+    }
+
+    #[test]
+    fn tproxy() {
+        let text = text(|config| config.interception.mode = Mode::Tproxy);
+        assert_eq!(text, include_str!("../golden/tproxy.txt"));
+    }
+
+    #[test]
+    fn tproxy_with_every_list_and_dns() {
+        let text = text(|config| {
+            let set = &mut config.interception;
+            set.mode = Mode::Tproxy;
+            set.include_inbound_ports = "80,443".parse().unwrap();
+            set.exclude_outbound_ports = "22".parse().unwrap();
+            set.exclude_interfaces = "eth1,docker+".parse().unwrap();
+            set.mark = 0x10;
+            set.route_table = 300;
+            set.proxy_uid = 2001;
+            set.proxy_gid = 2002;
+            set.dns = true;
+        });
+        assert_eq!(text, include_str!("../golden/tproxy-every-list-and-dns.txt"));
     }
 
     #[test]

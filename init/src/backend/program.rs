@@ -177,7 +177,7 @@ fn can_wait(version: &str) -> bool {
 fn unreadable(saved: &str) -> Option<String> {
     let passed_over = saved.lines().filter_map(|line| line.strip_prefix("# Table `"));
     let mut tables = passed_over.filter_map(|rest| rest.split_once("' is incompatible"));
-    let found = tables.find(|(table, _)| matches!(*table, "nat" | "raw"));
+    let found = tables.find(|(table, _)| matches!(*table, "mangle" | "nat" | "raw"));
     found.map(|(table, _)| table.to_owned())
 }
 

@@ -1,6 +1,6 @@
 //! A rule that no packet matches, put in and taken out again.
 //!
-//! It uses everything that the real rules need (the owner match, the REDIRECT and CT targets, the base chains), so
+//! It uses everything that the real rules need (every match and target, the base chains), so
 //! it tells what a kernel lacks before anything real is changed. Two transactions, because a rule that comes and goes
 //! in one may never reach the kernel.
 
@@ -31,7 +31,9 @@ fn rules_like(wanted: &Ruleset, set: &Interception) -> Ruleset {
         let chains: BTreeSet<_> = table.jumps.iter().map(|(chain, _)| chain).collect();
         for chain in chains {
             let own = format!("WEIR_TRIAL_{chain}");
-            like.rule(&own, rule(name, chain, set));
+            for rule in rules(name, chain, set) {
+                like.rule(&own, rule);
+            }
             // Protocol 255 is reserved: nobody sends it.
             like.jump(chain, format!("-p 255 -j {own}"));
         }
@@ -41,15 +43,24 @@ fn rules_like(wanted: &Ruleset, set: &Interception) -> Ruleset {
 }
 
 /// The owner of a packet is known where it leaves a socket, and matched only there.
-fn rule(table: &str, chain: &str, set: &Interception) -> String {
-    let protocol = if table == "raw" { "udp" } else { "tcp" };
+fn rules(table: &str, chain: &str, set: &Interception) -> Vec<String> {
     let owner = match chain {
         "OUTPUT" => format!(" -m owner --uid-owner {}", set.proxy_uid),
         _ => String::new(),
     };
-    let target = match table {
-        "raw" => "CT --zone 1".to_owned(),
-        _ => format!("REDIRECT --to-ports {}", set.outbound_port),
-    };
-    format!("-p {protocol}{owner} -j {target}")
+    match (table, chain) {
+        ("raw", _) => vec![format!("-p udp{owner} -j CT --zone 1")],
+        ("mangle", "OUTPUT") => vec![
+            format!("-p tcp{owner} -m addrtype ! --src-type LOCAL -j CONNMARK --set-xmark 0x0/0x0"),
+            "-p tcp -m mark --mark 0x1 -m connmark --mark 0x1 -j MARK --set-xmark 0x0/0x0".into(),
+        ],
+        ("mangle", _) => vec![format!(
+            "-p tcp -m connmark --mark 0x1 -m conntrack --ctdir ORIGINAL -j TPROXY --on-port {}",
+            set.inbound_port
+        )],
+        _ => vec![format!(
+            "-p tcp{owner} -j REDIRECT --to-ports {}",
+            set.outbound_port
+        )],
+    }
 }

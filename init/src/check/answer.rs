@@ -58,6 +58,8 @@ fn bind(address: SocketAddr) -> io::Result<TcpListener> {
     };
     // An earlier check's connections in TIME_WAIT don't matter; a listener still does.
     socket.set_reuseaddr(true)?;
+    // For what TPROXY assigns; NET_ADMIN, which a check has, is enough. IPv6 sockets take IPv4's option, too.
+    SockRef::from(&socket).set_ip_transparent_v4(true)?;
     socket.bind(address)?;
     socket.listen(16)
 }
@@ -82,7 +84,9 @@ fn original_destination(stream: &TcpStream, family: Family) -> Option<SocketAddr
         Family::V4 => socket.original_dst_v4(),
         Family::V6 => socket.original_dst_v6(),
     };
-    original.ok()?.as_socket()
+    // Without NAT the destination is where it was.
+    let original = original.ok().and_then(|address| address.as_socket());
+    original.or_else(|| stream.local_addr().ok())
 }
 
 async fn reply(stream: TcpStream, name: &str, destination: SocketAddr) -> io::Result<()> {

@@ -12,10 +12,13 @@
 //! - The sidecar is known by user or by group, with both tried before anything is decided, so that neither shadows
 //!   the other.
 //! - The probe's destinations are always redirected, whatever the lists say, so that a redirect can always be proved.
+//!
+//! In mode `tproxy` only the outbound side is here; the inbound one, and the sidecar's calls to the pod's own service,
+//! are in [`super::mangle`].
 
 use crate::{Family, ruleset::Table};
 use ipnet::IpNet;
-use weir_config::{Cidrs, Config, Interception, Ports, probe};
+use weir_config::{Cidrs, Config, Interception, Mode, Ports, probe};
 
 /// Inbound connections of other machines.
 const INBOUND: &str = "WEIR_INBOUND";
@@ -35,14 +38,18 @@ const SYN: &str = "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN";
 pub fn table(family: Family, config: &Config) -> Table {
     let set = &config.interception;
     let mut table = Table::default();
-    redirects(&mut table, set);
-    let endpoints = [
-        config.relay.admin_port,
-        config.relay.metrics_port,
-        config.relay.health_port,
-    ];
-    inbound(&mut table, family, set, &endpoints);
-    own_calls(&mut table, set, &endpoints);
+    table.rule(
+        REDIRECT,
+        format!("-p tcp -j REDIRECT --to-ports {}", set.outbound_port),
+    );
+    if set.mode != Mode::Tproxy {
+        table.rule(
+            IN_REDIRECT,
+            format!("-p tcp -j REDIRECT --to-ports {}", set.inbound_port),
+        );
+        inbound(&mut table, family, set, &endpoints(config));
+        own_calls(&mut table, set, &endpoints(config));
+    }
     sidecar(&mut table, family, set);
     table.rule(
         OUTPUT,
@@ -66,15 +73,25 @@ pub fn table(family: Family, config: &Config) -> Table {
     table
 }
 
-fn redirects(table: &mut Table, set: &Interception) {
-    table.rule(
-        REDIRECT,
-        format!("-p tcp -j REDIRECT --to-ports {}", set.outbound_port),
-    );
-    table.rule(
-        IN_REDIRECT,
-        format!("-p tcp -j REDIRECT --to-ports {}", set.inbound_port),
-    );
+/// The sidecar's own endpoints; 0 for one that is not served.
+pub(super) fn endpoints(config: &Config) -> [u16; 3] {
+    [
+        config.relay.admin_port,
+        config.relay.metrics_port,
+        config.relay.health_port,
+    ]
+}
+
+/// Matches of the sidecar's own packets. The mark is what a sidecar has that can't change its user.
+pub(super) fn owners(set: &Interception) -> Vec<String> {
+    let mut owners = vec![
+        format!("-m owner --uid-owner {}", set.proxy_uid),
+        format!("-m owner --gid-owner {}", set.proxy_gid),
+    ];
+    if set.mode == Mode::Tproxy {
+        owners.push(format!("-m mark --mark {:#x}", set.own_mark()));
+    }
+    owners
 }
 
 fn inbound(table: &mut Table, family: Family, set: &Interception, endpoints: &[u16]) {
@@ -111,11 +128,10 @@ fn sidecar(table: &mut Table, family: Family, set: &Interception) {
     let (uid, gid) = (set.proxy_uid, set.proxy_gid);
     let loopback = IpNet::from(family.loopback());
     table.rule(OUTPUT, format!("-s {} -o lo -j RETURN", family.spare()));
-    for owner in [format!("--uid-owner {uid}"), format!("--gid-owner {gid}")] {
-        table.rule(
-            OUTPUT,
-            format!("! -d {loopback} -o lo -p tcp -m owner {owner} -j {SELF}"),
-        );
+    if set.mode != Mode::Tproxy {
+        for owner in owners(set) {
+            table.rule(OUTPUT, format!("! -d {loopback} -o lo -p tcp {owner} -j {SELF}"));
+        }
     }
     if !names_loopback(family, &set.include_outbound_cidrs) {
         let but_dns = if set.dns {
@@ -128,8 +144,8 @@ fn sidecar(table: &mut Table, family: Family, set: &Interception) {
             format!("-o lo {but_dns}-m owner ! --uid-owner {uid} ! --gid-owner {gid} -j RETURN"),
         );
     }
-    for owner in [format!("--uid-owner {uid}"), format!("--gid-owner {gid}")] {
-        table.rule(OUTPUT, format!("-m owner {owner} -j RETURN"));
+    for owner in owners(set) {
+        table.rule(OUTPUT, format!("{owner} -j RETURN"));
     }
 }
 
@@ -139,7 +155,7 @@ fn names_loopback(family: Family, cidrs: &Cidrs) -> bool {
     cidrs.listed().iter().any(loopback)
 }
 
-fn link_local(table: &mut Table, chain: &str, family: Family) {
+pub(super) fn link_local(table: &mut Table, chain: &str, family: Family) {
     if family == Family::V6 {
         table.rule(chain, "-d fe80::/10 -j RETURN");
     }
@@ -192,14 +208,14 @@ fn destinations(table: &mut Table, family: Family, set: &Interception) {
 }
 
 /// Leaves these TCP ports alone; 0 stands for an endpoint that is not served.
-fn return_ports(table: &mut Table, chain: &str, ports: &[u16]) {
+pub(super) fn return_ports(table: &mut Table, chain: &str, ports: &[u16]) {
     for port in ports.iter().filter(|port| **port != 0) {
         table.rule(chain, format!("-p tcp -m tcp --dport {port} -j RETURN"));
     }
 }
 
 /// A match on the destination, with a blank after it; nothing where every address matches, as iptables-save has it.
-fn to(net: IpNet) -> String {
+pub(super) fn to(net: IpNet) -> String {
     match net.prefix_len() {
         0 => String::new(),
         _ => format!("-d {net} "),
@@ -207,7 +223,7 @@ fn to(net: IpNet) -> String {
 }
 
 /// The same for an interface.
-fn interface(option: &str, name: &str) -> String {
+pub(super) fn interface(option: &str, name: &str) -> String {
     match name {
         "+" => String::new(),
         _ => format!("{option} {name} "),

@@ -12,7 +12,14 @@ pub fn transition(from: &Ruleset, to: &Ruleset) -> Option<String> {
     let nothing = Table::default();
     let mut text = String::new();
     let names: BTreeSet<_> = from.tables.keys().chain(to.tables.keys()).collect();
-    for name in names {
+    // What comes before what goes: nothing escapes between two tables' commits.
+    let goes = |name: &&&String| !to.tables.contains_key(**name);
+    for name in names
+        .iter()
+        .filter(|name| !goes(name))
+        .chain(names.iter().filter(goes))
+        .copied()
+    {
         let body = change(
             from.tables.get(name).unwrap_or(&nothing),
             to.tables.get(name).unwrap_or(&nothing),
