@@ -24,7 +24,6 @@ enum { TCP_SYN = 0x02, TCP_RST = 0x04, TCP_ACK = 0x10 };
 
 struct packet {
 	struct bpf_sock_tuple tuple;
-	__u32 tuple_size;
 	__u32 l3;          /* offset of the IP header */
 	__u32 l4;          /* offset of the TCP or UDP header */
 	__be32 seq;        /* TCP only */
@@ -46,7 +45,6 @@ static __always_inline int parse_v4(struct __sk_buff *skb, struct packet *p)
 	p->l4 = p->l3 + ip.ihl * 4;
 	p->tuple.ipv4.saddr = ip.saddr;
 	p->tuple.ipv4.daddr = ip.daddr;
-	p->tuple_size = sizeof(p->tuple.ipv4);
 	return 0;
 }
 
@@ -63,7 +61,6 @@ static __always_inline int parse_v6(struct __sk_buff *skb, struct packet *p)
 	p->l4 = p->l3 + sizeof(ip);
 	__builtin_memcpy(p->tuple.ipv6.saddr, &ip.saddr, 16);
 	__builtin_memcpy(p->tuple.ipv6.daddr, &ip.daddr, 16);
-	p->tuple_size = sizeof(p->tuple.ipv6);
 	for (i = 0; i < EXTENSION_HEADERS; i++) {
 		if (p->protocol != IPPROTO_HOPOPTS && p->protocol != IPPROTO_ROUTING && p->protocol != IPPROTO_DSTOPTS)
 			break;

@@ -30,9 +30,19 @@ enum owner {
 	TIME_WAIT,   /* the connection has ended a little while ago */
 };
 
+/* The verifier wants the tuple's size as a constant. */
+static __always_inline struct bpf_sock *look_up(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u8 v6, __u8 protocol)
+{
+	if (protocol == IPPROTO_UDP)
+		return v6 ? bpf_sk_lookup_udp(skb, t, sizeof(t->ipv6), NETNS, 0)
+			  : bpf_sk_lookup_udp(skb, t, sizeof(t->ipv4), NETNS, 0);
+	return v6 ? bpf_skc_lookup_tcp(skb, t, sizeof(t->ipv6), NETNS, 0)
+		  : bpf_skc_lookup_tcp(skb, t, sizeof(t->ipv4), NETNS, 0);
+}
+
 static __always_inline enum owner owner_of(struct __sk_buff *skb, struct packet *p)
 {
-	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, &p->tuple, p->tuple_size, NETNS, 0);
+	struct bpf_sock *sk = look_up(skb, &p->tuple, p->v6, IPPROTO_TCP);
 	enum owner owner;
 
 	if (!sk)
@@ -63,9 +73,7 @@ static __always_inline struct bpf_sock *sidecar(struct __sk_buff *skb, const str
 		t.ipv4.daddr = bpf_htonl(0x7f000001);
 		t.ipv4.dport = bpf_htons(port);
 	}
-	if (p->protocol == IPPROTO_UDP)
-		return bpf_sk_lookup_udp(skb, &t, p->v6 ? sizeof(t.ipv6) : sizeof(t.ipv4), NETNS, 0);
-	return bpf_skc_lookup_tcp(skb, &t, p->v6 ? sizeof(t.ipv6) : sizeof(t.ipv4), NETNS, 0);
+	return look_up(skb, &t, p->v6, p->protocol);
 }
 
 static __always_inline int sidecar_listens(struct __sk_buff *skb, const struct packet *p, __u16 port)

@@ -31,7 +31,7 @@ struct ended {
 
 static __always_inline int read_ended(struct __sk_buff *skb, struct packet *p, struct ended *ended)
 {
-	struct bpf_sock *sk = bpf_skc_lookup_tcp(skb, &p->tuple, p->tuple_size, NETNS, 0);
+	struct bpf_sock *sk = look_up(skb, &p->tuple, p->v6, IPPROTO_TCP);
 	struct tcp_timewait_sock *tw;
 	int found = 0;
 

@@ -29,11 +29,11 @@ pub enum LoadError {
     #[error("the kernel refuses the eBPF maps: {0}")]
     Object(#[from] EbpfError),
     /// A program is refused.
-    #[error("the kernel refuses eBPF program {name}: {source}")]
+    #[error("the kernel refuses eBPF program {name}: {}", in_short(source))]
     Program {
         /// Its name.
         name: &'static str,
-        /// With the verifier's words.
+        /// With all of the verifier's words.
         source: Box<ProgramError>,
     },
     /// A map can't be filled.
@@ -55,12 +55,38 @@ impl LoadError {
         let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
         while let Some(error) = source {
             if let Some(error) = error.downcast_ref::<std::io::Error>() {
-                return error.kind() == std::io::ErrorKind::PermissionDenied;
+                // Not EACCES, by which the verifier rejects a program.
+                return error.raw_os_error() == Some(EPERM);
             }
             source = error.source();
         }
         false
     }
+}
+
+/// EPERM (include/uapi/asm-generic/errno-base.h).
+const EPERM: i32 = 1;
+
+/// The verifier writes down every step; what it stumbled over is in the last line but those of its statistics.
+fn in_short(error: &ProgramError) -> String {
+    let ProgramError::LoadError {
+        io_error,
+        verifier_log,
+    } = error
+    else {
+        return error.to_string();
+    };
+    let log = verifier_log.to_string();
+    let is_statistics = |line: &&str| {
+        ["verification time", "stack depth", "processed"]
+            .iter()
+            .any(|word| line.starts_with(word))
+    };
+    let last = log
+        .lines()
+        .rev()
+        .find(|line| !line.trim().is_empty() && !is_statistics(line));
+    last.map_or_else(|| io_error.to_string(), |line| format!("{io_error} ({line})"))
 }
 
 /// The programs of one namespace's redirect, loaded and verified.

@@ -7,7 +7,7 @@ use crate::{
     Error, Family, Plan,
     backend::{self, InForce, Kind, Tool},
     lock, privilege,
-    routes::{self, Changes, Plumbing},
+    routes::{Changes, Plumbing},
     ruleset::{Ruleset, transition},
 };
 use created::Created;
@@ -158,17 +158,18 @@ async fn take_back(
     first.and(routing.take_back(changes).await)
 }
 
-/// Takes everything of ours away, whatever configuration it was installed with.
+/// Takes our iptables rules away, whatever configuration they were installed with; routes and routing rules stay.
+/// Where there is no iptables there is none of its rules.
 ///
 /// # Errors
-/// Those of reading and changing rules and routes.
-pub async fn remove() -> Result<Outcome, Error> {
-    privilege::check()?;
-    let families = Family::of_this_kernel();
-    let tools = backend::installed(&families)?;
-    let _lock = lock::acquire()?;
+/// Those of reading and changing rules.
+pub fn remove_rules(families: &[Family]) -> Result<Outcome, Error> {
+    let tools = match backend::installed(families) {
+        Err(Error::MissingBinary { .. } | Error::MissingIp6(_)) => return Ok(Outcome::Unchanged),
+        tools => tools?,
+    };
     let mut outcome = Outcome::Unchanged;
-    for shown in backend::in_force(&tools, &families)? {
+    for shown in backend::in_force(&tools, families)? {
         for (family, rules) in &shown.rules {
             if !rules.is_empty() {
                 withdraw(&shown.tool, *family)?;
@@ -176,23 +177,22 @@ pub async fn remove() -> Result<Outcome, Error> {
             }
         }
     }
-    let mut changes = Changes::default();
-    Plumbing::open()?.trim(&families, &[], &mut changes).await?;
-    if !changes.is_empty() {
-        outcome = Outcome::Changed;
-    }
     Ok(outcome)
 }
 
-/// What [`remove`] would do now, as text. Looking at the rules in force needs the privilege, too.
+/// What [`remove_rules`] would do now, as text. Looking at the rules needs the privilege, too.
 ///
 /// # Errors
 /// Those of reading.
-pub async fn removal() -> Result<String, Error> {
+pub fn removal() -> Result<String, Error> {
     privilege::check()?;
     let families = Family::of_this_kernel();
+    let shown = match present(&families) {
+        Err(Error::MissingBinary { .. } | Error::MissingIp6(_)) => Vec::new(),
+        shown => shown?,
+    };
     let mut text = String::new();
-    for shown in present(&families)? {
+    for shown in shown {
         for (family, rules) in &shown.rules {
             if let Some(change) = transition(rules, &Ruleset::default()) {
                 let tool = &shown.tool;
@@ -202,12 +202,6 @@ pub async fn removal() -> Result<String, Error> {
                     family.program()
                 );
             }
-        }
-    }
-    let routing = Plumbing::open()?;
-    for family in families {
-        for piece in routing.present(family).await?.iter().rev() {
-            let _ = writeln!(text, "{}", routes::removal(family, piece));
         }
     }
     Ok(text)

@@ -15,12 +15,12 @@ pub use report::{Item, Report, Verdict};
 use crate::{
     Error, Family, Plan, apply,
     backend::InForce,
-    privilege,
+    ebpf, modes, privilege,
     routes::{self, Piece, Plumbing},
     ruleset::differences,
 };
 use std::time::Duration;
-use weir_config::Config;
+use weir_config::{Config, Mode};
 
 /// Longest wait for the answer to one probe.
 pub const LIMIT: Duration = Duration::from_secs(5);
@@ -31,33 +31,53 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 /// Those that keep the check from looking at all; what it finds wrong is in the report.
 pub async fn check(config: &Config) -> Result<Report, Error> {
     privilege::check()?;
-    let set = &config.interception;
+    let config = &modes::resolved(config).await?;
     let families = Family::of_this_kernel();
-    let plan = Plan::new(config, &families);
-    let present = apply::present(&families)?;
-    let routing = Plumbing::open()?;
-    let mut report = Report::default();
-    for family in &families {
-        report.add("rules", *family, rules(&plan, &present, *family));
+    let mut report = Report::new(config.interception.mode);
+    let pieces = routes::pieces(config.interception.mode, &config.interception);
+    if config.interception.mode == Mode::Ebpf {
+        report.add(
+            "programs",
+            None,
+            match ebpf::check(config).await? {
+                Ok(detail) => Verdict::Ok(detail),
+                Err(detail) => Verdict::Failed(detail),
+            },
+        );
+    } else {
+        let plan = Plan::new(config, &families);
+        let present = apply::present(&families)?;
+        for family in &families {
+            report.add("rules", *family, rules(&plan, &present, *family));
+        }
     }
+    let routing = Plumbing::open()?;
     for family in &families {
         let present = routing.present(*family).await?;
-        for piece in &plan.pieces {
+        for piece in &pieces {
             let (name, verdict) = routed(*family, piece, &present);
             report.add(name, *family, verdict);
         }
     }
+    report.items.extend(probes(config).await.items);
+    Ok(report)
+}
+
+/// Sends tokens through the redirect of a configuration whose mode is not `auto`.
+pub async fn probes(config: &Config) -> Report {
+    let set = &config.interception;
+    let mut report = Report::new(set.mode);
     for (name, port) in [("outbound", set.outbound_port), ("inbound", set.inbound_port)] {
-        for family in &families {
-            let answerer = answer::listen(*family, port, name);
+        for family in Family::of_this_kernel() {
+            let answerer = answer::listen(family, port, set.mode, name);
             let verdict = match name {
-                "outbound" => probe::outbound(*family, set, &answerer).await,
-                _ => probe::inbound(*family, set, &answerer).await,
+                "outbound" => probe::outbound(family, set, &answerer).await,
+                _ => probe::inbound(family, set, &answerer).await,
             };
-            report.add(name, *family, verdict);
+            report.add(name, family, verdict);
         }
     }
-    Ok(report)
+    report
 }
 
 fn rules(plan: &Plan, present: &[InForce], family: Family) -> Verdict {

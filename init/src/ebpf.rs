@@ -28,6 +28,7 @@ struct Scene {
     tc: Tc,
     interfaces: Vec<Interface>,
     filters: Vec<Filter>,
+    accepts_local: bool,
 }
 
 /// What became of a removal.
@@ -50,6 +51,7 @@ impl Scene {
             tc,
             interfaces,
             filters,
+            accepts_local: accepts_local(),
         })
     }
 
@@ -66,7 +68,7 @@ impl Scene {
         }
         Ok(Found {
             qdisc: self.tc.with_clsact().await?.contains(&interface.index),
-            accept_local: accepts_local(),
+            accept_local: self.accepts_local,
         })
     }
 
@@ -167,7 +169,7 @@ async fn put(
 ) -> Result<(), Error> {
     let pieces = routes::pieces(Mode::Ebpf, &config.interception);
     routing.complete(families, &pieces, changes).await?;
-    if let Some(lo) = scene.loopback().filter(|_| !accepts_local()) {
+    if let Some(lo) = scene.loopback().filter(|_| !scene.accepts_local) {
         scene.tc.accept_local(lo, true).await?;
     }
     let fingerprint = settings(config).fingerprint();
@@ -302,7 +304,7 @@ async fn drain(scene: &Scene, config: &Config) -> Result<(), Error> {
 }
 
 fn is_in_force(scene: &Scene, config: &Config) -> bool {
-    differences(scene, config).is_empty() && accepts_local()
+    differences(scene, config).is_empty() && scene.accepts_local
 }
 
 /// What is not as the configuration has it, in words.
@@ -345,7 +347,7 @@ pub async fn check(config: &Config) -> Result<Result<String, String>, Error> {
         return Ok(Err("no programs are attached; run `weir-init install`".into()));
     }
     let mut wrong = differences(&scene, config);
-    if !accepts_local() {
+    if !scene.accepts_local {
         wrong.push("lo does not accept local packets (net.ipv4.conf.lo.accept_local)".into());
     }
     if !wrong.is_empty() {
@@ -385,6 +387,35 @@ pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Er
                 interface.name,
                 name(kind, side, fingerprint)
             );
+        }
+    }
+    Ok(text)
+}
+
+/// What [`remove`] would do now, as commands of iproute2.
+///
+/// # Errors
+/// Those of looking.
+pub async fn describe_removal() -> Result<String, Error> {
+    use std::fmt::Write as _;
+    let scene = Scene::look().await?;
+    let mut text = String::new();
+    for interface in &scene.interfaces {
+        for (side, word) in [(Side::Ingress, "ingress"), (Side::Egress, "egress")] {
+            let Some(filter) = scene.at(interface, side) else {
+                continue;
+            };
+            let _ = writeln!(
+                text,
+                "tc filter del dev {} {word} pref 1337  # {}",
+                interface.name, filter.name
+            );
+            if side == Side::Egress && !filter.found.qdisc {
+                let _ = writeln!(text, "tc qdisc del dev {} clsact", interface.name);
+            }
+            if side == Side::Egress && interface.kind == Some(Kind::Loopback) && !filter.found.accept_local {
+                text.push_str("sysctl net.ipv4.conf.lo.accept_local=0\n");
+            }
         }
     }
     Ok(text)

@@ -12,9 +12,6 @@ pub enum Error {
         "no privilege to change this namespace's network: CAP_NET_ADMIN is missing ({0}); run as root, and in a container with `--cap-add NET_ADMIN` (Kubernetes: securityContext.capabilities.add: [NET_ADMIN], runAsUser: 0)"
     )]
     Privilege(String),
-    /// A mode that is not there.
-    #[error("--mode {0} can't be installed by this version; choose tproxy or redirect")]
-    Mode(&'static str),
     /// No iptables at all.
     #[error(
         "none of {looked_for} was found in PATH ({path}); install the package `iptables` (Debian, Ubuntu, Alpine) or `iptables-nft` (Fedora, RHEL)"

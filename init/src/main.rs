@@ -8,14 +8,10 @@ use std::{
 };
 use tracing_subscriber::EnvFilter;
 use weir_config::{
-    Config,
+    Config, Period,
     args::{FileArgs, IdentityArgs, RedirectArgs},
 };
-use weir_init::{
-    Family, Plan,
-    apply::{self, Outcome},
-    check, modes,
-};
+use weir_init::{apply::Outcome, check, ebpf::Removal, modes};
 
 /// Redirects this network namespace's traffic to weir-sidecar.
 ///
@@ -48,6 +44,12 @@ enum Command {
         /// Print what would be removed, and touch nothing
         #[arg(long)]
         dry_run: bool,
+        /// In mode ebpf, how long connections through the sidecar may go on; what those need that are open then stays
+        #[arg(long, value_name = "PERIOD", default_value = "10s")]
+        drain: Period,
+        /// Don't wait for open connections, and break them
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         settings: Settings,
     },
@@ -109,25 +111,32 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Install { dry_run, settings } => {
             let config = settings.config()?;
-            modes::require(config.interception.mode)?;
-            let plan = Plan::new(&config, &Family::of_this_kernel());
             if dry_run {
-                print!("{plan}");
+                print!("{}", modes::describe(&config).await?);
                 return Ok(ExitCode::SUCCESS);
             }
-            if apply::install(&plan, &config.interception).await? == Outcome::Changed {
-                tracing::info!("installed");
+            let (mode, outcome) = modes::install(&config).await?;
+            if outcome == Outcome::Changed {
+                tracing::info!("installed, mode {}", mode.name());
             }
         }
-        Command::Remove { dry_run: true, .. } => print!("{}", apply::removal().await?),
-        Command::Remove { .. } => match apply::remove().await? {
-            Outcome::Changed => tracing::info!("removed"),
-            Outcome::Unchanged => tracing::info!("nothing was installed here"),
+        Command::Remove { dry_run: true, .. } => print!("{}", modes::describe_removal().await?),
+        Command::Remove {
+            settings,
+            drain,
+            force,
+            ..
+        } => match modes::remove(&settings.config()?, drain.0, force).await? {
+            Removal::Done => tracing::info!("removed"),
+            Removal::Nothing => tracing::info!("nothing was installed here"),
+            Removal::Waiting(open) => anyhow::bail!(
+                "{open} sockets of connections through the sidecar are still open. Nothing new is redirected, and what \
+                 these need stays so that they go on: run `weir-init remove` again when they have ended, or with \
+                 --force to break them"
+            ),
         },
         Command::Check { json, settings } => {
-            let config = settings.config()?;
-            modes::require(config.interception.mode)?;
-            let report = check::check(&config).await?;
+            let report = check::check(&settings.config()?).await?;
             match json {
                 true => println!("{}", serde_json::to_string(&report)?),
                 false => print!("{report}"),

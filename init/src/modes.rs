@@ -1,15 +1,197 @@
-//! Which modes can be installed.
+//! Which way of redirecting is put in force, and how one takes another's place.
+//!
+//! The new one is complete before the old one goes. `auto` goes down the ladder: a mode counts only once it is
+//! installed and random tokens have come back through it.
 
-use crate::Error;
-use weir_config::Mode;
+use crate::{
+    Error, Family, Plan,
+    apply::{self, Outcome},
+    check,
+    ebpf::{self, Removal},
+    error::Attempts,
+    lock, privilege,
+    routes::{self, Changes, Piece, Plumbing},
+};
+use std::{fmt::Write as _, time::Duration};
+use weir_config::{Config, Mode};
 
-/// Refuses a mode that this version can't install.
+/// The modes that `auto` tries, best first.
+const LADDER: [Mode; 3] = [Mode::Ebpf, Mode::Tproxy, Mode::Redirect];
+
+/// The configuration with this mode.
+fn with(config: &Config, mode: Mode) -> Config {
+    let mut config = config.clone();
+    config.interception.mode = mode;
+    config
+}
+
+/// Puts the configuration in force; gives the mode that was chosen.
 ///
 /// # Errors
-/// [`Error::Mode`].
-pub fn require(mode: Mode) -> Result<(), Error> {
-    match mode {
-        Mode::Redirect | Mode::Tproxy => Ok(()),
-        Mode::Auto | Mode::Ebpf => Err(Error::Mode(mode.name())),
+/// Nothing is left behind, except for [`Error::Rollback`].
+pub async fn install(config: &Config) -> Result<(Mode, Outcome), Error> {
+    privilege::check()?;
+    match config.interception.mode {
+        Mode::Auto => climb(config).await,
+        mode => Ok((mode, put(config).await?)),
+    }
+}
+
+/// From the best mode to the last, until one works.
+async fn climb(config: &Config) -> Result<(Mode, Outcome), Error> {
+    let before = in_force().await?;
+    let mut attempts = Vec::new();
+    for mode in LADDER {
+        let config = with(config, mode);
+        let tried = match put(&config).await {
+            Ok(outcome) => prove(&config).await.map(|()| outcome),
+            Err(error) => Err(error.to_string()),
+        };
+        match tried {
+            Ok(outcome) => {
+                tracing::info!("{}: works, proved by tokens through it", mode.name());
+                return Ok((mode, outcome));
+            }
+            Err(reason) => {
+                tracing::warn!("{}: not here: {reason}", mode.name());
+                attempts.push((mode.name().to_owned(), reason));
+            }
+        }
+        // What was in force before is better than nothing, and the next rung takes its place.
+        if before != Some(mode) && in_force().await? == Some(mode) {
+            remove(&config, Duration::ZERO, true).await?;
+        }
+    }
+    Err(Error::NoMode(Attempts(attempts)))
+}
+
+async fn prove(config: &Config) -> Result<(), String> {
+    let report = check::probes(config).await;
+    match report.is_ok() {
+        true => Ok(()),
+        false => Err(report.failures().join("; ")),
+    }
+}
+
+/// Puts one mode in force and takes the others away.
+async fn put(config: &Config) -> Result<Outcome, Error> {
+    let families = Family::of_this_kernel();
+    if config.interception.mode != Mode::Ebpf {
+        return put_rules(config, &families).await;
+    }
+    let _lock = lock::acquire()?;
+    let installed = ebpf::install(config, &families).await?;
+    let withdrawn = apply::remove_rules(&families)?;
+    Ok(match installed || withdrawn == Outcome::Changed {
+        true => Outcome::Changed,
+        false => Outcome::Unchanged,
+    })
+}
+
+/// Puts a mode of iptables in force. Where programs are attached, what they need stays until they have gone.
+async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Error> {
+    let mut plan = Plan::new(config, families);
+    let pieces = plan.pieces.clone();
+    if ebpf::is_present().await? {
+        let theirs = routes::pieces(Mode::Ebpf, &config.interception);
+        plan.pieces.extend(theirs.into_iter().filter(|piece| {
+            let is_metric = matches!(piece, Piece::Spare { .. });
+            !is_metric && !pieces.contains(piece)
+        }));
+    }
+    let outcome = apply::install(&plan, &config.interception).await?;
+    let _lock = lock::acquire()?;
+    match ebpf::remove(config, Duration::ZERO, false).await? {
+        Removal::Nothing => return Ok(outcome),
+        Removal::Done => {
+            let mut changes = Changes::default();
+            Plumbing::open()?.trim(families, &pieces, &mut changes).await?;
+        }
+        Removal::Waiting(open) => tracing::info!(
+            "{open} sockets of connections that came by eBPF are open: what they need stays; install again when they have ended"
+        ),
+    }
+    Ok(Outcome::Changed)
+}
+
+/// The mode that is in force, from the metric of the spare route.
+///
+/// # Errors
+/// Those of looking.
+pub async fn in_force() -> Result<Option<Mode>, Error> {
+    let present = Plumbing::open()?.present(Family::V4).await?;
+    Ok(present.iter().find_map(|piece| match piece {
+        Piece::Spare { metric } => Mode::from_code(*metric),
+        _ => None,
+    }))
+}
+
+/// Takes everything away, whatever it was installed with. Connections that are open in mode `ebpf` may go on for so
+/// long; past it what they need stays, unless `force` is given.
+///
+/// # Errors
+/// Those of looking and changing.
+pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<Removal, Error> {
+    privilege::check()?;
+    let families = Family::of_this_kernel();
+    let _lock = lock::acquire()?;
+    let programs = ebpf::remove(config, patience, force).await?;
+    if let Removal::Waiting(_) = programs {
+        return Ok(programs);
+    }
+    let rules = apply::remove_rules(&families)?;
+    let mut changes = Changes::default();
+    Plumbing::open()?.trim(&families, &[], &mut changes).await?;
+    let nothing = programs == Removal::Nothing && rules == Outcome::Unchanged && changes.is_empty();
+    Ok(if nothing { Removal::Nothing } else { Removal::Done })
+}
+
+/// What an installation would do, as text.
+///
+/// # Errors
+/// Those of looking at the interfaces.
+pub async fn describe(config: &Config) -> Result<String, Error> {
+    let families = Family::of_this_kernel();
+    match config.interception.mode {
+        Mode::Auto => {
+            let mut text = String::new();
+            for mode in LADDER {
+                let config = with(config, mode);
+                let _ = writeln!(text, "### {}, if nothing before it works\n", mode.name());
+                text.push_str(&Box::pin(describe(&config)).await?);
+                text.push('\n');
+            }
+            Ok(text)
+        }
+        Mode::Ebpf => ebpf::describe(config, &families).await,
+        Mode::Tproxy | Mode::Redirect => Ok(Plan::new(config, &families).to_string()),
+    }
+}
+
+/// What a removal would do now, as text.
+///
+/// # Errors
+/// Those of looking.
+pub async fn describe_removal() -> Result<String, Error> {
+    let mut text = ebpf::describe_removal().await?;
+    let families = Family::of_this_kernel();
+    text.push_str(&apply::removal()?);
+    let routing = Plumbing::open()?;
+    for family in families {
+        for piece in routing.present(family).await?.iter().rev() {
+            let _ = writeln!(text, "{}", routes::removal(family, piece));
+        }
+    }
+    Ok(text)
+}
+
+/// The configuration that a check is to hold against what is in force: with `auto`, that of the mode in force.
+///
+/// # Errors
+/// Those of looking.
+pub async fn resolved(config: &Config) -> Result<Config, Error> {
+    match config.interception.mode {
+        Mode::Auto => Ok(with(config, in_force().await?.unwrap_or(Mode::Ebpf))),
+        _ => Ok(config.clone()),
     }
 }

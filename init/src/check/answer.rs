@@ -2,14 +2,14 @@
 
 use super::LIMIT;
 use crate::Family;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::{TcpListener, TcpSocket, TcpStream},
     task::JoinHandle,
 };
-use weir_config::probe;
+use weir_config::{Mode, probe};
 
 /// Who answers on one port.
 pub enum Answerer {
@@ -42,12 +42,33 @@ impl Answerer {
 }
 
 /// Listens on the loopback address, where redirected local connections arrive, unless somebody else does.
-pub fn listen(family: Family, port: u16, name: &'static str) -> Answerer {
+///
+/// In mode `ebpf` it listens on the probes' own port: on the sidecar's, it would be taken for a sidecar, and get the
+/// connections of others.
+pub fn listen(family: Family, port: u16, mode: Mode, name: &'static str) -> Answerer {
+    if mode == Mode::Ebpf {
+        if is_taken(SocketAddr::new(family.loopback(), port)) {
+            return Answerer::Sidecar;
+        }
+        return match bind(SocketAddr::new(family.loopback(), probe::PORT)) {
+            Ok(listener) => Answerer::Check(Listening(tokio::spawn(serve(listener, family, name)))),
+            Err(error) => Answerer::Nobody(error),
+        };
+    }
     match bind(SocketAddr::new(family.loopback(), port)) {
         Ok(listener) => Answerer::Check(Listening(tokio::spawn(serve(listener, family, name)))),
         Err(error) if error.kind() == io::ErrorKind::AddrInUse => Answerer::Sidecar,
         Err(error) => Answerer::Nobody(error),
     }
+}
+
+/// True if somebody listens there. Nobody notices: the socket never listens itself.
+fn is_taken(address: SocketAddr) -> bool {
+    let bound = Socket::new(Domain::for_address(address), Type::STREAM, None).and_then(|socket| {
+        socket.set_reuse_address(true)?;
+        socket.bind(&address.into())
+    });
+    bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

@@ -3,6 +3,7 @@
 use crate::Family;
 use serde::{Serialize, Serializer, ser::SerializeStruct as _};
 use std::fmt;
+use weir_config::Mode;
 
 /// How one item came out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,26 +21,42 @@ pub enum Verdict {
 pub struct Item {
     /// `rules`, `route`, `outbound` or `inbound`.
     pub name: &'static str,
-    /// Of which family.
-    pub family: Family,
+    /// Of which family, where that matters.
+    pub family: Option<Family>,
     /// How it came out, and why.
     pub verdict: Verdict,
 }
 
 /// Everything that was checked, in order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
+    /// The mode whose redirect was checked.
+    pub mode: Mode,
     /// The items.
     pub items: Vec<Item>,
 }
 
 impl Report {
-    pub(super) fn add(&mut self, name: &'static str, family: Family, verdict: Verdict) {
+    pub(super) fn new(mode: Mode) -> Self {
+        let items = Vec::new();
+        Self { mode, items }
+    }
+
+    pub(super) fn add(&mut self, name: &'static str, family: impl Into<Option<Family>>, verdict: Verdict) {
         self.items.push(Item {
             name,
-            family,
+            family: family.into(),
             verdict,
         });
+    }
+
+    /// What failed, in words.
+    pub fn failures(&self) -> Vec<String> {
+        let failed = |item: &Item| match &item.verdict {
+            Verdict::Failed(detail) => Some(format!("{}{}: {detail}", item.name, item.of_family())),
+            _ => None,
+        };
+        self.items.iter().filter_map(failed).collect()
     }
 
     /// True if nothing failed.
@@ -48,6 +65,13 @@ impl Report {
             .items
             .iter()
             .any(|item| matches!(item.verdict, Verdict::Failed(_)))
+    }
+}
+
+impl Item {
+    fn of_family(&self) -> String {
+        self.family
+            .map_or_else(String::new, |family| format!(" {family}"))
     }
 }
 
@@ -71,8 +95,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for item in &self.items {
             let (word, detail) = (item.verdict.word(), item.verdict.detail());
-            let (name, family) = (item.name, item.family.to_string());
-            writeln!(f, "{word:<10} {name:<8} {family}: {detail}")?;
+            writeln!(f, "{word:<10} {:<8}{}: {detail}", item.name, item.of_family())?;
         }
         Ok(())
     }
@@ -80,8 +103,9 @@ impl fmt::Display for Report {
 
 impl Serialize for Report {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        let mut object = s.serialize_struct("Report", 2)?;
+        let mut object = s.serialize_struct("Report", 3)?;
         object.serialize_field("ok", &self.is_ok())?;
+        object.serialize_field("mode", self.mode.name())?;
         object.serialize_field("items", &self.items)?;
         object.end()
     }
@@ -104,7 +128,7 @@ mod tests {
 
     #[test]
     fn only_a_failure_makes_the_report_fail() {
-        let mut report = Report::default();
+        let mut report = Report::new(Mode::Redirect);
         report.add("outbound", Family::V6, Verdict::NotProbed("no route".into()));
         assert!(report.is_ok());
         report.add("inbound", Family::V4, Verdict::Failed("no answer".into()));
@@ -115,7 +139,7 @@ mod tests {
         );
         assert_eq!(
             serde_json::to_value(&report).unwrap(),
-            serde_json::json!({"ok": false, "items": [
+            serde_json::json!({"ok": false, "mode": "redirect", "items": [
                 {"name": "outbound", "family": "IPv6", "result": "not probed", "detail": "no route"},
                 {"name": "inbound", "family": "IPv4", "result": "failed", "detail": "no answer"},
             ]})

@@ -276,10 +276,10 @@ impl Tc {
             .request(request)
             .map_err(|error| failure(what, &error))?;
         while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::Error(error) = answer.payload {
-                if error.code.is_some() {
-                    return Err(failure(what, &rtnetlink::Error::NetlinkError(error)));
-                }
+            if let NetlinkPayload::Error(error) = answer.payload
+                && error.code.is_some()
+            {
+                return Err(failure(what, &rtnetlink::Error::NetlinkError(error)));
             }
         }
         Ok(())
