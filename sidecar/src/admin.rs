@@ -2,7 +2,13 @@
 //!
 //! They run on the main thread, so that a scrape never delays a connection. Readiness is asked of every data thread.
 
-use crate::{metrics::Metrics, socket::tcp, worker::Command};
+use crate::{
+    metrics::Metrics,
+    mode::{self, InForce},
+    privilege::Privileges,
+    socket::tcp,
+    worker::Command,
+};
 use anyhow::Context;
 use http_body_util::Full;
 use hyper::{
@@ -44,6 +50,10 @@ pub struct State {
     pub metrics: Metrics,
     /// A way to each data thread.
     pub workers: Vec<mpsc::Sender<Command>>,
+    /// The mode of redirection.
+    pub mode: Arc<InForce>,
+    /// What it may do.
+    pub privileges: Privileges,
     /// Set once the sidecar drains.
     pub draining: AtomicBool,
 }
@@ -140,7 +150,7 @@ async fn answer(
         (Endpoint::Admin, "/stats") => response(
             StatusCode::OK,
             "application/json",
-            format!("{:#}\n", state.metrics.stats()),
+            format!("{:#}\n", stats(state)),
         ),
         (Endpoint::Health, "/healthz/ready") => match readiness(state).await {
             Ok(()) => response(StatusCode::OK, "text/plain", "ready\n".into()),
@@ -176,6 +186,12 @@ async fn answer(
     })
 }
 
+fn stats(state: &State) -> serde_json::Value {
+    let mut stats = state.metrics.stats();
+    stats["mode"] = state.mode.name().into();
+    stats
+}
+
 fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
@@ -189,6 +205,9 @@ fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Fu
 async fn readiness(state: &State) -> Result<(), &'static str> {
     if state.draining.load(Ordering::Relaxed) {
         return Err("draining");
+    }
+    if let Some(reason) = mode::hindrance(state.mode.get(), state.privileges) {
+        return Err(reason);
     }
     let ask_all = async {
         for worker in &state.workers {

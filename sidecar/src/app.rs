@@ -3,8 +3,11 @@
 use crate::{
     admin::{self, Endpoint, State},
     dial::Dialer,
-    identity, listen,
+    identity::{self, Identity},
+    listen::{self, Listener},
     metrics::{Metrics, WorkerMetrics},
+    mode::{self, InForce, Reader},
+    privilege::Privileges,
     worker::{self, Command, Parts, Settings},
 };
 use anyhow::Context;
@@ -22,7 +25,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use weir_config::Config;
+use weir_config::{Config, Mode, SourceAddress};
 use weir_export::Pipeline;
 use weir_protocols::Limits;
 use weir_records::{Direction, Policy};
@@ -36,8 +39,8 @@ const SINK_PATIENCE: Duration = Duration::from_secs(5);
 /// Something that was asked for can't be had; the error says what to do.
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let files = identity::raise_open_files();
-    identity::assume(config.interception.proxy_uid, config.interception.proxy_gid)?;
-    let pipeline = Pipeline::start(&config.sinks)?;
+    let set = &config.interception;
+    let identity = identity::assume(set.proxy_uid, set.proxy_gid)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -48,20 +51,39 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let _inside = runtime.enter();
         open_endpoints(config)?
     };
-    let settings = Arc::new(settings(config));
+    let threads = thread_count(config);
+    let listeners = (0..threads)
+        .map(|_| open_listeners(config, identity.net_raw))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mode = Arc::new(InForce::default());
+    let reader = {
+        let _inside = runtime.enter();
+        Reader::open().context("cannot ask for routes")?
+    };
+    runtime.block_on(reader.read(&mode));
+    // The last moment: capabilities are a thread's own, and from here on there are more threads.
+    let privileges = reduce(identity, &mode, config)?;
+    mode::advise(mode.get(), privileges, config.relay.source_address);
+
+    let pipeline = Pipeline::start(&config.sinks)?;
+    let settings = Arc::new(settings(config, &mode));
     let dialer = Arc::new(Dialer::new(
         config.relay.connect_timeout.non_zero(),
         config.relay.keepalive.non_zero(),
+        identity.marks.then(|| set.own_mark()),
     ));
-    let threads = thread_count(config);
-    let workers = (0..threads)
-        .map(|n| start_worker(n, config, &settings, &dialer, &pipeline))
+    let workers = listeners
+        .into_iter()
+        .enumerate()
+        .map(|(n, listeners)| start_worker(n, listeners, &settings, &dialer, &pipeline))
         .collect::<anyhow::Result<Vec<_>>>()?;
     tracing::info!(
         threads,
         files,
         inbound = config.interception.inbound_port,
         outbound = config.interception.outbound_port,
+        mode = mode.name(),
+        net_raw = privileges.foreign_source,
         "started"
     );
 
@@ -72,8 +94,11 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
             pipeline.stats(),
         ),
         workers: workers.iter().map(|w| w.commands.clone()).collect(),
+        mode: mode.clone(),
+        privileges,
         draining: AtomicBool::new(false),
     };
+    runtime.spawn(reader.follow(mode, privileges, config.relay.source_address));
     runtime.block_on(serve_until_signal(config, endpoints, Arc::new(state), &workers))?;
 
     for worker in workers {
@@ -96,14 +121,15 @@ struct Handle {
     thread: JoinHandle<std::io::Result<()>>,
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
     let limits = Limits {
         max_head: usize::try_from(config.decoding.max_head.0).unwrap_or(usize::MAX),
         max_headers: config.decoding.max_headers,
         max_pending: config.decoding.max_pending,
     };
     Settings {
-        mode: config.interception.mode.name(),
+        mode: mode.clone(),
+        source: config.relay.source_address,
         keepalive: config.relay.keepalive.non_zero(),
         idle: config.relay.idle_timeout.non_zero(),
         max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
@@ -131,18 +157,33 @@ fn thread_count(config: &Config) -> usize {
     }
 }
 
+fn open_listeners(config: &Config, net_raw: bool) -> anyhow::Result<Vec<Listener>> {
+    let set = &config.interception;
+    let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, net_raw)?;
+    listeners.extend(listen::listeners(Direction::Ingress, set.inbound_port, net_raw)?);
+    Ok(listeners)
+}
+
+/// Keeps NET_RAW only where it is of use, or may be: before an installation nobody knows the mode.
+fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result<Privileges> {
+    let of_use = config.relay.source_address == SourceAddress::Client || identity.marks;
+    let keep = identity.net_raw && of_use && mode.get() != Some(Mode::Redirect);
+    if !keep {
+        identity::give_up_net_raw()?;
+    }
+    Ok(Privileges {
+        transparent: identity.net_raw,
+        foreign_source: keep,
+    })
+}
+
 fn start_worker(
     n: usize,
-    config: &Config,
+    listeners: Vec<Listener>,
     settings: &Arc<Settings>,
     dialer: &Arc<Dialer>,
     pipeline: &Pipeline,
 ) -> anyhow::Result<Handle> {
-    let mut listeners = listen::listeners(Direction::Egress, config.interception.outbound_port)?;
-    listeners.extend(listen::listeners(
-        Direction::Ingress,
-        config.interception.inbound_port,
-    )?);
     let (commands, received) = mpsc::channel(16);
     let metrics = Arc::new(WorkerMetrics::default());
     let parts = Parts {

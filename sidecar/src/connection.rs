@@ -8,6 +8,7 @@ use crate::{
     probe,
     relay::Pair,
     socket::Stream,
+    source::Source,
     worker::Worker,
 };
 use std::{io, net::SocketAddr, rc::Rc};
@@ -21,8 +22,8 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
         worker.metrics.accept_errors.add(1);
         return;
     };
-    let destination = match original_destination(client.get(), arrival) {
-        Ok(Some(destination)) => destination,
+    let (destination, way) = match original_destination(client.get(), arrival) {
+        Ok(Some(found)) => found,
         Ok(None) => return refuse(&worker, arrival, &client, peer),
         Err(_) => return, // gone before it was looked at
     };
@@ -31,7 +32,10 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
     }
     let direction = arrival.direction;
     let _open = worker.metrics.of(direction).open();
-    let server = match reach(&worker, &client, direction, destination).await {
+    let source = worker.settings.source_of(direction, way, peer.ip());
+    // Its port is its own for as long as this lives.
+    let _in_use = worker.dialer.client(peer);
+    let server = match reach(&worker, &client, direction, destination, source).await {
         Ok(server) => server,
         Err(error) => return fail(&worker, &client, direction, destination, &error),
     };
@@ -64,12 +68,18 @@ async fn reach(
     client: &Stream,
     direction: Direction,
     destination: OriginalDestination,
+    source: Source,
 ) -> Result<Stream, DialError> {
-    tokio::select! {
+    let dialled = tokio::select! {
         biased;
-        result = worker.dialer.dial(direction, destination) => result,
+        result = worker.dialer.dial(direction, destination, source) => result,
         () = client.reset() => Err(DialError { reason: "client_gone", source: io::ErrorKind::ConnectionReset.into() }),
+    };
+    let (stream, not_kept) = dialled?;
+    if let Some(why) = not_kept {
+        worker.metrics.source_not_kept(why);
     }
+    Ok(stream)
 }
 
 fn watch(
@@ -84,7 +94,7 @@ fn watch(
     let flow = Flow {
         id: Flow::identify(host.as_deref(), client.0, server.0, clock.started()),
         capture: Capture::Relay,
-        mode: Some(worker.settings.mode),
+        mode: Some(worker.settings.mode.name()),
         direction,
         client: client.0,
         server: server.0,

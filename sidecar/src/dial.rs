@@ -1,6 +1,8 @@
 //! Dialling the original destination, without ever running out of ports.
 //!
-//! *Inbound*, the destination is an address of this namespace. Dialled from the namespace's own address, at most 28 232
+//! *Inbound*, the destination is an address of this namespace. Where the connection came with its addresses in place and
+//! the sidecar may, it is dialled from the client's address, with a port that the client does not use: see
+//! [`crate::clients`]. Else, and whenever that does not work at once, from a spare address. Dialled from the namespace's own address, at most 28 232
 //! connections a minute would succeed (the client closes first, so this socket is the one that ends in TIME_WAIT). So the
 //! source is one of the spare local addresses that the installer has set aside, in turn. It also tells the redirect
 //! rules this dial from the application's call to its own service. Never loopback: applications trust it.
@@ -8,9 +10,11 @@
 //! *Outbound*, the source port must not be one that the application needs for itself: see [`crate::ports`].
 
 use crate::{
+    clients::{ClientPorts, InUse},
     original::OriginalDestination,
     ports::SparePorts,
-    socket::{Stream, tcp},
+    socket::{Stream, tcp, transparent},
+    source::{NotKept, Source, is_suitable},
 };
 use nix::{errno::Errno, sys::socket::setsockopt, sys::socket::sockopt};
 use socket2::Socket;
@@ -28,10 +32,17 @@ const PORT_ATTEMPTS: usize = 64;
 /// Addresses of each spare block that are dialled from: all but the first and, for IPv4, the last (the probe's).
 const SPARE_ADDRESSES: u32 = 61;
 
+/// Ports of the client's address that are tried before a spare address is taken.
+const CLIENT_ATTEMPTS: usize = 16;
+/// A dial from the client's address that takes longer than this way over lo ever does is joined by another one.
+const SLOW: Duration = Duration::from_millis(250);
+
 /// Dials. One a process; shared by all data threads.
 #[derive(Debug)]
 pub struct Dialer {
     ports: SparePorts,
+    clients: ClientPorts,
+    mark: Option<u32>,
     turn: AtomicU32,
     timeout: Option<Duration>,
     keepalive: Option<Duration>,
@@ -76,16 +87,24 @@ impl DialError {
 
 impl Dialer {
     /// A dialer for this namespace. Without a timeout the kernel's own applies (tcp_syn_retries), as without Weir.
-    pub fn new(timeout: Option<Duration>, keepalive: Option<Duration>) -> Self {
+    /// With a mark, its packets carry that (SO_MARK, which needs NET_RAW).
+    pub fn new(timeout: Option<Duration>, keepalive: Option<Duration>, mark: Option<u32>) -> Self {
         Self {
             ports: SparePorts::of_this_namespace(),
+            clients: ClientPorts::of_this_namespace(),
+            mark,
             turn: AtomicU32::new(0),
             timeout,
             keepalive,
         }
     }
 
-    /// Connects to the original destination.
+    /// Remembers that a client uses its port itself, for as long as what it gives lives.
+    pub fn client(&self, client: SocketAddr) -> Option<InUse<'_>> {
+        self.clients.used_by(client)
+    }
+
+    /// Connects to the original destination; also tells why the client's address was not kept where it was to be.
     ///
     /// # Errors
     /// As connect(2), by reason.
@@ -93,11 +112,13 @@ impl Dialer {
         &self,
         direction: Direction,
         destination: OriginalDestination,
-    ) -> Result<Stream, DialError> {
+        source: Source,
+    ) -> Result<(Stream, Option<NotKept>), DialError> {
         let connect = async {
-            match direction {
-                Direction::Ingress => self.dial_local(destination.0).await,
-                Direction::Egress => self.dial_out(destination.0).await,
+            match (direction, source) {
+                (Direction::Ingress, Source::Client(client)) => self.dial_as(client, destination.0).await,
+                (Direction::Ingress, Source::Spare) => Ok((self.dial_local(destination.0).await?, None)),
+                (Direction::Egress, _) => Ok((self.dial_out(destination.0).await?, None)),
             }
         };
         match self.timeout {
@@ -111,10 +132,90 @@ impl Dialer {
         }
     }
 
+    fn socket(&self, destination: SocketAddr) -> io::Result<Socket> {
+        let socket = tcp(destination)?;
+        if let Some(mark) = self.mark {
+            // Before Linux 5.17 NET_RAW is not enough; then the group has to do.
+            let _ = socket.set_mark(mark);
+        }
+        Ok(socket)
+    }
+
+    /// From the client's address if that works at once, from a spare one otherwise: the address is worth less than the
+    /// connection.
+    async fn dial_as(
+        &self,
+        client: IpAddr,
+        destination: SocketAddr,
+    ) -> Result<(Stream, Option<NotKept>), DialError> {
+        let not_kept = match self.begin_as(client, destination) {
+            Ok(socket) => {
+                let mut first = std::pin::pin!(Stream::finish_connect(socket, self.keepalive));
+                match tokio::time::timeout(SLOW, &mut first).await {
+                    Ok(Ok(stream)) => return Ok((stream, None)),
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        return Err(DialError::new(error));
+                    }
+                    Ok(Err(_)) => NotKept::REFUSED,
+                    Err(_) => {
+                        let mut second = std::pin::pin!(self.dial_local(destination));
+                        tokio::select! {
+                            biased;
+                            Ok(stream) = &mut first => return Ok((stream, None)),
+                            result = &mut second => return Ok((result?, Some(NotKept::SLOW))),
+                        }
+                    }
+                }
+            }
+            Err(not_kept) => not_kept,
+        };
+        Ok((self.dial_local(destination).await?, Some(not_kept)))
+    }
+
+    /// A socket that connects from the client's address.
+    fn begin_as(&self, client: IpAddr, destination: SocketAddr) -> Result<Socket, NotKept> {
+        if !is_suitable(client, destination) {
+            return Err(NotKept::LOCAL);
+        }
+        for _ in 0..CLIENT_ATTEMPTS {
+            let port = self.clients.next(client).ok_or(NotKept::NO_PORT)?;
+            match self.begin_from(SocketAddr::new(client, port), destination) {
+                Ok(Some(socket)) => return Ok(socket),
+                Ok(None) => return Err(NotKept::LOCAL),
+                Err(error) if is_taken(&error) => {}
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    return Err(NotKept::NO_PRIVILEGE);
+                }
+                Err(error) => {
+                    tracing::debug!(%client, %destination, %error, "cannot dial from the client's address");
+                    return Err(NotKept::REFUSED);
+                }
+            }
+        }
+        Err(NotKept::NO_PORT)
+    }
+
+    /// Nothing if the source is an address of this machine: a dial from there is taken for a call of its own.
+    fn begin_from(&self, source: SocketAddr, destination: SocketAddr) -> io::Result<Option<Socket>> {
+        let socket = self.socket(destination)?;
+        // Lets connections in TIME_WAIT and to other destinations hold the port too; a listener's is refused.
+        socket.set_reuse_address(true)?;
+        match socket.bind(&source.into()) {
+            // What binds without privilege is local.
+            Ok(()) => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
+            Err(error) => return Err(error),
+        }
+        transparent(&socket)?;
+        socket.bind(&source.into())?;
+        Stream::begin_connect(&socket, destination)?;
+        Ok(Some(socket))
+    }
+
     async fn dial_local(&self, destination: SocketAddr) -> Result<Stream, DialError> {
         let mut last = io::Error::from(Errno::EADDRNOTAVAIL);
         for _ in 0..SPARE_ADDRESSES {
-            let socket = tcp(destination).map_err(DialError::new)?;
+            let socket = self.socket(destination).map_err(DialError::new)?;
             let source = self.spare_address(destination.is_ipv6());
             bind_spare(&socket, source).map_err(|source| DialError {
                 reason: "no_spare_address",
@@ -139,14 +240,14 @@ impl Dialer {
                 }
             }
         }
-        let socket = tcp(destination).map_err(DialError::new)?;
+        let socket = self.socket(destination).map_err(DialError::new)?;
         Stream::connect(socket, destination, self.keepalive)
             .await
             .map_err(DialError::new)
     }
 
     async fn dial_from_port(&self, destination: SocketAddr, port: u16) -> io::Result<Stream> {
-        let socket = tcp(destination)?;
+        let socket = self.socket(destination)?;
         let any: IpAddr = if destination.is_ipv6() {
             socket.set_only_v6(true)?;
             Ipv6Addr::UNSPECIFIED.into()
@@ -192,7 +293,7 @@ mod tests {
 
     #[test]
     fn spare_addresses_come_in_turn_from_the_block_and_leave_the_probes_alone() {
-        let dialer = Dialer::new(None, None);
+        let dialer = Dialer::new(None, None, None);
         for v6 in [false, true] {
             let round: std::collections::HashSet<_> =
                 (0..SPARE_ADDRESSES).map(|_| dialer.spare_address(v6)).collect();

@@ -1,8 +1,13 @@
-//! Who the sidecar is: the user whose own traffic is never redirected, without any capability.
+//! Who the sidecar is: the user whose own traffic is never redirected, with at most one capability.
+//!
+//! NET_RAW lets a socket have an address that is not the machine's. It is taken from wherever it is to be had, across
+//! the change of user or from the file's permitted set, and given up as soon as it is known that nobody needs it.
+//! Capabilities belong to threads: all of this happens before the second one starts.
 
 use anyhow::{Context, bail};
-use caps::{CapSet, Capability};
+use caps::{CapSet, Capability, CapsHashSet};
 use nix::{
+    errno::Errno,
     sys::{
         prctl,
         resource::{Resource, getrlimit, setrlimit},
@@ -13,17 +18,36 @@ use nix::{
 /// Open files that are asked for: two a connection.
 const FILES: u64 = 1 << 20;
 
-/// Becomes the proxy's user if started as root, and gives up every capability and the way to any.
+/// What became of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// It has NET_RAW in effect.
+    pub net_raw: bool,
+    /// It is not the proxy's user, for want of the right to become it: its traffic must be marked.
+    pub marks: bool,
+}
+
+/// Becomes the proxy's user if started as root, and gives up every capability but NET_RAW and the way to any.
 ///
 /// # Errors
 /// Started as a user whose own traffic would be redirected to itself.
-pub fn assume(uid: u32, gid: u32) -> anyhow::Result<()> {
+pub fn assume(uid: u32, gid: u32) -> anyhow::Result<Identity> {
+    let net_raw = caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_RAW).unwrap_or(false);
+    let mut marks = false;
     if geteuid().is_root() {
         drop_bounding();
-        let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
-        setgroups(&[]).context("cannot leave the supplementary groups (CAP_SETGID)")?;
-        setresgid(gid, gid, gid).with_context(|| format!("cannot become group {gid} (CAP_SETGID)"))?;
-        setresuid(uid, uid, uid).with_context(|| format!("cannot become user {uid} (CAP_SETUID)"))?;
+        prctl::set_keepcaps(true).context("cannot keep NET_RAW across the change of user")?;
+        if let Err(error) = become_user(uid, gid) {
+            // Known by its group, and by its mark where the group can't be told.
+            let known = getegid().as_raw() == gid && net_raw;
+            if error != Errno::EPERM || !known {
+                bail!(
+                    "cannot become user {uid} and group {gid} ({error}); give the capabilities SETUID and SETGID, \
+                     or run as user {uid}, or as user 0 with group {gid} and the capability NET_RAW"
+                );
+            }
+            marks = true;
+        }
     } else if geteuid().as_raw() != uid && getegid().as_raw() != gid {
         bail!(
             "running as user {} and group {}, whose own traffic is redirected too and would come back here; \
@@ -31,13 +55,41 @@ pub fn assume(uid: u32, gid: u32) -> anyhow::Result<()> {
             geteuid(),
             getegid()
         );
+    } else {
+        marks = geteuid().as_raw() != uid && net_raw;
     }
+    let kept = if net_raw {
+        CapsHashSet::from([Capability::CAP_NET_RAW])
+    } else {
+        CapsHashSet::new()
+    };
+    reduce_to(&kept)?;
+    prctl::set_no_new_privs().context("cannot give up the way to new privileges")?;
+    Ok(Identity { net_raw, marks })
+}
+
+/// Gives up NET_RAW, too.
+///
+/// # Errors
+/// Never seen: giving up is always allowed.
+pub fn give_up_net_raw() -> anyhow::Result<()> {
+    reduce_to(&CapsHashSet::new())
+}
+
+fn become_user(uid: u32, gid: u32) -> Result<(), Errno> {
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    setgroups(&[])?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)
+}
+
+fn reduce_to(kept: &CapsHashSet) -> anyhow::Result<()> {
     // A kernel without ambient capabilities has none to clear.
     let _ = caps::clear(None, CapSet::Ambient);
-    for set in [CapSet::Inheritable, CapSet::Effective, CapSet::Permitted] {
-        caps::clear(None, set).with_context(|| format!("cannot give up the {set:?} capabilities"))?;
+    caps::clear(None, CapSet::Inheritable).context("cannot give up the inheritable capabilities")?;
+    for set in [CapSet::Effective, CapSet::Permitted] {
+        caps::set(None, set, kept).with_context(|| format!("cannot reduce the {set:?} capabilities"))?;
     }
-    prctl::set_no_new_privs().context("cannot give up the way to new privileges")?;
     Ok(())
 }
 

@@ -6,16 +6,21 @@
 
 pub mod admin;
 pub mod app;
+pub mod clients;
 pub mod connection;
 pub mod dial;
 pub mod identity;
 pub mod listen;
 pub mod metrics;
+pub mod mode;
 pub mod observe;
 pub mod original;
 pub mod ports;
+pub mod privilege;
 pub mod probe;
 pub mod relay;
 pub mod seldom;
 pub mod socket;
+pub mod source;
+pub mod turn;
 pub mod worker;

@@ -1,6 +1,6 @@
 //! The listeners of redirected connections: one socket a data thread, port and family, all with `SO_REUSEPORT`.
 
-use crate::socket::tcp;
+use crate::socket::{tcp, transparent};
 use nix::errno::Errno;
 use std::{
     io,
@@ -39,18 +39,19 @@ pub struct ListenError {
     advice: &'static str,
 }
 
-/// Opens the listeners of one data thread: both families, or IPv4 alone where the kernel has no IPv6.
+/// Opens the listeners of one data thread: both families, or IPv4 alone where the kernel has no IPv6. With NET_RAW
+/// they also take connections that are assigned to them with their destination in place.
 ///
 /// # Errors
 /// A port is taken, most often by another sidecar in the same namespace.
-pub fn listeners(direction: Direction, port: u16) -> Result<Vec<Listener>, ListenError> {
+pub fn listeners(direction: Direction, port: u16, net_raw: bool) -> Result<Vec<Listener>, ListenError> {
     let addresses: [SocketAddr; 2] = [
         (Ipv4Addr::UNSPECIFIED, port).into(),
         (Ipv6Addr::UNSPECIFIED, port).into(),
     ];
     let mut opened = Vec::with_capacity(2);
     for address in addresses {
-        match listen(address) {
+        match listen(address, net_raw) {
             Ok(socket) => opened.push(Listener {
                 arrival: Arrival { direction, port },
                 socket,
@@ -78,13 +79,16 @@ pub fn listeners(direction: Direction, port: u16) -> Result<Vec<Listener>, Liste
 }
 
 /// A listening socket on this address. IPv6 sockets take IPv6 alone, so that every peer's address has its own family.
-fn listen(address: SocketAddr) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, net_raw: bool) -> io::Result<std::net::TcpListener> {
     let socket = tcp(address)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
+    if net_raw {
+        transparent(&socket)?;
+    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())

@@ -1,5 +1,6 @@
 //! Counters. Each data thread has its own, written without a lock by that thread alone and added up when somebody asks.
 
+use crate::source::NotKept;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -46,6 +47,8 @@ impl Counter {
 const ENDS: [&str; 5] = ["finished", "client_reset", "server_reset", "idle", "abandoned"];
 /// Why connections do not begin.
 const DIAL_FAILURES: [&str; 7] = crate::dial::DialError::REASONS;
+/// Why a client's address was not kept.
+const NOT_KEPT: [&str; 5] = crate::source::REASONS;
 const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 /// A data thread's counters.
@@ -61,6 +64,7 @@ pub struct WorkerMetrics {
     pub opaque: Counter,
     /// Decoders that failed by a bug.
     pub decoder_panics: Counter,
+    not_kept: [Counter; NOT_KEPT.len()],
 }
 
 /// Those of one direction.
@@ -93,6 +97,11 @@ impl WorkerMetrics {
             Direction::Ingress => &self.ingress,
             Direction::Egress => &self.egress,
         }
+    }
+
+    /// The application saw a spare address instead of the client's.
+    pub fn source_not_kept(&self, why: NotKept) {
+        count(&NOT_KEPT, &self.not_kept, why.0);
     }
 }
 
@@ -174,6 +183,7 @@ impl Metrics {
         };
         json!({
             "connections": { "ingress": direction(Direction::Ingress), "egress": direction(Direction::Egress) },
+            "source_not_kept": named(&NOT_KEPT, &|i| self.sum(|w| &w.not_kept[i])),
             "accept_errors": self.sum(|w| &w.accept_errors),
             "exchanges": self.sum(|w| &w.exchanges),
             "opaque_connections": self.sum(|w| &w.opaque),
@@ -335,6 +345,16 @@ impl Collector for Metrics {
                     if i == 0 { &d.from_client } else { &d.from_server }
                 })
             },
+        )?;
+        let not_kept = |(i, reason): (usize, &&str)| {
+            let labels: Labels = vec![("reason", (*reason).into())];
+            (labels, self.sum(|worker| &worker.not_kept[i]))
+        };
+        counters(
+            encoder,
+            "weir_source_not_kept",
+            "Inbound connections whose client's address the application did not see although it was to, by reason",
+            NOT_KEPT.iter().enumerate().map(not_kept).collect(),
         )?;
         let total = |get: fn(&WorkerMetrics) -> &Counter| vec![(Labels::new(), self.sum(get))];
         counters(

@@ -11,6 +11,15 @@ use std::{
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct OriginalDestination(pub SocketAddr);
 
+/// How a connection came here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// By NAT: its destination was rewritten.
+    Translated,
+    /// Assigned to the listener, with its addresses as they were.
+    InPlace,
+}
+
 /// Who opened the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ClientAddress(pub SocketAddr);
@@ -27,7 +36,10 @@ impl fmt::Display for OriginalDestination {
 ///
 /// # Errors
 /// The socket has no local address any more: the client is gone.
-pub fn original_destination(client: &TcpStream, arrival: Arrival) -> io::Result<Option<OriginalDestination>> {
+pub fn original_destination(
+    client: &TcpStream,
+    arrival: Arrival,
+) -> io::Result<Option<(OriginalDestination, Way)>> {
     let local = client.local_addr()?;
     let socket = SockRef::from(client);
     let nat = if local.is_ipv4() {
@@ -41,5 +53,10 @@ pub fn original_destination(client: &TcpStream, arrival: Arrival) -> io::Result<
         .filter(|address| *address != local);
     let destination = nat.unwrap_or(local);
     let itself = destination.port() == arrival.port && (nat.is_none() || destination.ip() == local.ip());
-    Ok((!itself).then_some(OriginalDestination(destination)))
+    let way = if nat.is_some() {
+        Way::Translated
+    } else {
+        Way::InPlace
+    };
+    Ok((!itself).then_some((OriginalDestination(destination), way)))
 }

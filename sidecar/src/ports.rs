@@ -8,12 +8,11 @@ use std::{
     collections::HashMap,
     net::SocketAddr,
     ops::RangeInclusive,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
-    },
-    time::{Duration, Instant},
+    sync::{Mutex, PoisonError},
+    time::Instant,
 };
+
+use crate::turn::{Turn, WINDOW};
 
 /// Where few programs listen, in order of preference. A port that an outgoing connection holds can't be listened on by a
 /// program without SO_REUSEADDR.
@@ -26,8 +25,6 @@ const RANGES: [RangeInclusive<u16>; 5] = [
 ];
 /// Within those: Weir's own and Istio's ports, Dubbo's, MongoDB's.
 const LEFT_ALONE: [RangeInclusive<u16>; 3] = [15000..=15099, 20880..=20889, 27017..=27019];
-/// TIME_WAIT lasts 60 s (TCP_TIMEWAIT_LEN): a port used longer ago is free again.
-const WINDOW: Duration = Duration::from_secs(61);
 /// Connections to one server in a window for which the kernel's own choice does no harm.
 const FEW: u32 = 64;
 /// Servers that are counted in a window; further ones are left to the kernel.
@@ -36,10 +33,7 @@ const MAX_SERVERS: usize = 4096;
 /// The ports, and how busy each server was lately. Shared by all data threads.
 #[derive(Debug)]
 pub struct SparePorts {
-    ports: Vec<u16>,
-    next: AtomicUsize,
-    started: Instant,
-    restarted_ms: AtomicU64,
+    turn: Turn,
     recent: Mutex<Recent>,
 }
 
@@ -52,9 +46,8 @@ struct Recent {
 impl SparePorts {
     /// For this namespace's `net.ipv4.ip_local_port_range` and `net.ipv4.ip_local_reserved_ports`.
     pub fn of_this_namespace() -> Self {
-        let read = |name| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default();
-        let range = parse_range(&read("ip_local_port_range")).unwrap_or(32768..=60999);
-        Self::outside(&range, &parse_reserved(&read("ip_local_reserved_ports")))
+        let range = parse_range(&setting("ip_local_port_range")).unwrap_or(32768..=60999);
+        Self::outside(&range, &reserved())
     }
 
     fn outside(ephemeral: &RangeInclusive<u16>, reserved: &[RangeInclusive<u16>]) -> Self {
@@ -64,10 +57,7 @@ impl SparePorts {
                 && !reserved.iter().any(|range| range.contains(port))
         };
         Self {
-            ports: RANGES.into_iter().flatten().filter(allowed).collect(),
-            next: AtomicUsize::new(0),
-            started: Instant::now(),
-            restarted_ms: AtomicU64::new(0),
+            turn: Turn::new(RANGES.into_iter().flatten().filter(allowed).collect()),
             recent: Mutex::new(Recent {
                 since: Instant::now(),
                 servers: HashMap::new(),
@@ -93,20 +83,17 @@ impl SparePorts {
 
     /// The next port to try; nothing if there is none outside the ephemeral range.
     pub fn next(&self) -> Option<u16> {
-        let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let restarted = self.restarted_ms.load(Ordering::Relaxed);
-        // From the front again once its ports have left TIME_WAIT, so that at moderate rates the first range is enough.
-        if now - restarted.min(now) > WINDOW.as_millis() as u64
-            && self
-                .restarted_ms
-                .compare_exchange(restarted, now, Ordering::Relaxed, Ordering::Relaxed)
-                .is_ok()
-        {
-            self.next.store(0, Ordering::Relaxed);
-        }
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
-        self.ports.get(turn % self.ports.len().max(1)).copied()
+        self.turn.next()
     }
+}
+
+/// Ports that somebody has set aside for a purpose of his own (`net.ipv4.ip_local_reserved_ports`).
+pub fn reserved() -> Vec<RangeInclusive<u16>> {
+    parse_reserved(&setting("ip_local_reserved_ports"))
+}
+
+fn setting(name: &str) -> String {
+    std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default()
 }
 
 fn parse_range(text: &str) -> Option<RangeInclusive<u16>> {
@@ -129,12 +116,24 @@ mod tests {
     #[test]
     fn no_port_is_the_applications_or_reserved() {
         let spare = SparePorts::outside(&(32768..=60999), &parse_reserved("61000-61009,20000\n"));
-        assert!(spare.ports.iter().all(|port| !(32768..=60999).contains(port)));
-        assert_eq!(spare.ports.first(), Some(&61010));
         assert!(
-            !spare.ports.contains(&20000) && !spare.ports.contains(&15006) && !spare.ports.contains(&20880)
+            spare
+                .turn
+                .ports()
+                .iter()
+                .all(|port| !(32768..=60999).contains(port))
         );
-        assert!(spare.ports.len() > 28_000 - FEW as usize, "{}", spare.ports.len());
+        assert_eq!(spare.turn.ports().first(), Some(&61010));
+        assert!(
+            !spare.turn.ports().contains(&20000)
+                && !spare.turn.ports().contains(&15006)
+                && !spare.turn.ports().contains(&20880)
+        );
+        assert!(
+            spare.turn.ports().len() > 28_000 - FEW as usize,
+            "{}",
+            spare.turn.ports().len()
+        );
     }
 
     #[test]
@@ -146,9 +145,10 @@ mod tests {
     #[test]
     fn ports_come_in_turn_and_each_once_a_round() {
         let spare = SparePorts::outside(&(32768..=60999), &[]);
-        let round: std::collections::HashSet<_> =
-            (0..spare.ports.len()).filter_map(|_| spare.next()).collect();
-        assert_eq!(round.len(), spare.ports.len());
+        let round: std::collections::HashSet<_> = (0..spare.turn.ports().len())
+            .filter_map(|_| spare.next())
+            .collect();
+        assert_eq!(round.len(), spare.turn.ports().len());
     }
 
     #[test]

@@ -36,6 +36,14 @@ pub fn tcp(address: SocketAddr) -> io::Result<Socket> {
     )
 }
 
+/// Lets a socket have an address that is not the machine's (IP_TRANSPARENT, which sockets of IPv6 take as well).
+///
+/// # Errors
+/// NET_RAW is missing.
+pub fn transparent(socket: &Socket) -> io::Result<()> {
+    socket.set_ip_transparent_v4(true)
+}
+
 /// A connected, non-blocking TCP socket.
 #[derive(Debug)]
 pub struct Stream(AsyncFd<std::net::TcpStream>);
@@ -75,18 +83,31 @@ impl Stream {
     /// # Errors
     /// As connect(2).
     pub async fn connect(socket: Socket, to: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
-        let pending = match socket.connect(&to.into()) {
-            Ok(()) => false,
-            Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => true,
-            Err(error) => return Err(error),
-        };
+        Self::begin_connect(&socket, to)?;
+        Self::finish_connect(socket, keepalive).await
+    }
+
+    /// The part of it that needs no waiting: what is wrong with its own address comes up here.
+    ///
+    /// # Errors
+    /// As connect(2).
+    pub fn begin_connect(socket: &Socket, to: SocketAddr) -> io::Result<()> {
+        match socket.connect(&to.into()) {
+            Err(error) if error.raw_os_error() != Some(nix::libc::EINPROGRESS) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The rest of it.
+    ///
+    /// # Errors
+    /// As connect(2).
+    pub async fn finish_connect(socket: Socket, keepalive: Option<Duration>) -> io::Result<Self> {
         let stream = Self::watch(socket.into(), keepalive)?;
-        if pending {
-            // Kept as it is: what a connected socket is ready for is its first write.
-            stream.0.writable().await?.retain_ready();
-            if let Some(error) = stream.get().take_error()? {
-                return Err(error);
-            }
+        // Kept as it is: what a connected socket is ready for is its first write.
+        stream.0.writable().await?.retain_ready();
+        if let Some(error) = stream.get().take_error()? {
+            return Err(error);
         }
         Ok(stream)
     }

@@ -5,15 +5,18 @@ use crate::{
     dial::Dialer,
     listen::{Arrival, Listener},
     metrics::WorkerMetrics,
+    mode::InForce,
+    original::Way,
     relay::Scratch,
     seldom::Seldom,
     socket::Acceptor,
+    source::Source,
 };
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     task::{Context, Poll},
@@ -24,9 +27,10 @@ use tokio::{
     task::{LocalSet, spawn_local},
     time::sleep,
 };
+use weir_config::SourceAddress;
 use weir_export::Producer;
 use weir_protocols::{Exchange, Limits};
-use weir_records::{Flow, Policy};
+use weir_records::{Direction, Flow, Policy};
 
 /// Rest after a failed accept: whatever is short (descriptors, memory) does not come back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -35,7 +39,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
 #[derive(Debug)]
 pub struct Settings {
     /// How connections are redirected, for the documents.
-    pub mode: &'static str,
+    pub mode: Arc<InForce>,
+    /// Whose address the application is to see.
+    pub source: SourceAddress,
     /// Silence before peers are probed.
     pub keepalive: Option<Duration>,
     /// Silence after which a connection is closed.
@@ -48,6 +54,17 @@ pub struct Settings {
     pub policy: Policy,
     /// Name of the observed host or container.
     pub host: Option<Arc<str>>,
+}
+
+impl Settings {
+    /// Which address a connection's dial is to have: a connection that came by NAT tells nothing of the routing that
+    /// answers to its client's address need.
+    pub fn source_of(&self, direction: Direction, way: Way, client: IpAddr) -> Source {
+        match (self.source, direction, way) {
+            (SourceAddress::Client, Direction::Ingress, Way::InPlace) => Source::Client(client),
+            _ => Source::Spare,
+        }
+    }
 }
 
 /// Where a thread's documents go.

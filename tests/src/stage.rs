@@ -17,6 +17,22 @@ pub enum Mode {
     Direct,
     /// `weir-init install --mode redirect` and a sidecar in the pod.
     Redirected,
+    /// The same with `--mode tproxy`.
+    Tproxy,
+    /// The same with `--mode ebpf`.
+    Ebpf,
+}
+
+impl Mode {
+    /// What `weir-init` calls it.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Direct => None,
+            Self::Redirected => Some("redirect"),
+            Self::Tproxy => Some("tproxy"),
+            Self::Ebpf => Some("ebpf"),
+        }
+    }
 }
 
 /// Who calls whom.
@@ -65,13 +81,13 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Builds it; with `Mode::Redirected` Weir is installed and ready.
+    /// Builds it; unless the mode is `Mode::Direct`, Weir is installed and ready.
     pub fn new(mode: Mode, direction: Direction, family: Family) -> Self {
         let mut lab = Lab::new("relay").unwrap();
         let (client, pod) = (lab.node("client").unwrap(), lab.node("pod").unwrap());
         let link = lab.join(&client, &pod).unwrap();
-        let sidecar = (mode == Mode::Redirected).then(|| {
-            install(&pod, &[]).unwrap();
+        let sidecar = mode.name().map(|mode| {
+            install(&pod, &["--mode", mode]).unwrap();
             Sidecar::start(&pod, &[]).unwrap()
         });
         Self {

@@ -9,6 +9,8 @@
 //!   cookie at the application's listener.
 //! - The sidecar's dial is told from its call to the pod's own service by its source, which is no local address: nothing
 //!   depends on a mark that the sidecar would need a privilege to set.
+//! - That dial shares addresses and ports with whatever the client itself sends from there. Where both exist at one time,
+//!   the later one's SYN is dropped rather than the earlier connection disturbed.
 //! - Answers to such a dial get `mark`, by which the routing rule sends them to lo instead of to the client.
 
 use super::nat::{endpoints, interface, link_local, owners, return_ports, to};
@@ -77,6 +79,11 @@ fn inbound(table: &mut Table, family: Family, set: &Interception, endpoints: &[u
     // Of what stays here, the sidecar's own calls, as found in OUTPUT.
     table.rule(INBOUND, format!("-i lo -m connmark ! --mark {mark:#x} -j RETURN"));
     table.rule(INBOUND, format!("-i lo -p tcp -j {TPROXY}"));
+    // The client uses a port that a dial in its name has just now: its SYN comes again when that may have ended.
+    table.rule(
+        INBOUND,
+        format!("-m connmark --mark {:#x} -j DROP", set.own_mark()),
+    );
     // A SYN that is sent again is judged again: the rules may have changed in between.
     table.rule(
         INBOUND,
@@ -104,6 +111,8 @@ fn own(table: &mut Table, family: Family, set: &Interception, endpoints: &[u16])
         table.rule(OUTPUT, format!("{owner} -j {SELF}"));
     }
     let foreign = "-m addrtype ! --src-type LOCAL";
+    // The client itself has a connection from that port: the sidecar then tries a spare address.
+    table.rule(SELF, format!("{foreign} -m conntrack ! --ctstate NEW -j DROP"));
     table.rule(SELF, format!("{foreign} -j CONNMARK {}", assign(set.own_mark())));
     table.rule(SELF, format!("{foreign} -j RETURN"));
     return_ports(table, SELF, endpoints);
