@@ -1,6 +1,6 @@
 //! What a connection may rely on, whichever way it is opened and over whichever family. Every promise is kept by the
 //! plain network first (`direct_…`), which proves the test, and then by Weir, in every mode
-//! (`redirected_…`, `tproxy_…`).
+//! (`redirected_…`, `tproxy_…`, `ebpf_…`).
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::{
@@ -39,6 +39,10 @@ macro_rules! matrix {
             matrix!(@ $weight $case tproxy_inbound_v6 Tproxy Inbound V6);
             matrix!(@ $weight $case tproxy_outbound_v4 Tproxy Outbound V4);
             matrix!(@ $weight $case tproxy_outbound_v6 Tproxy Outbound V6);
+            matrix!(@ $weight $case ebpf_inbound_v4 Ebpf Inbound V4);
+            matrix!(@ $weight $case ebpf_inbound_v6 Ebpf Inbound V6);
+            matrix!(@ $weight $case ebpf_outbound_v4 Ebpf Outbound V4);
+            matrix!(@ $weight $case ebpf_outbound_v6 Ebpf Outbound V6);
         }
     )*};
     (@ $weight:ident $case:ident $name:ident $mode:ident $direction:ident $family:ident) => {
