@@ -85,8 +85,15 @@ impl ClientPorts {
             !LEFT_ALONE.iter().any(|range| range.contains(port))
                 && !reserved.iter().any(|range| range.contains(port))
         };
+        let mut ports = Vec::new();
+        for range in RANGES {
+            let from = ports.len();
+            ports.extend(range.filter(allowed));
+            // A client that goes through these one after the other would otherwise meet dials at every step.
+            fastrand::shuffle(&mut ports[from..]);
+        }
         Self {
-            turn: Turn::new(RANGES.into_iter().flatten().filter(allowed).collect()),
+            turn: Turn::new(ports),
             count: AtomicUsize::new(0),
             seen: Mutex::new(Seen {
                 ports: HashMap::new(),

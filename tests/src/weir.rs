@@ -3,6 +3,7 @@
 use crate::stage::Direction;
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    process::Command,
     time::{Duration, Instant},
 };
 use tempfile::TempDir;
@@ -49,17 +50,32 @@ impl Sidecar {
     /// # Errors
     /// It is not built, or does not get ready; with what it wrote.
     pub fn start(node: &Node, flags: &[&str]) -> Result<Self, LabError> {
+        Self::start_by(node, node.command(binary("weir-sidecar")?), flags)
+    }
+
+    /// The same by a command of [`Node::command`] that runs the program in a way of its own.
+    ///
+    /// # Errors
+    /// It does not get ready; with what it wrote.
+    pub fn start_by(node: &Node, command: Command, flags: &[&str]) -> Result<Self, LabError> {
+        let mut sidecar = Self::spawn(node, command, flags)?;
+        sidecar.process.wait_http(local(15021), "/healthz/ready", LIMIT)?;
+        Ok(sidecar)
+    }
+
+    /// The same without waiting.
+    ///
+    /// # Errors
+    /// The command can't be started.
+    pub fn spawn(node: &Node, mut command: Command, flags: &[&str]) -> Result<Self, LabError> {
         let directory = open_directory();
-        let mut command = node.command(binary("weir-sidecar")?);
         let documents = directory.path().join("documents.ndjson");
         command
             .arg("--export")
             .arg(format!("ndjson:{}", documents.display()))
             .args(flags);
-        let mut process = node.spawn(command)?;
-        process.wait_http(local(15021), "/healthz/ready", LIMIT)?;
         Ok(Self {
-            process,
+            process: node.spawn(command)?,
             node: node.clone(),
             directory,
         })
@@ -77,6 +93,12 @@ impl Sidecar {
     /// What its Prometheus endpoint says.
     pub fn metrics(&self) -> String {
         self.node.http_get(local(15020), "/metrics").unwrap().1
+    }
+
+    /// What its admin endpoint says.
+    pub fn stats(&self) -> serde_json::Value {
+        let (_, text) = self.node.http_get(local(15000), "/stats").unwrap();
+        serde_json::from_str(&text).unwrap()
     }
 
     /// The sum of a metric's samples whose labels contain all of `labels`.
@@ -101,6 +123,20 @@ impl Sidecar {
             Direction::Outbound => "direction=\"egress\"",
         };
         self.metric("weir_connections_total", &[label])
+    }
+
+    /// The values of a field of `/proc/PID/status`, of every thread.
+    pub fn status(&self, field: &str) -> Vec<String> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.pid())).unwrap();
+        let value = |task: std::fs::DirEntry| {
+            let status = std::fs::read_to_string(task.path().join("status")).unwrap();
+            let line = status
+                .lines()
+                .find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+            let value = line.unwrap_or_else(|| panic!("no {field} in {status}"));
+            value.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        tasks.map(|task| value(task.unwrap())).collect()
     }
 
     /// What it has used so far.

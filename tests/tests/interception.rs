@@ -34,15 +34,31 @@ macro_rules! both_families {
     )*};
 }
 
-both_families! {
-    Redirected Inbound application_that_calls_its_own_address_is_served_and_never_seen_twice;
-    Redirected Inbound loopback_is_left_alone;
-    Redirected Inbound server_in_the_pod_never_sees_a_loopback_client;
-    Redirected Outbound server_outside_sees_the_pods_own_address;
-    Redirected Inbound direct_dial_of_a_sidecar_port_is_refused_and_counted;
-    Direct Inbound connections_from_before_survive_install_and_remove;
-    Direct Outbound connections_of_the_pod_from_before_survive_install_and_remove;
-    Direct Inbound connections_after_remove_go_straight_to_the_server;
+mod redirected {
+    use super::*;
+
+    both_families! {
+        Redirected Inbound application_that_calls_its_own_address_is_served_and_never_seen_twice;
+        Redirected Inbound loopback_is_left_alone;
+        Redirected Inbound server_in_the_pod_never_sees_a_loopback_client;
+        Redirected Outbound server_outside_sees_the_pods_own_address;
+        Redirected Inbound direct_dial_of_a_sidecar_port_is_refused_and_counted;
+        Direct Inbound connections_from_before_survive_install_and_remove;
+        Direct Outbound connections_of_the_pod_from_before_survive_install_and_remove;
+        Direct Inbound connections_after_remove_go_straight_to_the_server;
+    }
+}
+
+mod tproxy {
+    use super::*;
+
+    both_families! {
+        Tproxy Inbound application_that_calls_its_own_address_is_served_and_never_seen_twice;
+        Tproxy Inbound loopback_is_left_alone;
+        Tproxy Inbound server_in_the_pod_never_sees_a_loopback_client;
+        Tproxy Outbound server_outside_sees_the_pods_own_address;
+        Tproxy Inbound direct_dial_of_a_sidecar_port_is_refused_and_counted;
+    }
 }
 
 fn sidecar(stage: &Stage) -> &Sidecar {
@@ -84,26 +100,24 @@ fn loopback_is_left_alone(stage: &Stage) {
 /// An IPv6 link-local address means nothing without its interface, which no redirect keeps.
 #[test]
 fn link_local_addresses_are_left_alone() {
-    for (direction, name) in [
+    for (mode, direction, name) in [
         (Direction::Inbound, "link_local_inbound"),
         (Direction::Outbound, "link_local_outbound"),
-    ] {
-        play(
-            name,
-            Weight::Light,
-            (Mode::Redirected, direction, Family::V6),
-            |stage| {
-                // Something redirected beside it.
-                stage.assert_serves(PORT);
-                let (_, address) = link_local(stage.callee());
-                let (interface, _) = link_local(stage.caller());
-                let listener = listen(stage.callee(), (Ipv6Addr::UNSPECIFIED, PORT).into());
-                let to = SocketAddrV6::new(address, PORT, 0, interface);
-                let client = connect(stage.caller(), to.into()).unwrap();
-                let server = accept(&listener);
-                converse(&client, &server, b"hello, neighbour");
-            },
-        );
+    ]
+    .into_iter()
+    .flat_map(|(direction, name)| [Mode::Redirected, Mode::Tproxy].map(|mode| (mode, direction, name)))
+    {
+        play(name, Weight::Light, (mode, direction, Family::V6), |stage| {
+            // Something redirected beside it.
+            stage.assert_serves(PORT);
+            let (_, address) = link_local(stage.callee());
+            let (interface, _) = link_local(stage.caller());
+            let listener = listen(stage.callee(), (Ipv6Addr::UNSPECIFIED, PORT).into());
+            let to = SocketAddrV6::new(address, PORT, 0, interface);
+            let client = connect(stage.caller(), to.into()).unwrap();
+            let server = accept(&listener);
+            converse(&client, &server, b"hello, neighbour");
+        });
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is left behind: nothing.
 
-use crate::support::{BOTH, Pod, Variant, assert_same};
+use crate::support::{ALL, Pod, Variant, assert_same};
 use weir_lab::skip_unless_root;
 
 const FOREIGN: &str = "\
@@ -28,12 +28,12 @@ fn install_twice_remove_once_leaves_an_empty_namespace_as_it_was() {
     if skip_unless_root("install_twice_remove_once_leaves_an_empty_namespace_as_it_was") {
         return;
     }
-    for variant in BOTH {
+    for setup in ALL {
         for settings in [
             "",
             "--dns --exclude-inbound-ports 22 --include-outbound-cidrs 10.0.0.0/8,fd00::/8",
         ] {
-            let pod = Pod::new("empty", variant);
+            let pod = Pod::with("empty", setup);
             let before = pod.state();
             pod.weir_init(&format!("install {settings}")).succeeded();
             let installed = pod.state();
@@ -56,8 +56,8 @@ fn other_peoples_rules_and_routes_stay_as_they_were() {
     if skip_unless_root("other_peoples_rules_and_routes_stay_as_they_were") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("foreign", variant);
+    for setup in ALL {
+        let pod = Pod::with("foreign", setup);
         pod.foreign(FOREIGN);
         pod.sh("ip rule add fwmark 7 lookup 77; ip -6 rule add fwmark 7 lookup 77");
         pod.sh("ip route add local 198.19.7.0/24 dev lo table 77; ip route add local 192.0.0.64/27 dev lo");
@@ -75,8 +75,8 @@ fn what_others_added_since_stays_and_keeps_its_table() {
         return;
     }
     let late = "*nat\n:LATE - [0:0]\n-A OUTPUT -p tcp -m tcp --dport 7 -j LATE\n-A LATE -j RETURN\nCOMMIT\n";
-    for variant in BOTH {
-        let pod = Pod::new("late", variant);
+    for setup in ALL {
+        let pod = Pod::with("late", setup);
         pod.weir_init("install").succeeded();
         pod.foreign(late);
         pod.weir_init("remove").succeeded();
@@ -109,8 +109,8 @@ fn removing_where_nothing_is_installed_changes_nothing_and_says_so() {
     if skip_unless_root("removing_where_nothing_is_installed_changes_nothing_and_says_so") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("none", variant);
+    for setup in ALL {
+        let pod = Pod::with("none", setup);
         let before = pod.state();
         let run = pod.weir_init("remove").succeeded();
         assert!(run.stderr.contains("nothing was installed"), "{}", run.stderr);

@@ -1,6 +1,6 @@
 //! One configuration after another: each replaces the one before, and nothing escapes meanwhile.
 
-use crate::support::{BOTH, PATIENCE, Pod, Server, Variant, assert_same, listeners, replace};
+use crate::support::{ALL, BOTH, PATIENCE, Pod, Server, Variant, assert_same, listeners, replace};
 use std::{
     io::Read,
     net::{SocketAddr, TcpStream},
@@ -16,8 +16,8 @@ fn another_configuration_replaces_the_old_one_completely() {
     if skip_unless_root("another_configuration_replaces_the_old_one_completely") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("replace", variant);
+    for setup in ALL {
+        let pod = Pod::with("replace", setup);
         let before = pod.state();
         pod.weir_init(B).succeeded();
         let fresh = pod.rules();
@@ -46,8 +46,8 @@ fn the_dry_run_shows_exactly_the_rules_that_are_then_in_force() {
     if skip_unless_root("the_dry_run_shows_exactly_the_rules_that_are_then_in_force") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("dryrun", variant);
+    for setup in ALL {
+        let pod = Pod::with("dryrun", setup);
         let shown = pod.weir_init(&format!("{A} --dry-run")).succeeded().stdout;
         assert!(
             pod.rules().lines().all(|line| line.starts_with('*')),
@@ -56,7 +56,7 @@ fn the_dry_run_shows_exactly_the_rules_that_are_then_in_force() {
         pod.weir_init(A).succeeded();
         let (v4, v6) = shown.split_once("# IPv6").unwrap();
         for (family, shown) in [("iptables", v4), ("ip6tables", v6)] {
-            let saved = pod.sh(&format!("{family}{}-save", variant.suffix()));
+            let saved = pod.sh(&format!("{family}{}-save", setup.0.suffix()));
             assert_eq!(by_chain(shown), by_chain(&saved));
         }
     }
@@ -83,11 +83,11 @@ fn a_tampered_installation_is_mended() {
     if skip_unless_root("a_tampered_installation_is_mended") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("mend", variant);
+    for setup in ALL {
+        let pod = Pod::with("mend", setup);
         pod.weir_init("install").succeeded();
         let right = pod.state();
-        let tool = format!("iptables{}", variant.suffix());
+        let tool = format!("iptables{}", setup.0.suffix());
         pod.sh(&format!(
             "{tool} -t nat -F WEIR_OUTPUT; {tool} -t nat -A OUTPUT -p tcp --syn -j WEIR_OUTPUT"
         ));
@@ -122,8 +122,8 @@ fn installers_at_the_same_time_give_one_installation() {
     if skip_unless_root("installers_at_the_same_time_give_one_installation") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("same-time", variant);
+    for setup in ALL {
+        let pod = Pod::with("same-time", setup);
         pod.weir_init("install").succeeded();
         let right = sorted(&pod.rules()).join("\n");
         pod.weir_init("remove").succeeded();
@@ -180,6 +180,9 @@ fn the_other_variant_is_tried_when_one_does_not_work() {
     assert_eq!(nft(), before, "the failed trial left nothing");
 }
 
+/// The modes of `A` and `B`, and how often they change.
+const MODES: [([&str; 2], usize); 2] = [(["redirect", "redirect"], 50), (["tproxy", "redirect"], 20)];
+
 /// Connects again and again until told to stop; every connection must be redirected.
 fn hammer(node: &Node, addresses: &[SocketAddr], stop: &AtomicBool, count: &AtomicU32) {
     node.enter(|| {
@@ -209,20 +212,27 @@ fn no_connection_escapes_while_configurations_change() {
     if skip_unless_root("no_connection_escapes_while_configurations_change") {
         return;
     }
-    for variant in BOTH {
+    for (variant, (modes, changes)) in BOTH
+        .into_iter()
+        .flat_map(|variant| MODES.map(|modes| (variant, modes)))
+    {
         let pod = Pod::new("escape", variant);
         let _sidecar = listeners(&pod);
         let (outside, inside) = (pod.link.b.at(8080), pod.link.a.at(8080));
         let at =
             |node: &Node, addresses: [SocketAddr; 2]| addresses.map(|at| Server::new(node, at, "direct"));
         let _direct = (at(&pod.peer, outside), at(&pod.pod, inside));
-        pod.weir_init(A).succeeded();
+        let [a, b] = [
+            format!("{A} --mode {}", modes[0]),
+            format!("{B} --mode {}", modes[1]),
+        ];
+        pod.weir_init(&a).succeeded();
         let stop = AtomicBool::new(false);
         let counts: [AtomicU32; 2] = Default::default();
         std::thread::scope(|scope| {
             scope.spawn(|| hammer(&pod.pod, &outside, &stop, &counts[0]));
             scope.spawn(|| hammer(&pod.peer, &inside, &stop, &counts[1]));
-            for settings in [B, A].into_iter().cycle().take(50) {
+            for settings in [&b, &a].into_iter().cycle().take(changes) {
                 let run = pod.weir_init(settings);
                 if !run.ok || stop.load(Ordering::Relaxed) {
                     stop.store(true, Ordering::Relaxed);
@@ -234,7 +244,7 @@ fn no_connection_escapes_while_configurations_change() {
         });
         let counts = counts.map(AtomicU32::into_inner);
         println!(
-            "connections during 50 changes, iptables{}: {counts:?}",
+            "connections during {changes} changes, iptables{}, {modes:?}: {counts:?}",
             variant.suffix()
         );
         assert!(

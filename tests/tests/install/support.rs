@@ -1,6 +1,7 @@
 //! A pod with a neighbour, and `weir-init` with one variant of iptables in it.
 
 use nix::sys::socket::{Shutdown, shutdown};
+use socket2::SockRef;
 use std::{
     fs,
     io::{Read, Write},
@@ -25,6 +26,14 @@ pub enum Variant {
 
 pub const BOTH: [Variant; 2] = [Variant::Nft, Variant::Legacy];
 
+/// Every variant in every mode that it carries out.
+pub const ALL: [(Variant, &str); 4] = [
+    (Variant::Nft, "redirect"),
+    (Variant::Legacy, "redirect"),
+    (Variant::Nft, "tproxy"),
+    (Variant::Legacy, "tproxy"),
+];
+
 impl Variant {
     pub fn suffix(self) -> &'static str {
         match self {
@@ -39,6 +48,8 @@ pub struct Pod {
     pub peer: Node,
     pub link: Link,
     pub variant: Variant,
+    /// The mode, where the command does not name another.
+    pub mode: &'static str,
     pub path: TempDir,
     _lab: Lab,
 }
@@ -79,6 +90,11 @@ impl Run {
 impl Pod {
     /// Only the programs of this variant are to be found, so it is the one that is used.
     pub fn new(name: &str, variant: Variant) -> Self {
+        Self::with(name, (variant, "redirect"))
+    }
+
+    /// The same, with a mode.
+    pub fn with(name: &str, (variant, mode): (Variant, &'static str)) -> Self {
         let path = TempDir::new().unwrap();
         for family in ["iptables", "ip6tables"] {
             for what in ["restore", "save"] {
@@ -99,13 +115,14 @@ impl Pod {
             peer,
             link,
             variant,
+            mode,
             path,
             _lab: lab,
         };
         if variant == Variant::Legacy {
             // The kernel makes a legacy table when it is first looked at, and nobody can take it away again.
             for family in ["iptables", "ip6tables"] {
-                for table in ["nat", "raw"] {
+                for table in ["mangle", "nat", "raw"] {
                     pod.sh(&format!("{family}-legacy-save -t {table}"));
                 }
             }
@@ -121,6 +138,7 @@ impl Pod {
         let mut command = self.pod.command("env");
         command
             .arg(format!("PATH={path}"))
+            .arg(format!("WEIR_MODE={}", self.mode))
             .arg(weir_lab::binary("weir-init").unwrap());
         command.args(words(arguments));
         command.output().unwrap().into()
@@ -246,7 +264,11 @@ pub fn listeners(pod: &Pod) -> Vec<Server> {
     let mut servers = Vec::new();
     for any in [IpAddr::from([0; 4]), IpAddr::from([0; 16])] {
         for (port, says) in [(15001, "outbound"), (15006, "inbound")] {
-            servers.push(Server::new(&pod.pod, SocketAddr::new(any, port), says));
+            let server = Server::new(&pod.pod, SocketAddr::new(any, port), says);
+            SockRef::from(&server.listener)
+                .set_ip_transparent_v4(true)
+                .unwrap();
+            servers.push(server);
         }
     }
     servers

@@ -1,6 +1,6 @@
 //! Which connections are redirected, and which are not.
 
-use crate::support::{BOTH, PATIENCE, Pod, Server, hear, listeners};
+use crate::support::{ALL, PATIENCE, Pod, Server, hear, listeners};
 use std::{
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
@@ -45,8 +45,8 @@ fn by_default_everything_is_redirected_both_ways() {
     if skip_unless_root("by_default_everything_is_redirected_both_ways") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("default", variant);
+    for setup in ALL {
+        let pod = Pod::with("default", setup);
         let _servers = (listeners(&pod), direct(&pod, &[80, 8080, 15021]));
         assert_heard(&pod, true, 80, "direct");
         pod.weir_init("install").succeeded();
@@ -71,8 +71,8 @@ fn a_connection_from_before_goes_on() {
     if skip_unless_root("a_connection_from_before_goes_on") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("before", variant);
+    for setup in ALL {
+        let pod = Pod::with("before", setup);
         let _sidecar = listeners(&pod);
         for (node, other, addresses) in [
             (&pod.pod, &pod.peer, pod.link.b.at(80)),
@@ -104,8 +104,8 @@ fn the_sidecar_itself_reaches_what_it_dials() {
     if skip_unless_root("the_sidecar_itself_reaches_what_it_dials") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("own", variant);
+    for setup in ALL {
+        let pod = Pod::with("own", setup);
         let _servers = (listeners(&pod), direct(&pod, &[80]));
         pod.weir_init("install --proxy-uid 2001 --proxy-gid 2002")
             .succeeded();
@@ -144,8 +144,8 @@ fn dials_from_a_spare_address_reach_the_application() {
     if skip_unless_root("dials_from_a_spare_address_reach_the_application") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("spare-dial", variant);
+    for setup in ALL {
+        let pod = Pod::with("spare-dial", setup);
         let _servers = (listeners(&pod), direct(&pod, &[80]));
         pod.weir_init("install").succeeded();
         let [v4, v6] = pod.link.a.at(80);
@@ -180,8 +180,8 @@ fn lists_say_what_is_redirected() {
     if skip_unless_root("lists_say_what_is_redirected") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("lists", variant);
+    for setup in ALL {
+        let pod = Pod::with("lists", setup);
         let _servers = (listeners(&pod), direct(&pod, &[80, 81]));
         let (b4, b6) = (pod.link.b.v4, pod.link.b.v6);
         // Settings, then what is heard from outside on 80 and 81, and from inside on 80 and 81.
@@ -232,8 +232,8 @@ fn a_list_of_ipv4_networks_redirects_no_ipv6() {
     if skip_unless_root("a_list_of_ipv4_networks_redirects_no_ipv6") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("v4list", variant);
+    for setup in ALL {
+        let pod = Pod::with("v4list", setup);
         let _servers = (listeners(&pod), direct(&pod, &[80]));
         pod.weir_init("install --include-outbound-cidrs 198.18.0.0/15")
             .succeeded();
@@ -248,8 +248,8 @@ fn dns_goes_to_its_listener_and_the_answer_comes_from_the_server_that_was_asked(
     if skip_unless_root("dns_goes_to_its_listener_and_the_answer_comes_from_the_server_that_was_asked") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("dns", variant);
+    for setup in ALL {
+        let pod = Pod::with("dns", setup);
         // This process is of group 0, so it can stand for the sidecar; the application is a program of its own.
         pod.weir_init("install --dns --proxy-gid 0").succeeded();
         for server in pod.link.b.at(53) {
