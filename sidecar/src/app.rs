@@ -3,7 +3,7 @@
 use crate::{
     admin::{self, Endpoint, State},
     dial::Dialer,
-    identity, listen,
+    dns, identity, listen,
     metrics::{Metrics, WorkerMetrics},
     worker::{self, Command, Parts, Settings},
 };
@@ -22,7 +22,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use weir_config::Config;
+use weir_config::{Config, Interception};
 use weir_export::Pipeline;
 use weir_protocols::Limits;
 use weir_records::{Direction, Policy};
@@ -54,8 +54,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         config.relay.keepalive.non_zero(),
     ));
     let threads = thread_count(config);
+    let mut dns = open_dns(&config.interception)?;
     let workers = (0..threads)
-        .map(|n| start_worker(n, config, &settings, &dialer, &pipeline))
+        .map(|n| start_worker(n, config, std::mem::take(&mut dns), &settings, &dialer, &pipeline))
         .collect::<anyhow::Result<Vec<_>>>()?;
     tracing::info!(
         threads,
@@ -131,9 +132,30 @@ fn thread_count(config: &Config) -> usize {
     }
 }
 
+/// The sockets for DNS over UDP. They are there whether DNS is redirected or not, for the sidecar is not told.
+fn open_dns(set: &Interception) -> anyhow::Result<Vec<dns::listen::Listener>> {
+    match dns::listen::listeners(set) {
+        Ok(opened) => Ok(opened),
+        Err(error) => without_dns(set, error).map(|()| Vec::new()),
+    }
+}
+
+/// A port for DNS that is taken is no failure unless DNS is known to be redirected there.
+fn without_dns(
+    set: &Interception,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    if set.dns {
+        return Err(error.into());
+    }
+    tracing::warn!(%error, "DNS can't be carried if it is redirected");
+    Ok(())
+}
+
 fn start_worker(
     n: usize,
     config: &Config,
+    dns: Vec<dns::listen::Listener>,
     settings: &Arc<Settings>,
     dialer: &Arc<Dialer>,
     pipeline: &Pipeline,
@@ -143,10 +165,15 @@ fn start_worker(
         Direction::Ingress,
         config.interception.inbound_port,
     )?);
+    match listen::listeners(Direction::Egress, config.interception.dns_port) {
+        Ok(opened) => listeners.extend(opened),
+        Err(error) => without_dns(&config.interception, error)?,
+    }
     let (commands, received) = mpsc::channel(16);
     let metrics = Arc::new(WorkerMetrics::default());
     let parts = Parts {
         listeners,
+        dns,
         settings: settings.clone(),
         dialer: dialer.clone(),
         metrics: metrics.clone(),

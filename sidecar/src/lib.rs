@@ -8,6 +8,7 @@ pub mod admin;
 pub mod app;
 pub mod connection;
 pub mod dial;
+pub mod dns;
 pub mod identity;
 pub mod listen;
 pub mod metrics;

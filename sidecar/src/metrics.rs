@@ -1,5 +1,8 @@
 //! Counters. Each data thread has its own, written without a lock by that thread alone and added up when somebody asks.
 
+mod dns;
+
+pub use dns::DnsMetrics;
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -61,6 +64,8 @@ pub struct WorkerMetrics {
     pub opaque: Counter,
     /// Decoders that failed by a bug.
     pub decoder_panics: Counter,
+    /// DNS over UDP.
+    pub dns: DnsMetrics,
 }
 
 /// Those of one direction.
@@ -96,9 +101,9 @@ impl WorkerMetrics {
     }
 }
 
-fn count(names: &[&str], counters: &[Counter], name: &str) {
+fn count(names: &[&str], counters: &[Counter], name: &str, n: u64) {
     if let Some(at) = names.iter().position(|known| *known == name) {
-        counters[at].add(1);
+        counters[at].add(n);
     }
 }
 
@@ -112,12 +117,12 @@ impl DirectionMetrics {
 
     /// A relayed connection ended so.
     pub fn closed(&self, how: &str) {
-        count(&ENDS, &self.ends, how);
+        count(&ENDS, &self.ends, how, 1);
     }
 
     /// The destination of a connection was not reached.
     pub fn dial_failed(&self, reason: &str) {
-        count(&DIAL_FAILURES, &self.dial_failures, reason);
+        count(&DIAL_FAILURES, &self.dial_failures, reason, 1);
     }
 
     /// Bytes that this side has sent.
@@ -178,6 +183,7 @@ impl Metrics {
             "exchanges": self.sum(|w| &w.exchanges),
             "opaque_connections": self.sum(|w| &w.opaque),
             "decoder_panics": self.sum(|w| &w.decoder_panics),
+            "dns": self.dns_stats(),
             "sinks": self.export.snapshot(),
         })
     }
@@ -361,6 +367,7 @@ impl Collector for Metrics {
             "Decoders that failed by a bug",
             total(|w| &w.decoder_panics),
         )?;
+        self.dns(encoder)?;
         self.sinks(encoder)?;
         let active = self.by_direction(|d| &d.active);
         let any = ConstGauge::new(0i64);
