@@ -8,7 +8,7 @@ use std::{collections::HashMap, fs, path::PathBuf};
 #[test]
 fn captures_mean_what_they_are_known_to_mean() {
     let Some(directory) = std::env::var_os("WEIR_CORPUS").map(|path| PathBuf::from(path).join("dns")) else {
-        eprintln!("skipped: captures_mean_what_they_are_known_to_mean: WEIR_CORPUS names no directory");
+        eprintln!("SKIPPED captures_mean_what_they_are_known_to_mean: WEIR_CORPUS names no directory");
         return;
     };
     let mut compared = 0;
