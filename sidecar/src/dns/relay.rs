@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::unix::AsyncFd,
+    io::{Interest, Ready, unix::AsyncFd},
     net::UdpSocket,
     sync::watch,
     task::{AbortHandle, spawn_local, yield_now},
@@ -252,9 +252,9 @@ impl Table {
 async fn answers(table: Rc<Table>, key: Key, flow: Rc<Flow>, socket: Socket, from: Option<IpAddr>) {
     loop {
         tokio::select! {
-            ready = flow.upstream.readable() => {
+            ready = flow.upstream.ready(Interest::READABLE.add(Interest::ERROR)) => {
                 let mut buffer = table.take_buffer();
-                let result = ready.and_then(|()| flow.pass_back(&table, key.client, &socket, from, &mut buffer));
+                let result = ready.and_then(|ready| flow.pass_back(ready, &table, key.client, &socket, from, &mut buffer));
                 table.buffer.replace(buffer);
                 if result.is_err() {
                     break table.refused(&key, &flow);
@@ -290,6 +290,7 @@ impl Flow {
     /// Passes on what has come from the resolver.
     fn pass_back(
         &self,
+        ready: Ready,
         table: &Table,
         client: SocketAddr,
         socket: &Socket,
@@ -316,6 +317,13 @@ impl Flow {
                 self.open.take();
             }
             self.watcher.borrow_mut().data(Side::Server, answer);
+        }
+        // What its machine has said of the resolver (ICMP); without an error there, a query was told of it.
+        if ready.is_error() {
+            return Err(self
+                .upstream
+                .take_error()?
+                .unwrap_or(io::ErrorKind::ConnectionRefused.into()));
         }
         Ok(())
     }

@@ -172,6 +172,52 @@ fn a_thousand_queries_at_once_each_get_their_own_answer() {
 }
 
 #[test]
+fn a_thousand_queries_may_wait_at_once_and_be_answered_in_any_order() {
+    const CLIENTS: usize = 1000;
+    const BATCH: usize = 100;
+    in_every_mode(
+        "a_thousand_queries_may_wait_at_once_and_be_answered_in_any_order",
+        |stage| {
+            for (turn, server) in stage.silent().into_iter().enumerate() {
+                let resolver = stage.silent_socket(server);
+                let clients: Vec<_> = (0..CLIENTS)
+                    .map(|i| (asker(&stage.pod, server), query(7, &format!("n{i}.held.test"), A)))
+                    .collect();
+                let mut waiting = Vec::new();
+                for batch in clients.chunks(BATCH) {
+                    for (socket, query) in batch {
+                        socket.send(query).unwrap();
+                    }
+                    for _ in batch {
+                        let mut query = [0; 512];
+                        let (length, from) = resolver.recv_from(&mut query).unwrap();
+                        waiting.push((query[..length].to_vec(), from));
+                    }
+                }
+                let sources: HashSet<_> = waiting.iter().map(|(_, from)| from.port()).collect();
+                assert_eq!(sources.len(), CLIENTS, "each from a port of its own");
+                // The last that was asked is answered first.
+                waiting.reverse();
+                for batch in waiting.chunks(BATCH) {
+                    for (query, from) in batch {
+                        let mut answer = query.clone();
+                        answer[2] |= 0x80;
+                        resolver.send_to(&answer, from).unwrap();
+                    }
+                    for (query, _) in batch {
+                        let asked = |(_, own): &&(_, Vec<u8>)| own == query;
+                        let (socket, query) = clients.iter().find(asked).unwrap();
+                        assert_is_answer(query, &hear(socket));
+                    }
+                }
+                assert_eq!(stage.documents(CLIENTS * (turn + 1)).len(), CLIENTS * (turn + 1));
+            }
+            assert_eq!(stage.sidecar().metric("weir_dns_dropped_total", &[]), 0);
+        },
+    );
+}
+
+#[test]
 fn one_socket_may_ask_many_things_at_once() {
     in_every_mode("one_socket_may_ask_many_things_at_once", |stage| {
         let socket = asker(&stage.pod, stage.first()[0]);
