@@ -14,5 +14,8 @@ mod servers;
 #[path = "dns/stage.rs"]
 mod stage;
 
+#[path = "dns/transparent.rs"]
+mod transparent;
+
 /// The modes of `weir-init` in which DNS is captured.
 const MODES: &[&str] = &["redirect"];
