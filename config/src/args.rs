@@ -4,7 +4,7 @@
 //! help text, is that of the section's type.
 
 use crate::{
-    Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period, Ports,
+    Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period, Ports, Servers,
     SourceAddress,
 };
 use clap::Args;
@@ -48,9 +48,12 @@ pub struct IdentityArgs {
     /// Mark of packets on their way to the sidecar; the next number marks the sidecar's own [default: 1337]
     #[arg(long, env = "WEIR_MARK", value_name = "NUMBER")]
     pub mark: Option<u32>,
-    /// Where redirected DNS queries arrive [default: 15053]
+    /// Where redirected DNS queries arrive; with NAT, the first of as many ports as there are resolvers [default: 15053]
     #[arg(long, env = "WEIR_DNS_PORT", value_name = "PORT")]
     pub dns_port: Option<u16>,
+    /// Resolvers whose queries over UDP are redirected; if none is named, those of /etc/resolv.conf [default: none]
+    #[arg(long, env = "WEIR_DNS_SERVERS", value_name = "LIST")]
+    pub dns_servers: Option<Servers>,
 }
 
 /// What is redirected.
@@ -149,7 +152,7 @@ macro_rules! apply {
 impl IdentityArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Interception) {
-        apply!(self => section, proxy_uid, proxy_gid, outbound_port, inbound_port, mark, dns_port);
+        apply!(self => section, proxy_uid, proxy_gid, outbound_port, inbound_port, mark, dns_port, dns_servers);
     }
 }
 

@@ -1,9 +1,9 @@
 //! What is redirected: the settings of `weir-init`, which the sidecar must share (ports, identity, spare addresses).
 
-use crate::{Cidrs, ConfigError, Interfaces, Ports};
+use crate::{Cidrs, ConfigError, Interfaces, Ports, Servers, resolv};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Local addresses that nobody routes, set aside for the sidecar's own dials towards the application: part of
 /// 192.0.0.0/24 (RFC 6890, IETF protocol assignments).
@@ -113,9 +113,15 @@ pub struct Interception {
     pub inbound_port: u16,
     /// Redirect DNS queries (UDP and TCP port 53) to `dns_port`.
     pub dns: bool,
-    /// Where redirected DNS queries arrive.
+    /// Where redirected DNS queries arrive. With NAT, which hides whom a datagram was sent to, this is the port for
+    /// queries over UDP to the first of `dns_servers`, and the next ports are those for the others.
     pub dns_port: u16,
+    /// The resolvers whose queries over UDP are redirected; if empty, those of `/etc/resolv.conf`.
+    pub dns_servers: Servers,
 }
+
+/// So many resolvers at most have a port of their own.
+const MAX_DNS_SERVERS: usize = 8;
 
 impl Default for Interception {
     fn default() -> Self {
@@ -137,6 +143,7 @@ impl Default for Interception {
             inbound_port: 15006,
             dns: false,
             dns_port: 15053,
+            dns_servers: Servers::default(),
         }
     }
 }
@@ -186,6 +193,23 @@ impl Interception {
         Ok(())
     }
 
+    /// Puts the resolvers of this machine in the place of an empty `dns_servers`, so that installer and sidecar mean the
+    /// same ones by it.
+    ///
+    /// # Errors
+    /// `/etc/resolv.conf` can't be read.
+    pub fn find_dns_servers(&mut self) -> Result<(), ConfigError> {
+        if self.dns_servers.0.is_empty() {
+            self.dns_servers = resolv::resolvers()?;
+        }
+        Ok(())
+    }
+
+    /// Each resolver with the port at which queries to it over UDP arrive, where NAT redirects them.
+    pub fn dns_listeners(&self) -> impl Iterator<Item = (u16, IpAddr)> {
+        (self.dns_port..=u16::MAX).zip(self.dns_servers.0.iter().copied())
+    }
+
     /// Marks the sidecar's own packets.
     pub fn own_mark(&self) -> u32 {
         self.mark.wrapping_add(1)
@@ -233,6 +257,31 @@ impl Interception {
             return Err(ConfigError::invalid(
                 "interception.outbound_port",
                 "outbound_port, inbound_port and dns_port must differ and be 1 to 65535",
+            ));
+        }
+        self.validate_dns_ports()
+    }
+
+    fn validate_dns_ports(&self) -> Result<(), ConfigError> {
+        let servers = self.dns_servers.0.len();
+        if servers > MAX_DNS_SERVERS {
+            return Err(ConfigError::invalid(
+                "interception.dns_servers",
+                format!(
+                    "{servers} are too many; each takes a port of its own, and {MAX_DNS_SERVERS} can have one"
+                ),
+            ));
+        }
+        let last = usize::from(self.dns_port) + servers.saturating_sub(1);
+        let taken = self
+            .dns_listeners()
+            .find(|(port, _)| [self.outbound_port, self.inbound_port].contains(port));
+        if last > usize::from(u16::MAX) || taken.is_some() {
+            return Err(ConfigError::invalid(
+                "interception.dns_port",
+                format!(
+                    "the ports from it on, one for each of {servers} resolvers, must be free and at most 65535"
+                ),
             ));
         }
         Ok(())

@@ -13,12 +13,13 @@ mod load;
 pub mod probe;
 mod records;
 mod relay;
+mod resolv;
 mod sinks;
 mod value;
 
 pub use error::ConfigError;
 pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
-pub use list::{Cidrs, Interfaces, Ports};
+pub use list::{Cidrs, Interfaces, Ports, Servers};
 pub use load::{Config, load};
 pub use records::{Decoding, Records};
 pub use relay::{Relay, SourceAddress};

@@ -27,6 +27,10 @@ pub enum Cidrs {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interfaces(pub Vec<String>);
 
+/// Addresses of servers, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Servers(pub Vec<IpAddr>);
+
 impl Ports {
     /// No port.
     pub const NONE: Self = Self::List(Vec::new());
@@ -132,6 +136,37 @@ impl FromStr for Interfaces {
     }
 }
 
+/// Without an interface a link-local address says nothing, and with one it is not to be redirected.
+fn server(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(IpAddr::V6(ip)) if ip.is_unicast_link_local() => Err(format!(
+            "`{text}` is a link-local address, which can't be redirected"
+        )),
+        Ok(ip) if ip.is_unspecified() || ip.is_multicast() => {
+            Err(format!("`{text}` is not one server's address"))
+        }
+        Ok(ip) => Ok(ip),
+        Err(_) => Err(format!(
+            "`{text}` is not an address; write for example 10.96.0.10 or fd00::a"
+        )),
+    }
+}
+
+impl FromStr for Servers {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut servers = Vec::new();
+        for address in items(text).map(server) {
+            let address = address?;
+            if !servers.contains(&address) {
+                servers.push(address);
+            }
+        }
+        Ok(Self(servers))
+    }
+}
+
 fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, list: &[T]) -> fmt::Result {
     for (i, item) in list.iter().enumerate() {
         write!(f, "{}{item}", if i > 0 { "," } else { "" })?;
@@ -154,6 +189,12 @@ impl fmt::Display for Cidrs {
             Self::All => f.write_str("*"),
             Self::List(nets) => join(f, nets),
         }
+    }
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        join(f, &self.0)
     }
 }
 
@@ -225,6 +266,7 @@ macro_rules! list_value {
 list_value!(Ports);
 list_value!(Cidrs);
 list_value!(Interfaces);
+list_value!(Servers);
 
 #[cfg(test)]
 mod tests {
@@ -263,6 +305,15 @@ mod tests {
                 .unwrap_err()
                 .contains("did you mean 10.0.0.0/8?")
         );
+        assert_eq!(
+            "10.0.0.1, fd00::a,10.0.0.1"
+                .parse::<Servers>()
+                .map(|s| s.to_string()),
+            Ok("10.0.0.1,fd00::a".into())
+        );
+        for wrong in ["10.0.0.1:53", "fe80::1", "0.0.0.0", "dns.example"] {
+            assert!(wrong.parse::<Servers>().is_err(), "{wrong}");
+        }
         assert!("eth0,a/b".parse::<Interfaces>().is_err());
     }
 }

@@ -65,11 +65,12 @@ impl Config {
             self.relay.health_port,
             self.relay.metrics_port,
         ];
-        let listeners = [
+        let mut listeners = vec![
             self.interception.inbound_port,
             self.interception.outbound_port,
             self.interception.dns_port,
         ];
+        listeners.extend(self.interception.dns_listeners().map(|(port, _)| port));
         if let Some(port) = own.iter().find(|port| listeners.contains(port)) {
             return Err(ConfigError::invalid(
                 "relay.admin_port",
@@ -175,6 +176,20 @@ mod tests {
             .contains("10.0.0.0/8 covers 10.1.0.0/16")
         );
         assert!(wrong(|c| c.relay.admin_port = 15006).contains("15006"));
+        assert!(
+            wrong(|c| {
+                c.interception.dns_port = 15019;
+                c.interception.dns_servers = "10.0.0.1,10.0.0.2".parse().unwrap();
+            })
+            .contains("15020")
+        );
+        assert!(
+            wrong(|c| {
+                c.interception.dns_port = 65535;
+                c.interception.dns_servers = "10.0.0.1,10.0.0.2".parse().unwrap();
+            })
+            .contains("at most 65535")
+        );
         assert!(wrong(|c| c.interception.proxy_uid = 0).contains("proxy_uid"));
     }
 }

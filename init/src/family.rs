@@ -6,7 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::Path,
 };
-use weir_config::{SPARE_V4, SPARE_V6, probe};
+use weir_config::{Interception, SPARE_V4, SPARE_V6, probe};
 
 /// An address family.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -66,6 +66,13 @@ impl Family {
     /// True for a network of this family.
     pub fn has(self, net: &IpNet) -> bool {
         matches!((self, net), (Self::V4, IpNet::V4(_)) | (Self::V6, IpNet::V6(_)))
+    }
+
+    /// The resolvers of this family, each with the port at which queries to it over UDP are to arrive.
+    pub fn dns_listeners(self, set: &Interception) -> impl Iterator<Item = (u16, IpNet)> {
+        set.dns_listeners()
+            .map(|(port, server)| (port, IpNet::from(server)))
+            .filter(move |(_, server)| self.has(server))
     }
 
     /// How the names of its programs begin: `iptables` or `ip6tables`.

@@ -85,6 +85,9 @@ impl Settings {
         let mut config = self.file.load()?;
         self.redirect.apply(&mut config.interception);
         self.identity.apply(&mut config.interception);
+        if config.interception.dns {
+            config.interception.find_dns_servers()?;
+        }
         Ok(config.validated()?)
     }
 }

@@ -9,7 +9,7 @@ pub use mangle::lasting;
 use crate::{
     Family,
     routes::{self, Piece},
-    ruleset::{OWN, Ruleset, Table, transition},
+    ruleset::{OWN, Ruleset, transition},
 };
 use std::fmt;
 use weir_config::{Config, Mode};
@@ -49,8 +49,9 @@ fn ruleset(family: Family, config: &Config) -> Ruleset {
             .tables
             .insert("mangle".into(), mangle::table(family, config));
     }
-    if config.interception.dns {
-        let zones: Table = zones::table(&config.interception);
+    if config.interception.dns
+        && let Some(zones) = zones::table(family, &config.interception)
+    {
         ruleset.tables.insert("raw".into(), zones);
     }
     ruleset
@@ -108,6 +109,7 @@ mod tests {
             set.proxy_uid = 2001;
             set.proxy_gid = 2002;
             set.dns = true;
+            set.dns_servers = "10.96.0.10,fd00::a,127.0.0.53".parse().unwrap();
         });
         assert_eq!(text, include_str!("../golden/every-list-and-dns.txt"));
     }
@@ -131,6 +133,7 @@ mod tests {
             set.proxy_uid = 2001;
             set.proxy_gid = 2002;
             set.dns = true;
+            set.dns_servers = "10.96.0.10,fd00::a,127.0.0.53".parse().unwrap();
         });
         assert_eq!(text, include_str!("../golden/tproxy-every-list-and-dns.txt"));
     }
@@ -169,6 +172,23 @@ mod tests {
         });
         assert!(!text.contains("/0 ") && !text.contains("-o + "), "{text}");
         assert_eq!(text.matches("-A WEIR_OUTPUT -j WEIR_REDIRECT\n").count(), 2);
+    }
+
+    #[test]
+    fn resolvers_of_one_family_leave_the_datagrams_of_the_other_alone() {
+        let mut config = Config::default();
+        config.interception.dns = true;
+        config.interception.dns_servers = "fd00::a".parse().unwrap();
+        let plan = Plan::new(&config, &[Family::V4, Family::V6]);
+        assert!(!plan.rules(Family::V4).tables.contains_key("raw"));
+        assert_eq!(
+            plan.rules(Family::V4).tables["nat"].chains["WEIR_OUTPUT_DNS"],
+            ["-p tcp -m tcp --dport 53 -j REDIRECT --to-ports 15053"]
+        );
+        assert_eq!(
+            plan.rules(Family::V6).tables["nat"].chains["WEIR_OUTPUT_DNS"].len(),
+            2
+        );
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The decoder of one connection: waits until it knows the protocol, then hands everything to that protocol's decoder.
 
 use crate::detect::{Dissector, Probe, Verdict, recognise};
-use crate::{Close, Exchange, Limits, Protocol, Side};
+use crate::{Close, Exchange, Limits, Protocol, Side, dns};
 use std::{cell::Cell, sync::Arc};
 use weir_records::Timestamp;
 
@@ -60,6 +60,15 @@ impl Decoder {
         }
     }
 
+    /// For the datagrams between a client's socket and port 53 of a server: each piece of data is one of them. It needs
+    /// [`Self::tick`] for what is never answered.
+    pub fn dns_datagrams(limits: &Arc<Limits>) -> Self {
+        Self {
+            limits: Arc::clone(limits),
+            state: State::Decoding(Protocol::Dns, dns::datagrams(limits, false)),
+        }
+    }
+
     /// These bytes were sent by `side`; `out` gets each exchange that they complete.
     pub fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
         if let State::Detecting(_) = self.state {
@@ -81,6 +90,11 @@ impl Decoder {
     /// `side` will send no more (FIN).
     pub fn end(&mut self, side: Side, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
         self.decode(|decoder| decoder.end(side, at, out));
+    }
+
+    /// It is now this late, though nothing came: whatever has waited for too long comes out.
+    pub fn tick(&mut self, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
+        self.decode(|decoder| decoder.tick(at, out));
     }
 
     /// The connection is over: whatever is unfinished comes out now, marked as such.

@@ -1,12 +1,12 @@
 //! What finds out which protocol a connection speaks: the registry of protocols, and the memory of a first line that
 //! has not arrived whole.
 
-use crate::{Close, Exchange, Limits, Protocol, Side, http1};
+use crate::{Close, Exchange, Limits, Protocol, Side, dns, http1};
 use std::{fmt, sync::Arc};
 use weir_records::Timestamp;
 
 /// Every protocol that is decoded, in the order in which they are tried.
-pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY];
+pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY, dns::ENTRY];
 
 /// One protocol: how its beginning is known, and how its decoder is made.
 pub(crate) struct Entry {
@@ -27,6 +27,8 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: &mut dyn FnMut(Exchange));
     fn end(&mut self, side: Side, at: Timestamp, out: &mut dyn FnMut(Exchange));
     fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange));
+    /// It is now this late: whatever has waited for too long comes out.
+    fn tick(&mut self, _at: Timestamp, _out: &mut dyn FnMut(Exchange)) {}
     /// Nothing more can come out.
     fn is_opaque(&self) -> bool;
 }

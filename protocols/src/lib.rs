@@ -9,6 +9,7 @@
 
 mod decoder;
 mod detect;
+pub mod dns;
 pub mod http1;
 
 pub use decoder::Decoder;
@@ -41,6 +42,8 @@ pub enum Protocol {
     Unknown,
     /// HTTP/1.x.
     Http1,
+    /// DNS.
+    Dns,
     /// Nothing that is decoded here, or no longer (after CONNECT, an upgrade, a bound).
     Tcp,
 }
@@ -61,6 +64,14 @@ pub struct Limits {
 pub enum Exchange {
     /// HTTP/1.x.
     Http1(Box<http1::Exchange>),
+    /// DNS.
+    Dns(Box<dns::Exchange>),
+}
+
+impl From<dns::Exchange> for Exchange {
+    fn from(exchange: dns::Exchange) -> Self {
+        Self::Dns(Box::new(exchange))
+    }
 }
 
 impl Exchange {
@@ -68,6 +79,7 @@ impl Exchange {
     pub fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         match self {
             Self::Http1(exchange) => exchange.document(flow, policy),
+            Self::Dns(exchange) => exchange.document(flow, policy),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! One document an exchange, as nested JSON. Names are ECS's, OpenTelemetry's where ECS has none; Weir's own are
 //! under `weir`. A field that is not known is left out, never guessed.
 
+mod dns;
+
 use crate::{Capture, Direction, DocumentId, Timestamp};
+pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -32,6 +35,9 @@ pub struct Document {
     /// The HTTP exchange.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http: Option<Http>,
+    /// The DNS query and its answer.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<Dns>,
     /// The client's software.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<UserAgent>,
@@ -47,7 +53,7 @@ pub struct Document {
 pub struct Event {
     /// Identity of this document; a repeat of the same exchange keeps it.
     pub id: DocumentId,
-    /// Kind of document: `weir.http`.
+    /// Kind of document: `weir.http`, `weir.dns`.
     pub dataset: &'static str,
     /// ECS categories: `network`, `web`.
     pub category: &'static [&'static str],
@@ -77,12 +83,12 @@ pub enum Outcome {
 /// ECS `network`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Network {
-    /// `tcp`.
+    /// `tcp` or `udp`.
     pub transport: &'static str,
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// `http`.
+    /// `http` or `dns`.
     pub protocol: &'static str,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,
@@ -194,7 +200,7 @@ pub struct UserAgent {
 /// ECS `error`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Error {
-    /// A short stable name, such as `connection_reset`, `no_response`.
+    /// A short stable name, such as `connection_reset`, `no_response`, `timeout`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// A sentence for people.
@@ -225,6 +231,9 @@ pub struct Weir {
     /// What was ambiguous or wrong on the wire, with what was seen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub anomalies: Vec<String>,
+    /// What ECS has no place for in a DNS exchange.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dns: Option<WeirDns>,
     /// Where the time went.
     pub timing: Timing,
 }

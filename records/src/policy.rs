@@ -59,6 +59,11 @@ impl Policy {
                 original: None,
             };
         }
+        self.text(value)
+    }
+
+    /// A text of any other kind, as long as a header's value may be. URLs in it lose their secrets.
+    pub fn text(&self, value: &[u8]) -> Text {
         self.cut(self.redact(value), value.len(), self.settings.max_header_value)
     }
 

@@ -3,6 +3,7 @@
 use crate::{
     admin::{self, Endpoint, State},
     dial::Dialer,
+    dns,
     identity::{self, Identity},
     listen::{self, Listener},
     metrics::{Metrics, WorkerMetrics},
@@ -25,7 +26,7 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use weir_config::{Config, Mode, SourceAddress};
+use weir_config::{Config, Interception, Mode, SourceAddress};
 use weir_export::Pipeline;
 use weir_protocols::Limits;
 use weir_records::{Direction, Policy};
@@ -52,9 +53,10 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         open_endpoints(config)?
     };
     let threads = thread_count(config);
-    let listeners = (0..threads)
+    let mut listeners = (0..threads)
         .map(|_| open_listeners(config, identity.net_raw))
         .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut dns = open_dns(set)?;
     let mode = Arc::new(InForce::default());
     let reader = {
         let _inside = runtime.enter();
@@ -64,6 +66,13 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     // The last moment: capabilities are a thread's own, and from here on there are more threads.
     let privileges = reduce(identity, &mode, config)?;
     mode::advise(mode.get(), privileges, config.relay.source_address);
+    if mode.get() == Some(Mode::Ebpf) && !privileges.transparent {
+        // Nobody could answer from the server's address. Without a listener the programs let connections pass.
+        for listeners in &mut listeners {
+            listeners.retain(|listener| listener.arrival.direction == Direction::Ingress);
+        }
+        dns.clear();
+    }
 
     let pipeline = Pipeline::start(&config.sinks)?;
     let settings = Arc::new(settings(config, &mode));
@@ -75,7 +84,16 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let workers = listeners
         .into_iter()
         .enumerate()
-        .map(|(n, listeners)| start_worker(n, listeners, &settings, &dialer, &pipeline))
+        .map(|(n, listeners)| {
+            start_worker(
+                n,
+                listeners,
+                std::mem::take(&mut dns),
+                &settings,
+                &dialer,
+                &pipeline,
+            )
+        })
         .collect::<anyhow::Result<Vec<_>>>()?;
     tracing::info!(
         threads,
@@ -161,6 +179,10 @@ fn open_listeners(config: &Config, net_raw: bool) -> anyhow::Result<Vec<Listener
     let set = &config.interception;
     let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, net_raw)?;
     listeners.extend(listen::listeners(Direction::Ingress, set.inbound_port, net_raw)?);
+    match listen::listeners(Direction::Egress, set.dns_port, net_raw) {
+        Ok(opened) => listeners.extend(opened),
+        Err(error) => without_dns(set, error)?,
+    }
     Ok(listeners)
 }
 
@@ -177,9 +199,30 @@ fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result
     })
 }
 
+/// The sockets for DNS over UDP. They are there whether DNS is redirected or not, for the sidecar is not told.
+fn open_dns(set: &Interception) -> anyhow::Result<Vec<dns::listen::Listener>> {
+    match dns::listen::listeners(set) {
+        Ok(opened) => Ok(opened),
+        Err(error) => without_dns(set, error).map(|()| Vec::new()),
+    }
+}
+
+/// A port for DNS that is taken is no failure unless DNS is known to be redirected there.
+fn without_dns(
+    set: &Interception,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    if set.dns {
+        return Err(error.into());
+    }
+    tracing::warn!(%error, "DNS can't be carried if it is redirected");
+    Ok(())
+}
+
 fn start_worker(
     n: usize,
     listeners: Vec<Listener>,
+    dns: Vec<dns::listen::Listener>,
     settings: &Arc<Settings>,
     dialer: &Arc<Dialer>,
     pipeline: &Pipeline,
@@ -188,6 +231,7 @@ fn start_worker(
     let metrics = Arc::new(WorkerMetrics::default());
     let parts = Parts {
         listeners,
+        dns,
         settings: settings.clone(),
         dialer: dialer.clone(),
         metrics: metrics.clone(),

@@ -9,6 +9,7 @@ pub mod app;
 pub mod clients;
 pub mod connection;
 pub mod dial;
+pub mod dns;
 pub mod identity;
 pub mod listen;
 pub mod metrics;

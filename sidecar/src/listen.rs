@@ -94,7 +94,8 @@ fn listen(address: SocketAddr, net_raw: bool) -> io::Result<std::net::TcpListene
     Ok(socket.into())
 }
 
-fn no_ipv6(error: &io::Error) -> bool {
+/// True if a socket failed for want of IPv6.
+pub(crate) fn no_ipv6(error: &io::Error) -> bool {
     error
         .raw_os_error()
         .map(Errno::from_raw)

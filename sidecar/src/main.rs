@@ -70,6 +70,7 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     args.identity.apply(&mut config.interception);
     args.relay.apply(&mut config.relay);
     args.documents.apply(&mut config);
+    config.interception.find_dns_servers()?;
     Ok(config.validated()?)
 }
 

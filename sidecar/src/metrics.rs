@@ -1,5 +1,9 @@
 //! Counters. Each data thread has its own, written without a lock by that thread alone and added up when somebody asks.
 
+mod dns;
+
+pub use dns::DnsMetrics;
+
 use crate::source::NotKept;
 use prometheus_client::{
     collector::Collector,
@@ -65,6 +69,8 @@ pub struct WorkerMetrics {
     /// Decoders that failed by a bug.
     pub decoder_panics: Counter,
     not_kept: [Counter; NOT_KEPT.len()],
+    /// DNS over UDP.
+    pub dns: DnsMetrics,
 }
 
 /// Those of one direction.
@@ -101,13 +107,13 @@ impl WorkerMetrics {
 
     /// The application saw a spare address instead of the client's.
     pub fn source_not_kept(&self, why: NotKept) {
-        count(&NOT_KEPT, &self.not_kept, why.0);
+        count(&NOT_KEPT, &self.not_kept, why.0, 1);
     }
 }
 
-fn count(names: &[&str], counters: &[Counter], name: &str) {
+fn count(names: &[&str], counters: &[Counter], name: &str, n: u64) {
     if let Some(at) = names.iter().position(|known| *known == name) {
-        counters[at].add(1);
+        counters[at].add(n);
     }
 }
 
@@ -121,12 +127,12 @@ impl DirectionMetrics {
 
     /// A relayed connection ended so.
     pub fn closed(&self, how: &str) {
-        count(&ENDS, &self.ends, how);
+        count(&ENDS, &self.ends, how, 1);
     }
 
     /// The destination of a connection was not reached.
     pub fn dial_failed(&self, reason: &str) {
-        count(&DIAL_FAILURES, &self.dial_failures, reason);
+        count(&DIAL_FAILURES, &self.dial_failures, reason, 1);
     }
 
     /// Bytes that this side has sent.
@@ -188,6 +194,7 @@ impl Metrics {
             "exchanges": self.sum(|w| &w.exchanges),
             "opaque_connections": self.sum(|w| &w.opaque),
             "decoder_panics": self.sum(|w| &w.decoder_panics),
+            "dns": self.dns_stats(),
             "sinks": self.export.snapshot(),
         })
     }
@@ -381,6 +388,7 @@ impl Collector for Metrics {
             "Decoders that failed by a bug",
             total(|w| &w.decoder_panics),
         )?;
+        self.dns(encoder)?;
         self.sinks(encoder)?;
         let active = self.by_direction(|d| &d.active);
         let any = ConstGauge::new(0i64);

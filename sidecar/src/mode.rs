@@ -95,7 +95,8 @@ impl Reader {
 
 /// Why the sidecar can't do its work in this mode with these privileges.
 pub fn hindrance(mode: Option<Mode>, privileges: Privileges) -> Option<&'static str> {
-    let hindered = mode.is_some_and(Mode::is_transparent) && !privileges.transparent;
+    // The programs of mode `ebpf` let pass what nobody listens for.
+    let hindered = mode == Some(Mode::Tproxy) && !privileges.transparent;
     hindered.then_some(
         "the mode in force needs listeners with NET_RAW, which this process did not have at its start",
     )
@@ -113,6 +114,12 @@ pub fn advise(mode: Option<Mode>, privileges: Privileges, source: SourceAddress)
             mode = name,
             "this mode needs NET_RAW, which is missing: inbound connections wait in vain; {HOW}; \
              or install the mode that needs no privilege (`weir-init install --mode redirect`)"
+        );
+    } else if mode == Some(Mode::Ebpf) && !privileges.transparent {
+        tracing::warn!(
+            mode = name,
+            "NET_RAW is missing: outbound connections and DNS go past the sidecar unseen, and of inbound ones the \
+             application sees a spare local address in place of the client's; {HOW}, and start it again"
         );
     } else if mode.is_some_and(Mode::is_transparent)
         && source == SourceAddress::Client

@@ -79,12 +79,20 @@ impl Watcher {
         self.decoder = None;
     }
 
+    /// Time has passed: what has waited for too long is recorded.
+    pub fn tick(&mut self) {
+        self.decode(|decoder, at, out| decoder.tick(at, out));
+    }
+
     fn decode(&mut self, feed: impl FnOnce(&mut Decoder, Timestamp, &mut dyn FnMut(Exchange))) {
         let Some(decoder) = &mut self.decoder else { return };
         let at = self.clock.now();
         let (flow, documents, metrics) = (&self.flow, &*self.documents, &*self.metrics);
         let mut out = |exchange: Exchange| {
             metrics.exchanges.add(1);
+            if matches!(&exchange, Exchange::Dns(exchange) if exchange.is_timeout()) {
+                metrics.dns.timeouts.add(1);
+            }
             documents.push(&exchange, flow);
         };
         if catch_unwind(AssertUnwindSafe(|| feed(decoder, at, &mut out))).is_err() {

@@ -3,6 +3,7 @@
 use crate::{
     connection,
     dial::Dialer,
+    dns,
     listen::{Arrival, Listener},
     metrics::WorkerMetrics,
     mode::InForce,
@@ -120,6 +121,8 @@ pub enum Command {
 pub struct Parts {
     /// Its listeners.
     pub listeners: Vec<Listener>,
+    /// Its sockets for DNS over UDP: one thread has them all.
+    pub dns: Vec<dns::listen::Listener>,
     /// What it shares with the others.
     pub settings: Arc<Settings>,
     /// What it shares with the others.
@@ -157,7 +160,10 @@ pub fn run(parts: Parts) -> io::Result<()> {
         empty: Notify::new(),
     });
     let connections = LocalSet::new();
-    let result = connections.block_on(&runtime, govern(worker.clone(), parts.listeners, parts.commands));
+    let result = connections.block_on(
+        &runtime,
+        govern(worker.clone(), parts.listeners, parts.dns, parts.commands),
+    );
     // Whatever is still open is reset here, and recorded as abandoned.
     runtime.block_on(async { drop(connections) });
     worker.documents.producer.borrow_mut().flush();
@@ -167,6 +173,7 @@ pub fn run(parts: Parts) -> io::Result<()> {
 async fn govern(
     worker: Rc<Worker>,
     listeners: Vec<Listener>,
+    dns: Vec<dns::listen::Listener>,
     mut commands: mpsc::Receiver<Command>,
 ) -> io::Result<()> {
     let (stop, stopped) = watch::channel(false);
@@ -174,6 +181,7 @@ async fn govern(
         let socket = Acceptor::new(listener.socket)?;
         spawn_local(accept(worker.clone(), listener.arrival, socket, stopped.clone()));
     }
+    dns::relay::start(&worker, dns, &stopped)?;
     drop(stopped);
     spawn_local(flush(worker.clone()));
     while let Some(command) = commands.recv().await {
@@ -254,16 +262,24 @@ fn is_about_the_connection(error: &io::Error) -> bool {
 }
 
 fn spawn(worker: &Rc<Worker>, arrival: Arrival, stream: std::net::TcpStream, peer: SocketAddr) {
-    worker.open.set(worker.open.get() + 1);
-    let open = OpenTask(worker.clone());
+    let open = OpenTask::new(worker);
     spawn_local(async move {
         let open = open;
         connection::serve(open.0.clone(), arrival, stream, peer).await;
     });
 }
 
-/// A connection's task; tells the thread when the last one has gone.
-struct OpenTask(Rc<Worker>);
+/// A connection's task, or a query that waits; tells the thread when the last one has gone.
+#[derive(Debug)]
+pub struct OpenTask(Rc<Worker>);
+
+impl OpenTask {
+    /// Something that the thread waits for when it drains.
+    pub fn new(worker: &Rc<Worker>) -> Self {
+        worker.open.set(worker.open.get() + 1);
+        Self(worker.clone())
+    }
+}
 
 impl Drop for OpenTask {
     fn drop(&mut self) {

@@ -11,6 +11,7 @@
 //!   in the middle), and a redirect would reset it.
 //! - The sidecar is known by user or by group, with both tried before anything is decided, so that neither shadows
 //!   the other.
+//! - DNS over UDP: each resolver of /etc/resolv.conf has a port of its own, so that the sidecar knows which was asked.
 //! - The probe's destinations are always redirected, whatever the lists say, so that a redirect can always be proved.
 //!
 //! In mode `tproxy` only the outbound side is here; the inbound one, and the sidecar's calls to the pod's own service,
@@ -62,7 +63,7 @@ pub fn table(family: Family, config: &Config) -> Table {
     link_local(&mut table, OUTPUT, family);
     left_alone(&mut table, set);
     if set.dns {
-        dns(&mut table, set);
+        dns(&mut table, family, set);
     }
     table.rule(OUTPUT, format!("{}-j RETURN", to(family.loopback().into())));
     destinations(&mut table, family, set);
@@ -172,14 +173,18 @@ fn left_alone(table: &mut Table, set: &Interception) {
     }
 }
 
-/// Before the exemption of the loopback address: a resolver often listens there.
-fn dns(table: &mut Table, set: &Interception) {
+/// Before the exemption of the loopback address: a resolver often listens there. A redirected datagram does not tell
+/// whom it was sent to, so each resolver has a port of its own; queries to others are left alone.
+fn dns(table: &mut Table, family: Family, set: &Interception) {
     table.rule(OUTPUT, format!("-j {OUTPUT_DNS}"));
-    for protocol in ["tcp", "udp"] {
-        let port = set.dns_port;
+    table.rule(
+        OUTPUT_DNS,
+        format!("-p tcp -m tcp --dport 53 -j REDIRECT --to-ports {}", set.dns_port),
+    );
+    for (port, server) in family.dns_listeners(set) {
         table.rule(
             OUTPUT_DNS,
-            format!("-p {protocol} -m {protocol} --dport 53 -j REDIRECT --to-ports {port}"),
+            format!("-d {server} -p udp -m udp --dport 53 -j REDIRECT --to-ports {port}"),
         );
     }
 }

@@ -82,6 +82,7 @@ impl Exchange {
             host: flow.host.clone().map(|name| Host { name }),
             url,
             http: Some(http),
+            dns: None,
             user_agent,
             error: self.failure.map(error),
             weir: Weir {
@@ -92,6 +93,7 @@ impl Exchange {
                 truncated: cuts.truncated,
                 original_sizes: cuts.sizes,
                 anomalies,
+                dns: None,
                 timing: self.timing(flow),
             },
         }

@@ -70,6 +70,9 @@ mod tests {
         assert_eq!(at("event.category")["type"], "keyword");
         assert_eq!(at("event.id")["type"], "keyword");
         assert_eq!(at("event.outcome")["type"], "keyword");
+        assert_eq!(at("dns.answers.ttl")["type"], "long");
+        assert_eq!(at("dns.resolved_ip")["type"], "ip");
+        assert_eq!(at("weir.dns.rcode")["type"], "long");
         assert_eq!(at("weir.truncated")["type"], "boolean");
         assert_eq!(at("url.path")["fields"]["text"]["type"], "text");
         assert_eq!(

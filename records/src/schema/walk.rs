@@ -51,7 +51,7 @@ pub fn fields() -> Vec<Field> {
         definitions: object(&root, "$defs").cloned().unwrap_or_default(),
         fields: Vec::new(),
     };
-    walk.object("", &root, true);
+    walk.object("", &root, true, false);
     walk.fields.sort_by(|a, b| a.name.cmp(&b.name));
     walk.fields
 }
@@ -62,7 +62,7 @@ struct Walk {
 }
 
 impl Walk {
-    fn object(&mut self, prefix: &str, schema: &Value, required: bool) {
+    fn object(&mut self, prefix: &str, schema: &Value, required: bool, repeated: bool) {
         let required_here = |name: &str| {
             schema["required"]
                 .as_array()
@@ -70,25 +70,29 @@ impl Walk {
         };
         for (name, property) in object(schema, "properties").into_iter().flatten() {
             let path = format!("{prefix}{name}");
-            self.property(&path, property, required && required_here(name));
+            self.property(&path, property, required && required_here(name), repeated);
         }
     }
 
-    fn property(&mut self, path: &str, property: &Value, required: bool) {
+    fn property(&mut self, path: &str, property: &Value, required: bool, within_array: bool) {
         let schema = self.resolve(property);
         if schema.get("properties").is_some() {
-            return self.object(&format!("{path}."), &schema, required);
+            return self.object(&format!("{path}."), &schema, required, within_array);
         }
         let repeated = is_type(&schema, "array");
         let value = match repeated {
             true => self.resolve(&schema["items"]),
             false => schema.clone(),
         };
+        if repeated && value.get("properties").is_some() {
+            // Elasticsearch keeps an array of objects as an array of values for each of their fields.
+            return self.object(&format!("{path}."), &value, required, true);
+        }
         let text = |schema: &Value| schema["description"].as_str().map(one_line);
         self.fields.push(Field {
             name: path.into(),
             kind: kind(property, &value),
-            repeated,
+            repeated: repeated || within_array,
             required,
             description: text(property).or_else(|| text(&schema)).unwrap_or_default(),
             values: values(&value),

@@ -251,11 +251,15 @@ fn dns_goes_to_its_listener_and_the_answer_comes_from_the_server_that_was_asked(
     for setup in ALL {
         let pod = Pod::with("dns", setup);
         // This process is of group 0, so it can stand for the sidecar; the application is a program of its own.
-        pod.weir_init("install --dns --proxy-gid 0").succeeded();
-        for server in pod.link.b.at(53) {
+        let servers = pod.link.b.at(53);
+        let list = servers.map(|server| server.ip().to_string()).join(",");
+        pod.weir_init(&format!("install --dns --proxy-gid 0 --dns-servers {list}"))
+            .succeeded();
+        // Each resolver has a port of its own: nothing else would tell which was asked.
+        for (port, server) in (15053..).zip(servers) {
             // On the loopback address, where the redirect goes: from the wildcard the kernel would answer from the
             // asker's own address.
-            let address = SocketAddr::new(loopback(server), 15053);
+            let address = SocketAddr::new(loopback(server), port);
             let listener = pod.pod.enter(|| UdpSocket::bind(address)).unwrap().unwrap();
             listener.set_read_timeout(Some(PATIENCE)).unwrap();
             let answering = std::thread::spawn(move || {

@@ -1,0 +1,57 @@
+//! DNS (RFC 1035, EDNS of RFC 6891), over UDP and TCP.
+//!
+//! `message` reads one message, `pairing` finds the query that a response answers, `datagrams` and `stream` are its two
+//! sources (over TCP each message has its length before it), `exchange` is what comes out and `document` says what it
+//! means.
+//!
+//! One exchange a query. A response belongs to the query of the same flow with the same id and the same question, so that
+//! neither a late answer nor a forged one is taken for another query's. A query that is sent again before it is
+//! answered is the same query, which its application has waited for since it was first sent. Over UDP a query without an
+//! answer comes out after [`TIMEOUT`] with a code of -1; what answers it later comes too late for its document.
+//!
+//! Multicast DNS (port 5353) is another protocol with the same messages: its queries have no one answer. A source does not
+//! feed it.
+
+mod datagrams;
+mod document;
+mod exchange;
+mod message;
+mod names;
+mod pairing;
+mod stream;
+
+use crate::Protocol;
+use crate::detect::{Entry, Verdict};
+pub(crate) use datagrams::open as datagrams;
+pub use exchange::Exchange;
+use message::{Header, Kind, beginning};
+use std::time::Duration;
+
+/// So long after it was last sent a query over UDP counts as unanswered. More than the 5 s after which resolver libraries
+/// ask again, so that such a repeat and its query are seen as one.
+pub const TIMEOUT: Duration = Duration::from_secs(6);
+
+/// No connection is known by a query longer than this: one question is at most 271 bytes, its options a few hundred more. It
+/// rules out nearly every other protocol by its first two bytes.
+const LONGEST_QUERY: usize = 4096;
+
+/// How DNS over TCP is found and decoded.
+pub(crate) const ENTRY: Entry = Entry {
+    protocol: Protocol::Dns,
+    client: |bytes, _| detect(bytes, Kind::Query),
+    server: |bytes, _| detect(bytes, Kind::Response),
+    open: stream::open,
+};
+
+/// A length, and a message of this kind with exactly one question, of a known class, that ends within that length. Each
+/// byte is judged as soon as it is there, so that few bytes of another protocol are enough to rule this one out.
+fn detect(bytes: &[u8], kind: Kind) -> Verdict {
+    let Some((length, message)) = bytes.split_first_chunk::<2>() else {
+        return Verdict::More;
+    };
+    let length = usize::from(u16::from_be_bytes(*length));
+    if length < Header::SIZE || (kind == Kind::Query && length > LONGEST_QUERY) {
+        return Verdict::No;
+    }
+    beginning(&message[..message.len().min(length)], length, kind)
+}

@@ -1,0 +1,42 @@
+//! DNS over UDP: each piece of data is one message.
+
+use super::exchange::Transport;
+use super::pairing::Pairing;
+use crate::detect::Dissector;
+use crate::{Close, Exchange, Limits, Side};
+use std::sync::Arc;
+use weir_records::Timestamp;
+
+/// The decoder of the datagrams between one client's socket and one server.
+#[derive(Debug)]
+struct Datagrams(Pairing);
+
+/// Makes it.
+pub(crate) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
+    Box::new(Datagrams(Pairing::new(Transport::Udp, limits.max_pending, late)))
+}
+
+impl Dissector for Datagrams {
+    fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
+        self.0
+            .message(side, (at, at), bytes, &mut |exchange| out(exchange.into()));
+    }
+
+    /// A datagram that was missed is one that was lost: its query is not answered.
+    fn gap(&mut self, _: Side, _: Timestamp, _: Option<u64>, _: &mut dyn FnMut(Exchange)) {}
+
+    fn end(&mut self, _: Side, _: Timestamp, _: &mut dyn FnMut(Exchange)) {}
+
+    fn tick(&mut self, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
+        self.0.tick(at, &mut |exchange| out(exchange.into()));
+    }
+
+    fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
+        self.tick(at, out);
+        self.0.close(how, &mut |exchange| out(exchange.into()));
+    }
+
+    fn is_opaque(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,180 @@
+//! What an exchange means: its document.
+//!
+//! Outcome, seen by the client: NOERROR is a success; every other code is a failure, NXDOMAIN like HTTP's 404, and so is
+//! a query that nobody answered. It is unknown where the observer gave up.
+
+use super::TIMEOUT;
+use super::exchange::{Exchange, Failure, Seen, Transport};
+use super::message::{Answer, Question};
+use super::names;
+use std::collections::BTreeMap;
+use weir_records::{
+    Dns, DnsAnswer, DnsQuestion, Document, DocumentId, Endpoint, Error, Event, Flow, Host, Network, Outcome,
+    Policy, Timestamp, Timing, Weir, WeirDns,
+};
+
+/// `event.dataset` of every document made here.
+const DATASET: &str = "weir.dns";
+
+impl Exchange {
+    pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
+        let mut sizes = BTreeMap::new();
+        let dns = self.dns(policy, &mut sizes);
+        let endpoint = |address: std::net::SocketAddr, sent: Option<&Seen>| Endpoint {
+            ip: address.ip(),
+            port: address.port(),
+            bytes: sent.map(|seen| seen.message.size),
+            domain: None,
+        };
+        Document {
+            timestamp: self.first(),
+            event: self.event(flow),
+            network: Network {
+                transport: match self.transport {
+                    Transport::Udp => "udp",
+                    Transport::Tcp => "tcp",
+                },
+                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
+                protocol: "dns",
+                direction: flow.direction,
+            },
+            source: endpoint(flow.client, self.query.as_ref()),
+            destination: endpoint(flow.server, self.response.as_ref()),
+            host: flow.host.clone().map(|name| Host { name }),
+            url: None,
+            http: None,
+            dns: Some(dns),
+            user_agent: None,
+            error: self.failure.map(|failure| self.error(failure)),
+            weir: Weir {
+                capture: flow.capture,
+                mode: flow.mode,
+                flow_id: flow.id,
+                late_join: self.late,
+                truncated: !sizes.is_empty(),
+                original_sizes: sizes,
+                anomalies: self.anomalies.clone(),
+                dns: Some(WeirDns {
+                    rcode: self.rcode(),
+                    repeats: self.repeats,
+                }),
+                timing: self.timing(flow),
+            },
+        }
+    }
+
+    fn first(&self) -> Timestamp {
+        let seen = self.query.as_ref().or(self.response.as_ref());
+        seen.map_or(Timestamp::default(), |seen| seen.first)
+    }
+
+    fn event(&self, flow: &Flow) -> Event {
+        let both = self.query.as_ref().and(self.response.as_ref());
+        Event {
+            id: DocumentId::exchange(flow.id, DATASET, self.sequence),
+            dataset: DATASET,
+            category: &["network"],
+            kind: &["connection", "protocol"],
+            outcome: Some(match (self.failure, self.rcode()) {
+                (Some(Failure::Abandoned), _) => Outcome::Unknown,
+                (None, 0) => Outcome::Success,
+                _ => Outcome::Failure,
+            }),
+            duration: both.map(|response| response.last.since(self.first())),
+        }
+    }
+
+    fn timing(&self, flow: &Flow) -> Timing {
+        let span = |seen: &Seen| seen.last.since(seen.first);
+        let tcp = self.transport == Transport::Tcp;
+        let (query, response) = (self.query.as_ref(), self.response.as_ref());
+        Timing {
+            connect: flow.connect.filter(|_| tcp),
+            // A datagram comes at once.
+            request: query.filter(|_| tcp).map(span),
+            ttfb: query
+                .zip(response)
+                .map(|(query, response)| response.first.since(query.last)),
+            response: response.filter(|_| tcp).map(span),
+        }
+    }
+
+    fn dns(&self, policy: &Policy, sizes: &mut BTreeMap<String, u64>) -> Dns {
+        let Some(told) = self.either() else {
+            return Dns::default();
+        };
+        let asked = self.query.as_ref().map_or(told, |query| &query.message);
+        let question = asked.question.as_ref().or(told.question.as_ref());
+        let mut dns = Dns {
+            kind: if self.response.is_some() {
+                "answer"
+            } else {
+                "query"
+            },
+            id: told.header.id.to_string(),
+            op_code: names::op_code(told.header.op_code()),
+            header_flags: told.flags(),
+            question: question.map(asked_for),
+            ..Dns::default()
+        };
+        if let Some(Seen { message, .. }) = &self.response {
+            let announced = u64::from(message.header.counts[1]);
+            if message.malformed.is_none() && !message.is_cut() && announced > message.answers.len() as u64 {
+                sizes.insert("dns.answers".into(), announced);
+            }
+            dns.response_code = Some(names::response_code(message.code));
+            dns.resolved_ip = message.answers.iter().filter_map(|answer| answer.ip).collect();
+            dns.answers = message
+                .answers
+                .iter()
+                .map(|answer| answered(answer, policy, sizes))
+                .collect();
+        }
+        dns
+    }
+
+    fn error(&self, failure: Failure) -> Error {
+        let (kind, message) = match (failure, self.transport) {
+            (Failure::Timeout, _) => ("timeout", format!("no answer within {} s", TIMEOUT.as_secs())),
+            (Failure::ResetByServer, Transport::Udp) => (
+                "port_unreachable",
+                "nobody listens at the resolver's address".to_owned(),
+            ),
+            (Failure::ResetByServer, Transport::Tcp) => {
+                ("connection_reset", "the server reset the connection".to_owned())
+            }
+            (Failure::ResetByClient, _) => ("connection_reset", "the client reset the connection".to_owned()),
+            (Failure::NoResponse, _) => (
+                "no_response",
+                "the server closed the connection without an answer".to_owned(),
+            ),
+            (Failure::Abandoned, _) => ("abandoned", "given up before it was answered".to_owned()),
+        };
+        Error {
+            kind,
+            message: Some(message),
+        }
+    }
+}
+
+fn asked_for(question: &Question) -> DnsQuestion {
+    DnsQuestion {
+        name: question.name.clone(),
+        kind: question.type_name(),
+        class: names::class(question.class),
+    }
+}
+
+fn answered(answer: &Answer, policy: &Policy, sizes: &mut BTreeMap<String, u64>) -> DnsAnswer {
+    let data = policy.text(answer.data.as_bytes());
+    if let Some(size) = data.original {
+        sizes.insert("dns.answers.data".into(), size);
+    }
+    DnsAnswer {
+        name: answer.name.clone(),
+        kind: names::record_type(answer.kind),
+        class: names::class(answer.class),
+        ttl: answer.ttl,
+        data: data.value,
+    }
+}

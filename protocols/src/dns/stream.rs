@@ -1,0 +1,110 @@
+//! DNS over TCP: each message has its length in two bytes before it (RFC 1035, 4.2.2; RFC 7766).
+
+use super::exchange::Transport;
+use super::message::Header;
+use super::pairing::Pairing;
+use crate::detect::Dissector;
+use crate::{Close, Exchange, Limits, Side};
+use std::sync::Arc;
+use weir_records::Timestamp;
+
+/// The decoder of one connection.
+#[derive(Debug)]
+struct Stream {
+    pairing: Pairing,
+    client: Framing,
+    server: Framing,
+    opaque: bool,
+}
+
+/// The message that is arriving, its length before it. Holds no memory between messages, and never more than 64 KiB.
+#[derive(Debug, Default)]
+struct Framing {
+    part: Vec<u8>,
+    first: Timestamp,
+}
+
+/// Makes it.
+pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
+    Box::new(Stream {
+        pairing: Pairing::new(Transport::Tcp, limits.max_pending, late),
+        client: Framing::default(),
+        server: Framing::default(),
+        opaque: false,
+    })
+}
+
+impl Framing {
+    /// Bytes that are missing of the message, or of its length.
+    fn missing(&self) -> usize {
+        match self.part.first_chunk::<2>() {
+            Some(length) => 2 + usize::from(u16::from_be_bytes(*length)) - self.part.len(),
+            None => 2 - self.part.len(),
+        }
+    }
+
+    /// Takes from `bytes` what belongs to the message; true once it is whole.
+    fn take(&mut self, at: Timestamp, bytes: &mut &[u8]) -> bool {
+        if self.part.is_empty() {
+            self.first = at;
+        }
+        for _ in 0..2 {
+            let (taken, rest) = bytes.split_at(self.missing().min(bytes.len()));
+            self.part.extend_from_slice(taken);
+            *bytes = rest;
+        }
+        self.part.len() >= 2 && self.missing() == 0
+    }
+}
+
+impl Stream {
+    /// Nothing more is told of this connection.
+    fn step_aside(&mut self, out: &mut dyn FnMut(Exchange)) {
+        self.opaque = true;
+        self.pairing
+            .close(Close::Abandoned, &mut |exchange| out(exchange.into()));
+        (self.client, self.server) = (Framing::default(), Framing::default());
+    }
+}
+
+impl Dissector for Stream {
+    fn data(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
+        while !bytes.is_empty() && !self.opaque {
+            let framing = match side {
+                Side::Client => &mut self.client,
+                Side::Server => &mut self.server,
+            };
+            if !framing.take(at, &mut bytes) {
+                return;
+            }
+            let (message, first) = (std::mem::take(&mut framing.part), framing.first);
+            if message.len() < 2 + Header::SIZE {
+                return self.step_aside(out);
+            }
+            self.pairing
+                .message(side, (first, at), &message[2..], &mut |exchange| {
+                    out(exchange.into());
+                });
+        }
+    }
+
+    /// Where the next message begins is not known any more.
+    fn gap(&mut self, _: Side, _: Timestamp, _: Option<u64>, out: &mut dyn FnMut(Exchange)) {
+        self.step_aside(out);
+    }
+
+    fn end(&mut self, side: Side, _: Timestamp, out: &mut dyn FnMut(Exchange)) {
+        if side == Side::Server {
+            self.pairing
+                .close(Close::Finished, &mut |exchange| out(exchange.into()));
+        }
+    }
+
+    fn close(&mut self, _: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
+        self.pairing.close(how, &mut |exchange| out(exchange.into()));
+    }
+
+    fn is_opaque(&self) -> bool {
+        self.opaque
+    }
+}

@@ -1,0 +1,74 @@
+//! ECS `dns`: a query and its answer.
+
+use schemars::JsonSchema;
+use serde::Serialize;
+use std::net::IpAddr;
+
+/// ECS `dns`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct Dns {
+    /// `answer`, or `query` where no answer came.
+    #[serde(rename = "type")]
+    pub kind: &'static str,
+    /// The message's number, which query and answer share.
+    pub id: String,
+    /// What is wanted: `QUERY`, `NOTIFY`, `UPDATE`.
+    pub op_code: String,
+    /// Flags of the answer, or of the query where no answer came: `AA`, `TC`, `RD`, `RA`, `AD`, `CD`, `DO`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub header_flags: Vec<&'static str>,
+    /// What was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub question: Option<DnsQuestion>,
+    /// How it was answered: `NOERROR`, `NXDOMAIN`, `SERVFAIL`; absent where no answer came.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub response_code: Option<String>,
+    /// The records of the answer.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub answers: Vec<DnsAnswer>,
+    /// The addresses among them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub resolved_ip: Vec<IpAddr>,
+}
+
+/// ECS `dns.question`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct DnsQuestion {
+    /// The name, as it was sent, without the last dot; bytes that can't be printed as `\DDD`.
+    pub name: String,
+    /// The wanted type of record: `A`, `AAAA`, `TXT`; `TYPE65280` for one without a name.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The class: `IN`.
+    pub class: String,
+}
+
+/// ECS `dns.answers`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct DnsAnswer {
+    /// The name that the record belongs to.
+    pub name: String,
+    /// The type of record.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The class of record.
+    pub class: String,
+    /// How long it may be kept, in seconds.
+    pub ttl: u32,
+    /// What it says, as a zone file has it; `\# LENGTH BYTES` where its type is not known.
+    pub data: String,
+}
+
+/// `weir.dns`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct WeirDns {
+    /// The response code as a number; -1 where no answer came.
+    pub rcode: i32,
+    /// How often the query was sent again before it was answered.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub repeats: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
