@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{IpAddr, SocketAddr},
     os::unix::fs::PermissionsExt,
     process::Command,
@@ -14,7 +15,7 @@ use weir_config::{SPARE_V4, SPARE_V6};
 use weir_lab::{Node, binary};
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn},
-    peer::{assert_end, converse, listen, pair},
+    peer::{accept, assert_end, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{Sidecar, init, install, local, wait_for},
 };
@@ -75,6 +76,7 @@ macro_rules! mode {
                     user_0_is_enough_with_the_group_and_net_raw;
                     missing_net_raw_is_told_and_outbound_connections_work;
                     mode_is_learned_from_a_later_installation;
+                    own_call_of_the_sidecar_reaches_the_application_once;
                     connections_from_before_go_on;
                     change_of_mode_under_load_loses_nothing;
                     removal_leaves_nothing;
@@ -353,6 +355,42 @@ fn mode_is_learned_from_a_later_installation(stage: &Stage, mode: Mode) {
     });
     let (address, _) = seen(stage);
     assert!(is_spare(address), "{address}");
+}
+
+/// What the sidecar dials for the application, and is the pod itself: inbound, once, whichever of its addresses it is
+/// called from.
+fn own_call_of_the_sidecar_reaches_the_application_once(stage: &Stage, mode: Mode) {
+    let second = stage.pick("198.18.77.1", "fd00:198:18:77::1");
+    let length = stage.pick("32", "128");
+    let dad = stage.pick("", " nodad");
+    stage
+        .pod
+        .ip(&format!("addr add {second}/{length} dev eth0{dad}"))
+        .unwrap();
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let listener = listen(&stage.pod, stage.server(PORT));
+    let address = stage.server(PORT);
+    for source in [address.ip(), second.parse().unwrap()] {
+        let mut call = by_setpriv(&stage.pod, "--reuid 1337 --regid 1337 --clear-groups", "curl");
+        let url = format!("http://{address}/");
+        call.args(["--silent", "--show-error", "--max-time", "60", "--interface"]);
+        call.args([source.to_string(), url]);
+        thread::scope(|scope| {
+            let call = scope.spawn(|| stage.pod.run(call));
+            let mut server = accept(&listener);
+            assert!(is_spare(server.peer_addr().unwrap().ip()));
+            assert!(server.read(&mut [0; 1024]).unwrap() > 0);
+            server.write_all(Talk::HTTP.answer).unwrap();
+            drop(server);
+            assert_eq!(call.join().unwrap().unwrap(), "ok");
+        });
+    }
+    assert_eq!(sidecar.connections(Direction::Inbound), 2);
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"local_address\""]),
+        2
+    );
 }
 
 fn connections_from_before_go_on(stage: &Stage, mode: Mode) {
