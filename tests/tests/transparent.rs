@@ -15,7 +15,7 @@ use weir_config::{SPARE_V4, SPARE_V6};
 use weir_lab::{Node, binary};
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn},
-    peer::{accept, assert_end, converse, listen, pair},
+    peer::{accept, assert_end, connect, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{Sidecar, init, install, local, wait_for},
 };
@@ -77,6 +77,8 @@ macro_rules! mode {
                     missing_net_raw_is_told_and_outbound_connections_work;
                     mode_is_learned_from_a_later_installation;
                     own_call_of_the_sidecar_reaches_the_application_once;
+                    dial_that_gets_no_answer_is_made_from_a_spare_address;
+                    connection_without_a_port_for_its_client_is_made_from_a_spare_address;
                     connections_from_before_go_on;
                     change_of_mode_under_load_loses_nothing;
                     removal_leaves_nothing;
@@ -355,6 +357,74 @@ fn mode_is_learned_from_a_later_installation(stage: &Stage, mode: Mode) {
     });
     let (address, _) = seen(stage);
     assert!(is_spare(address), "{address}");
+}
+
+/// Something on the way, such as a rule of somebody else's, may not let the client's address pass over lo.
+fn dial_that_gets_no_answer_is_made_from_a_spare_address(stage: &Stage, mode: Mode) {
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let mut block = stage.pod.command(stage.pick("iptables", "ip6tables"));
+    let [v4, v6] = stage.link.a.at(0);
+    let client = stage.pick(v4, v6).ip().to_string();
+    block.args("-w -A INPUT -i lo -p tcp --syn -j DROP -s".split(' '));
+    stage
+        .pod
+        .run({
+            block.arg(&client);
+            block
+        })
+        .unwrap();
+    let (address, _) = seen(stage);
+    assert!(is_spare(address), "{address}");
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"slow\""]),
+        1
+    );
+}
+
+fn connection_without_a_port_for_its_client_is_made_from_a_spare_address(stage: &Stage, mode: Mode) {
+    stage
+        .pod
+        .sysctl("ipv4/ip_local_reserved_ports", "2048-32047")
+        .unwrap();
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let (address, _) = seen(stage);
+    assert!(is_spare(address), "{address}");
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"no_port\""]),
+        1
+    );
+}
+
+/// TPROXY alone: nobody else waits for a sidecar unless asked to.
+#[test]
+fn tproxy_connection_waits_for_a_sidecar_that_is_yet_to_come() {
+    play(
+        "tproxy_connection_waits_for_a_sidecar_that_is_yet_to_come",
+        Weight::Light,
+        (Mode::Direct, Direction::Inbound, Family::V4),
+        |stage| {
+            set_up(stage, Mode::Tproxy);
+            let listener = listen(&stage.pod, stage.server(PORT));
+            thread::scope(|scope| {
+                let client = scope.spawn(|| connect(&stage.client, stage.server(PORT)).unwrap());
+                // Its first packet has been dropped.
+                wait_for("a dropped packet", || {
+                    let mut shown = stage.pod.command("iptables-save");
+                    shown.args(["-c", "-t", "mangle"]);
+                    let shown = stage.pod.run(shown).unwrap();
+                    shown
+                        .lines()
+                        .any(|line| line.contains("-j TPROXY") && !line.starts_with("[0:0]"))
+                });
+                let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+                let client = client.join().unwrap();
+                converse(&client, &accept(&listener), b"at last");
+                assert_eq!(sidecar.connections(Direction::Inbound), 1);
+            });
+        },
+    );
 }
 
 /// What the sidecar dials for the application, and is the pod itself: inbound, once, whichever of its addresses it is
