@@ -13,7 +13,7 @@ use std::{
     next_help_heading = "Filters (repeatable or comma-separated; a document must match one of each kind given)"
 )]
 pub struct Filter {
-    /// Host that was asked for, or the server's address; * and ? as in file names
+    /// Host that was asked for, by request or by DNS, or the server's address; * and ? as in file names
     #[arg(long, value_name = "HOST", value_delimiter = ',')]
     host: Vec<String>,
     /// Path that starts with this, or, with *, ? or [ in it, that matches it as file names do
@@ -137,8 +137,9 @@ impl Filter {
         }
         let host = |host: &String| {
             const SQL: &str = "lower(document ->> '$.url.domain') GLOB ?
-                OR lower(document ->> '$.destination.domain') GLOB ? OR document ->> '$.destination.ip' GLOB ?";
-            (SQL, vec![text(&host.to_lowercase()); 3])
+                OR lower(document ->> '$.destination.domain') GLOB ? OR document ->> '$.destination.ip' GLOB ?
+                OR lower(document ->> '$.dns.question.name') GLOB ?";
+            (SQL, vec![text(&host.to_lowercase()); 4])
         };
         all.and(self.host.iter().map(host).collect());
         let path = |path: &String| match path.contains(['*', '?', '[']) {

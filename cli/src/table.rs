@@ -123,19 +123,25 @@ impl Row {
             "egress" => "out".into(),
             _ => direction,
         });
-        // Not every document is HTTP: the dataset then stands where the target would.
-        let target = target(document).or_else(|| text("/event/dataset"));
+        // Of DNS: the type that was asked for, the code, the name, the answers. Where nothing is known to stand there, the
+        // dataset stands where the target would.
+        let method = text("/http/request/method").or_else(|| text("/dns/question/type"));
+        let status = number("/http/response/status_code").map(|status| status.to_string());
+        let host = text("/url/domain").or_else(|| text("/dns/question/name"));
+        let target = target(document)
+            .or_else(|| answers(document))
+            .or_else(|| text("/event/dataset"));
         Self {
             cells: [
                 or_dash(text("/@timestamp").map(|time| short_time(&time))),
                 or_dash(direction),
                 or_dash(text("/source/ip")),
                 or_dash(server),
-                or_dash(text("/http/request/method")),
-                or_dash(number("/http/response/status_code").map(|status| status.to_string())),
+                or_dash(method),
+                or_dash(status.or_else(|| text("/dns/response_code"))),
                 or_dash(number("/event/duration").map(short_duration)),
                 or_dash(number("/destination/bytes").map(|bytes| bytes.to_string())),
-                or_dash(text("/url/domain").or_else(|| text("/destination/domain"))),
+                or_dash(host.or_else(|| text("/destination/domain"))),
                 or_dash(target),
             ],
             notes: notes(document).join(", "),
@@ -150,6 +156,8 @@ impl Row {
             (STATUS, Some(b'1' | b'2')) => AnsiColor::Green.on_default(),
             (STATUS, Some(b'3')) => AnsiColor::Cyan.on_default(),
             (STATUS, Some(b'4')) => AnsiColor::Yellow.on_default(),
+            (STATUS, _) if self.cells[STATUS] == "NOERROR" => AnsiColor::Green.on_default(),
+            (STATUS, _) if self.cells[STATUS] == "NXDOMAIN" => AnsiColor::Yellow.on_default(),
             (STATUS, Some(b'5')) => AnsiColor::Red.on_default(),
             (STATUS, _) if self.failed => AnsiColor::Red.on_default(),
             _ => Style::new(),
@@ -165,6 +173,17 @@ fn target(document: &Value) -> Option<String> {
         (Some(path), None) => Some(path),
         (None, _) => text("/url/original"),
     }
+}
+
+/// What the records of a DNS answer say; nothing where there are none.
+fn answers(document: &Value) -> Option<String> {
+    let answers = document.pointer("/dns/answers")?.as_array()?;
+    let data: Vec<String> = answers
+        .iter()
+        .filter_map(|answer| answer["data"].as_str())
+        .map(printable)
+        .collect();
+    Some(data.join(", "))
 }
 
 fn notes(document: &Value) -> Vec<String> {
@@ -262,6 +281,33 @@ mod tests {
              ! two lengths, truncated"
         );
         assert_eq!(lines.next(), None);
+    }
+
+    #[test]
+    fn of_dns_it_shows_type_code_name_and_answers() {
+        let document = |dns: Value, error: Value| {
+            json!({
+                "event": {"dataset": "weir.dns", "outcome": "success"},
+                "network": {"direction": "egress"},
+                "source": {"ip": "198.18.0.2"},
+                "destination": {"ip": "198.18.0.1", "port": 53},
+                "dns": dns,
+                "error": error,
+            })
+        };
+        let question = json!({"name": "shop.example", "type": "AAAA"});
+        let mut table = Table::new(false);
+        let answers = json!([{"data": "store.example"}, {"data": "fd00::1\u{1b}[2J"}]);
+        let dns = json!({"question": question, "response_code": "NOERROR", "answers": answers});
+        let text = printed(&mut table, &document(dns, json!({})));
+        assert!(text.contains("AAAA    NOERROR"), "{text}");
+        assert!(
+            text.ends_with("shop.example  store.example, fd00::1\\u{1b}[2J\n"),
+            "{text}"
+        );
+        let unanswered = document(json!({"question": question}), json!({"type": "timeout"}));
+        let text = printed(&mut table, &unanswered);
+        assert!(text.ends_with("shop.example  weir.dns  ! timeout\n"), "{text}");
     }
 
     #[test]

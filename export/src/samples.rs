@@ -55,6 +55,7 @@ pub(crate) fn document(number: u64) -> Document {
                 ..HttpResponse::default()
             }),
         }),
+        dns: None,
         user_agent: None,
         error: None,
         weir: Weir {
@@ -65,6 +66,7 @@ pub(crate) fn document(number: u64) -> Document {
             truncated: false,
             original_sizes: std::collections::BTreeMap::new(),
             anomalies: Vec::new(),
+            dns: None,
             timing: weir_records::Timing::default(),
         },
     }

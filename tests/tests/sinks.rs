@@ -85,6 +85,7 @@ fn document(number: u64, answered: bool) -> Document {
                 ..HttpResponse::default()
             }),
         }),
+        dns: None,
         user_agent: None,
         error: None,
         weir: Weir {
@@ -95,6 +96,7 @@ fn document(number: u64, answered: bool) -> Document {
             truncated: false,
             original_sizes: BTreeMap::new(),
             anomalies: Vec::new(),
+            dns: None,
             timing: weir_records::Timing::default(),
         },
     }

@@ -4,6 +4,7 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::{IpAddr, SocketAddr},
     os::unix::fs::PermissionsExt,
     process::Command,
@@ -14,7 +15,7 @@ use weir_config::{SPARE_V4, SPARE_V6};
 use weir_lab::{Node, binary};
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn},
-    peer::{assert_end, converse, listen, pair},
+    peer::{accept, assert_end, connect, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{Sidecar, init, install, local, wait_for},
 };
@@ -75,6 +76,9 @@ macro_rules! mode {
                     user_0_is_enough_with_the_group_and_net_raw;
                     missing_net_raw_is_told_and_outbound_connections_work;
                     mode_is_learned_from_a_later_installation;
+                    own_call_of_the_sidecar_reaches_the_application_once;
+                    dial_that_gets_no_answer_is_made_from_a_spare_address;
+                    connection_without_a_port_for_its_client_is_made_from_a_spare_address;
                     connections_from_before_go_on;
                     change_of_mode_under_load_loses_nothing;
                     removal_leaves_nothing;
@@ -353,6 +357,110 @@ fn mode_is_learned_from_a_later_installation(stage: &Stage, mode: Mode) {
     });
     let (address, _) = seen(stage);
     assert!(is_spare(address), "{address}");
+}
+
+/// Something on the way, such as a rule of somebody else's, may not let the client's address pass over lo.
+fn dial_that_gets_no_answer_is_made_from_a_spare_address(stage: &Stage, mode: Mode) {
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let mut block = stage.pod.command(stage.pick("iptables", "ip6tables"));
+    let [v4, v6] = stage.link.a.at(0);
+    let client = stage.pick(v4, v6).ip().to_string();
+    block.args("-w -A INPUT -i lo -p tcp --syn -j DROP -s".split(' '));
+    stage
+        .pod
+        .run({
+            block.arg(&client);
+            block
+        })
+        .unwrap();
+    let (address, _) = seen(stage);
+    assert!(is_spare(address), "{address}");
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"slow\""]),
+        1
+    );
+}
+
+fn connection_without_a_port_for_its_client_is_made_from_a_spare_address(stage: &Stage, mode: Mode) {
+    stage
+        .pod
+        .sysctl("ipv4/ip_local_reserved_ports", "2048-32047")
+        .unwrap();
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let (address, _) = seen(stage);
+    assert!(is_spare(address), "{address}");
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"no_port\""]),
+        1
+    );
+}
+
+/// TPROXY alone: nobody else waits for a sidecar unless asked to.
+#[test]
+fn tproxy_connection_waits_for_a_sidecar_that_is_yet_to_come() {
+    play(
+        "tproxy_connection_waits_for_a_sidecar_that_is_yet_to_come",
+        Weight::Light,
+        (Mode::Direct, Direction::Inbound, Family::V4),
+        |stage| {
+            set_up(stage, Mode::Tproxy);
+            let listener = listen(&stage.pod, stage.server(PORT));
+            thread::scope(|scope| {
+                let client = scope.spawn(|| connect(&stage.client, stage.server(PORT)).unwrap());
+                // Its first packet has been dropped.
+                wait_for("a dropped packet", || {
+                    let mut shown = stage.pod.command("iptables-save");
+                    shown.args(["-c", "-t", "mangle"]);
+                    let shown = stage.pod.run(shown).unwrap();
+                    shown
+                        .lines()
+                        .any(|line| line.contains("-j TPROXY") && !line.starts_with("[0:0]"))
+                });
+                let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+                let client = client.join().unwrap();
+                converse(&client, &accept(&listener), b"at last");
+                assert_eq!(sidecar.connections(Direction::Inbound), 1);
+            });
+        },
+    );
+}
+
+/// What the sidecar dials for the application, and is the pod itself: inbound, once, whichever of its addresses it is
+/// called from.
+fn own_call_of_the_sidecar_reaches_the_application_once(stage: &Stage, mode: Mode) {
+    let second = stage.pick("198.18.77.1", "fd00:198:18:77::1");
+    let length = stage.pick("32", "128");
+    let dad = stage.pick("", " nodad");
+    stage
+        .pod
+        .ip(&format!("addr add {second}/{length} dev eth0{dad}"))
+        .unwrap();
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let listener = listen(&stage.pod, stage.server(PORT));
+    let address = stage.server(PORT);
+    for source in [address.ip(), second.parse().unwrap()] {
+        let mut call = by_setpriv(&stage.pod, "--reuid 1337 --regid 1337 --clear-groups", "curl");
+        let url = format!("http://{address}/");
+        call.args(["--silent", "--show-error", "--max-time", "60", "--interface"]);
+        call.args([source.to_string(), url]);
+        thread::scope(|scope| {
+            let call = scope.spawn(|| stage.pod.run(call));
+            let mut server = accept(&listener);
+            assert!(is_spare(server.peer_addr().unwrap().ip()));
+            assert!(server.read(&mut [0; 1024]).unwrap() > 0);
+            server.write_all(Talk::HTTP.answer).unwrap();
+            drop(server);
+            assert_eq!(call.join().unwrap().unwrap(), "ok");
+        });
+    }
+    assert_eq!(sidecar.connections(Direction::Inbound), 2);
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"local_address\""]),
+        2
+    );
 }
 
 fn connections_from_before_go_on(stage: &Stage, mode: Mode) {

@@ -5,11 +5,15 @@
 //! anybody but the socket that asked for it. A flow whose queries are answered goes soon; one that is not answered stays
 //! for as long as a late answer may still be of use.
 
-use super::{listen::Listener, socket::Received};
+use super::{
+    listen::Listener,
+    socket::{QuerySocket, Received},
+};
 use crate::{
     metrics::WorkerMetrics,
     observe::{Clock, Watcher},
     relay::Observer,
+    seldom::Seldom,
     worker::{OpenTask, Worker},
 };
 use socket2::SockRef;
@@ -53,6 +57,8 @@ struct Table {
     buffer: RefCell<Box<[u8]>>,
     /// The sidecar is ending: what is asked from now on does not hold it up.
     draining: Cell<bool>,
+    /// Complaints about answers that can't be sent.
+    no_reply: Seldom,
 }
 
 /// Who asks whom, and at which socket the query arrived.
@@ -93,6 +99,7 @@ pub fn start(
         flows: RefCell::default(),
         buffer: RefCell::new(vec![0; BUFFER].into_boxed_slice()),
         draining: Cell::new(false),
+        no_reply: Seldom::default(),
     });
     for listener in listeners {
         let resolver = listener.resolver;
@@ -102,7 +109,7 @@ pub fn start(
     Ok(())
 }
 
-type Socket = Rc<AsyncFd<super::socket::QuerySocket>>;
+type Socket = Rc<AsyncFd<QuerySocket>>;
 
 async fn queries(
     table: Rc<Table>,
@@ -233,6 +240,19 @@ impl Table {
         !keys.is_empty()
     }
 
+    fn not_passed_back(&self, error: &io::Error, socket: &QuerySocket, from: Option<IpAddr>) {
+        self.metrics().dns.lost("reply_failed", 1);
+        if self.no_reply.now() {
+            let advice = match from {
+                Some(_) if !socket.is_transparent() => {
+                    "; to answer from a resolver's address the sidecar needs the capability NET_RAW"
+                }
+                _ => "",
+            };
+            tracing::warn!(%error, "an answer can't be passed back{advice}");
+        }
+    }
+
     /// Nobody listens at the resolver's address, its machine says.
     fn refused(&self, key: &Key, flow: &Rc<Flow>) {
         flow.watcher.borrow_mut().close(Close::Reset(Side::Server));
@@ -306,10 +326,7 @@ impl Flow {
             let answer = &buffer[..length];
             match socket.get_ref().send(answer, client, from) {
                 Ok(()) => table.metrics().dns.answers.add(1),
-                Err(error) => {
-                    table.metrics().dns.lost("reply_failed", 1);
-                    tracing::debug!(%error, %client, "an answer can't be passed back");
-                }
+                Err(error) => table.not_passed_back(&error, socket.get_ref(), from),
             }
             self.last.set(Instant::now());
             self.waiting.set(self.waiting.get().saturating_sub(1));
