@@ -18,4 +18,4 @@ mod stage;
 mod transparent;
 
 /// The modes of `weir-init` in which DNS is captured.
-const MODES: &[&str] = &["redirect"];
+const MODES: &[&str] = &["redirect", "tproxy", "ebpf"];

@@ -89,6 +89,7 @@ macro_rules! mode {
 }
 
 mode! { tproxy Tproxy }
+mode! { ebpf Ebpf }
 
 fn sidecar(stage: &Stage) -> &Sidecar {
     stage.sidecar.as_ref().unwrap()
