@@ -227,9 +227,11 @@ static __always_inline int to_outside(struct __sk_buff *skb, __u32 l2)
 	struct packet p;
 	struct fate *fate;
 
-	/* Without a socket it is forwarded. */
-	if (!sk || is_own(skb) || parse(skb, &p, l2))
+	if (is_own(skb) || parse(skb, &p, l2))
 		return PASS;
+	/* Without a socket it is forwarded, or it answers a SYN by cookie. */
+	if (!sk)
+		return p.flags == (TCP_SYN | TCP_ACK) && is_for_borrower(skb, &p) ? divert(skb, l2) : PASS;
 	sk = bpf_sk_fullsock(sk);
 	if (p.protocol == IPPROTO_UDP) {
 		if (is_wanted(&p) && (settings.hold || sidecar_listens(skb, &p, settings.dns_port)))

@@ -158,41 +158,60 @@ async fn take_back(
     first.and(routing.take_back(changes).await)
 }
 
-/// Takes our iptables rules away, whatever configuration they were installed with; routes and routing rules stay.
-/// Where there is no iptables there is none of its rules.
+/// Takes our iptables rules away, whatever configuration they were installed with. What was created for them stays:
+/// with its last chain the kernel would stop to translate the addresses of connections that are open. True if there
+/// were any. Where there is no iptables there is none of its rules.
 ///
 /// # Errors
 /// Those of reading and changing rules.
-pub fn remove_rules(families: &[Family]) -> Result<Outcome, Error> {
-    let tools = match backend::installed(families) {
-        Err(Error::MissingBinary { .. } | Error::MissingIp6(_)) => return Ok(Outcome::Unchanged),
-        tools => tools?,
-    };
-    let mut outcome = Outcome::Unchanged;
-    for shown in backend::in_force(&tools, families)? {
-        for (family, rules) in &shown.rules {
-            if !rules.is_empty() {
-                withdraw(&shown.tool, *family)?;
-                outcome = Outcome::Changed;
-            }
+pub fn withdraw_rules(families: &[Family]) -> Result<bool, Error> {
+    let mut changed = false;
+    for shown in installed(families)? {
+        for (family, _) in shown
+            .rules
+            .iter()
+            .filter(|(_, rules)| !rules.without_marks().is_empty())
+        {
+            let tool = &shown.tool;
+            changed |= tool.bring(*family, Ruleset::only_marks)?;
+            tracing::info!("{family}: rules removed with {tool}");
         }
     }
-    Ok(outcome)
+    Ok(changed)
 }
 
-/// What [`remove_rules`] would do now, as text. Looking at the rules needs the privilege, too.
+/// Takes away what was created for rules that are gone. True if there was any.
+///
+/// # Errors
+/// Those of reading and changing rules.
+pub fn clean(families: &[Family]) -> Result<bool, Error> {
+    let mut changed = false;
+    for shown in installed(families)? {
+        for (family, _) in shown.rules.iter().filter(|(_, rules)| !rules.is_empty()) {
+            created::clean(&shown.tool, *family)?;
+            changed = true;
+        }
+    }
+    Ok(changed)
+}
+
+/// What is in force by every variant of iptables that is installed; nothing where none is.
+fn installed(families: &[Family]) -> Result<Vec<InForce>, Error> {
+    match backend::installed(families) {
+        Err(Error::MissingBinary { .. } | Error::MissingIp6(_)) => Ok(Vec::new()),
+        tools => backend::in_force(&tools?, families),
+    }
+}
+
+/// What [`withdraw_rules`] would do now, as text. Looking at the rules needs the privilege, too.
 ///
 /// # Errors
 /// Those of reading.
 pub fn removal() -> Result<String, Error> {
     privilege::check()?;
     let families = Family::of_this_kernel();
-    let shown = match present(&families) {
-        Err(Error::MissingBinary { .. } | Error::MissingIp6(_)) => Vec::new(),
-        shown => shown?,
-    };
     let mut text = String::new();
-    for shown in shown {
+    for shown in installed(&families)? {
         for (family, rules) in &shown.rules {
             if let Some(change) = transition(rules, &Ruleset::default()) {
                 let tool = &shown.tool;

@@ -3,7 +3,6 @@
 //! Programs are replaced one by one, each in one step. While some are old and some are new every connection is still
 //! taken by the one or the other: they share the listeners, the marks and the way through lo.
 
-mod open;
 mod settings;
 mod tc;
 
@@ -11,15 +10,12 @@ use crate::{
     Error, Family,
     routes::{self, Changes, Plumbing},
 };
-use std::time::{Duration, Instant};
 use tc::{Filter, Found, Interface, Tc};
 use weir_bpf::{Kind, Redirect, Side};
 use weir_config::{Config, Mode};
 
 pub use settings::settings;
 
-/// Between two looks at how many connections are still open.
-const LOOK: Duration = Duration::from_millis(100);
 /// What a filter's name ends with while it only lets open connections end.
 const DRAINING: &str = ":draining";
 
@@ -29,17 +25,6 @@ struct Scene {
     interfaces: Vec<Interface>,
     filters: Vec<Filter>,
     accepts_local: bool,
-}
-
-/// What became of a removal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Removal {
-    /// Nothing was there.
-    Nothing,
-    /// All of it is gone.
-    Done,
-    /// Nothing new is redirected, but so many connections are open that need what is left.
-    Waiting(usize),
 }
 
 impl Scene {
@@ -128,6 +113,7 @@ pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error
     let routing = Plumbing::open()?;
     let pieces = routes::pieces(Mode::Ebpf, &config.interception);
     if is_in_force(&scene, config) && routing.is_exactly(families, &pieces).await? {
+        tracing::info!("this configuration is in force already: nothing to do");
         return Ok(false);
     }
     let programs = load(config)?;
@@ -146,7 +132,7 @@ pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error
         }
         Err(cause) if scene.filters.is_empty() => {
             tracing::warn!("installation failed, taking back what was applied");
-            let undone = take_away().await.and(routing.take_back(&changes).await);
+            let undone = take_away().await.map(drop).and(routing.take_back(&changes).await);
             Err(match undone {
                 Ok(()) => cause,
                 Err(rollback) => Error::Rollback {
@@ -238,7 +224,11 @@ async fn clear(scene: &Scene, interface: &Interface) -> Result<(), Error> {
     Ok(())
 }
 
-async fn take_away() -> Result<(), Error> {
+/// Takes all programs away, with what was made for them. True if there were any.
+///
+/// # Errors
+/// Those of the kernel.
+pub async fn take_away() -> Result<bool, Error> {
     let scene = Scene::look().await?;
     // lo last: what is sent there is expected until nobody sends any more.
     let mut interfaces: Vec<_> = scene.interfaces.iter().collect();
@@ -246,7 +236,7 @@ async fn take_away() -> Result<(), Error> {
     for interface in interfaces {
         clear(&scene, interface).await?;
     }
-    Ok(())
+    Ok(!scene.filters.is_empty())
 }
 
 /// Whether programs of ours are attached anywhere.
@@ -257,50 +247,25 @@ pub async fn is_present() -> Result<bool, Error> {
     Ok(!Scene::look().await?.filters.is_empty())
 }
 
-/// Takes the programs away. Nothing new is redirected from now on; what is open goes on until it ends, for which it
-/// waits so long. With `force` it does not wait, and breaks what is open.
+/// Replaces the programs by ones that take nothing new, and carry on what has been taken. True if there were any.
 ///
 /// # Errors
 /// Those of the kernel.
-pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<Removal, Error> {
+pub async fn drain(config: &Config) -> Result<bool, Error> {
     let scene = Scene::look().await?;
     if scene.filters.is_empty() {
-        return Ok(Removal::Nothing);
+        return Ok(false);
     }
-    if !force && open::count() > 0 {
-        drain(&scene, config).await?;
-        let start = Instant::now();
-        let mut said = false;
-        while open::count() > 0 {
-            if start.elapsed() >= patience {
-                return Ok(Removal::Waiting(open::count()));
-            }
-            if !said {
-                said = true;
-                tracing::info!(
-                    "nothing new is redirected; waiting up to {patience:?} for {} sockets of open connections",
-                    open::count()
-                );
-            }
-            tokio::time::sleep(LOOK).await;
-        }
-    }
-    take_away().await?;
-    Ok(Removal::Done)
-}
-
-/// Replaces the programs by ones that take nothing new.
-async fn drain(scene: &Scene, config: &Config) -> Result<(), Error> {
     let programs = Redirect::load(&settings(config).draining())?;
     for interface in &scene.interfaces {
         if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
-            attach(scene, interface, kind, &programs, |side| {
+            attach(&scene, interface, kind, &programs, |side| {
                 format!("{}{DRAINING}", weir_bpf::program(kind, side))
             })
             .await?;
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 fn is_in_force(scene: &Scene, config: &Config) -> bool {
@@ -392,7 +357,7 @@ pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Er
     Ok(text)
 }
 
-/// What [`remove`] would do now, as commands of iproute2.
+/// What [`take_away`] would do now, as commands of iproute2.
 ///
 /// # Errors
 /// Those of looking.

@@ -19,6 +19,7 @@ pub mod family;
 pub mod lock;
 pub mod modes;
 pub mod nftables;
+pub mod open;
 pub mod plan;
 pub mod privilege;
 pub mod routes;

@@ -11,7 +11,11 @@ use weir_config::{
     Config, Period,
     args::{FileArgs, IdentityArgs, RedirectArgs},
 };
-use weir_init::{apply::Outcome, check, ebpf::Removal, modes};
+use weir_init::{
+    apply::Outcome,
+    check,
+    modes::{self, Removal},
+};
 
 /// Redirects this network namespace's traffic to weir-sidecar.
 ///
@@ -38,14 +42,14 @@ enum Command {
     ///
     /// Rules, routes, and the nft tables that were created for them go; what others have added stays. Legacy iptables
     /// alone leaves something behind: the kernel instantiates an empty table on first use and takes it back only with
-    /// the namespace. Connections that go through the sidecar break, as their address translation goes with the rules:
-    /// end the sidecar first (SIGTERM drains it).
+    /// the namespace. Nothing new is redirected from the start. Connections that go through the sidecar go on: as long
+    /// as there are any, what carries them stays, and the next `remove` takes it away.
     Remove {
         /// Print what would be removed, and touch nothing
         #[arg(long)]
         dry_run: bool,
-        /// In mode ebpf, how long connections through the sidecar may go on; what those need that are open then stays
-        #[arg(long, value_name = "PERIOD", default_value = "10s")]
+        /// How long to wait for connections through the sidecar to end; what those need that are open then stays
+        #[arg(long, value_name = "PERIOD", default_value = "5s")]
         drain: Period,
         /// Don't wait for open connections, and break them
         #[arg(long)]
@@ -132,10 +136,9 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         } => match modes::remove(&settings.config()?, drain.0, force).await? {
             Removal::Done => tracing::info!("removed"),
             Removal::Nothing => tracing::info!("nothing was installed here"),
-            Removal::Waiting(open) => anyhow::bail!(
-                "{open} sockets of connections through the sidecar are still open. Nothing new is redirected, and what \
-                 these need stays so that they go on: run `weir-init remove` again when they have ended, or with \
-                 --force to break them"
+            Removal::Waiting(open) => tracing::warn!(
+                "nothing new is redirected, but {open} sockets of connections through the sidecar are open, and what they need \
+                 stays so that they go on: run `weir-init remove` again when they have ended, or with --force to break them"
             ),
         },
         Command::Check { json, settings } => {

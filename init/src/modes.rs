@@ -6,10 +6,11 @@
 use crate::{
     Error, Family, Plan,
     apply::{self, Outcome},
-    check,
-    ebpf::{self, Removal},
+    check, ebpf,
     error::Attempts,
-    lock, privilege,
+    lock,
+    open::{self, Way},
+    privilege,
     routes::{self, Changes, Piece, Plumbing},
 };
 use std::{fmt::Write as _, time::Duration};
@@ -17,6 +18,20 @@ use weir_config::{Config, Mode};
 
 /// The modes that `auto` tries, best first.
 const LADDER: [Mode; 3] = [Mode::Ebpf, Mode::Tproxy, Mode::Redirect];
+
+/// How long a change of modes waits for the connections that came by the old one.
+const CHANGE: Duration = Duration::from_secs(5);
+
+/// What became of a removal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// Nothing was there.
+    Nothing,
+    /// All of it is gone.
+    Done,
+    /// Nothing new is redirected, but so many sockets of open connections need what is left.
+    Waiting(usize),
+}
 
 /// The configuration with this mode.
 fn with(config: &Config, mode: Mode) -> Config {
@@ -81,11 +96,26 @@ async fn put(config: &Config) -> Result<Outcome, Error> {
     }
     let _lock = lock::acquire()?;
     let installed = ebpf::install(config, &families).await?;
-    let withdrawn = apply::remove_rules(&families)?;
-    Ok(match installed || withdrawn == Outcome::Changed {
+    let withdrawn = apply::withdraw_rules(&families)?;
+    let patience = if withdrawn { CHANGE } else { Duration::ZERO };
+    let cleaned = match open::wait(Way::Nat, &config.interception, patience).await {
+        0 => apply::clean(&families)?,
+        open => {
+            leave(open);
+            false
+        }
+    };
+    Ok(match installed || withdrawn || cleaned {
         true => Outcome::Changed,
         false => Outcome::Unchanged,
     })
+}
+
+fn leave(open: usize) {
+    tracing::info!(
+        "{open} sockets of connections that came by the mode before are open: what they need stays; install again when \
+         they have ended"
+    );
 }
 
 /// Puts a mode of iptables in force. Where programs are attached, what they need stays until they have gone.
@@ -101,15 +131,17 @@ async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Erro
     }
     let outcome = apply::install(&plan, &config.interception).await?;
     let _lock = lock::acquire()?;
-    match ebpf::remove(config, Duration::ZERO, false).await? {
-        Removal::Nothing => return Ok(outcome),
-        Removal::Done => {
-            let mut changes = Changes::default();
-            Plumbing::open()?.trim(families, &pieces, &mut changes).await?;
+    if !ebpf::drain(config).await? {
+        return Ok(outcome);
+    }
+    match open::wait(Way::InPlace, &config.interception, CHANGE).await {
+        0 => {
+            ebpf::take_away().await?;
+            Plumbing::open()?
+                .trim(families, &pieces, &mut Changes::default())
+                .await?;
         }
-        Removal::Waiting(open) => tracing::info!(
-            "{open} sockets of connections that came by eBPF are open: what they need stays; install again when they have ended"
-        ),
+        open => leave(open),
     }
     Ok(Outcome::Changed)
 }
@@ -126,8 +158,8 @@ pub async fn in_force() -> Result<Option<Mode>, Error> {
     }))
 }
 
-/// Takes everything away, whatever it was installed with. Connections that are open in mode `ebpf` may go on for so
-/// long; past it what they need stays, unless `force` is given.
+/// Takes everything away, whatever it was installed with. Nothing new is redirected from then on; connections that are
+/// open may go on for so long. What those need that are open then stays, unless `force` is given.
 ///
 /// # Errors
 /// Those of looking and changing.
@@ -135,15 +167,25 @@ pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<
     privilege::check()?;
     let families = Family::of_this_kernel();
     let _lock = lock::acquire()?;
-    let programs = ebpf::remove(config, patience, force).await?;
-    if let Removal::Waiting(_) = programs {
-        return Ok(programs);
+    let drained = !force && ebpf::drain(config).await?;
+    let withdrawn = apply::withdraw_rules(&families)?;
+    let routing = Plumbing::open()?;
+    if !force && (drained || withdrawn || in_force().await?.is_some()) {
+        let open = open::wait(Way::Any, &config.interception, patience).await;
+        if open > 0 {
+            return Ok(Removal::Waiting(open));
+        }
     }
-    let rules = apply::remove_rules(&families)?;
+    let programs = ebpf::take_away().await?;
+    let cleaned = apply::clean(&families)?;
     let mut changes = Changes::default();
-    Plumbing::open()?.trim(&families, &[], &mut changes).await?;
-    let nothing = programs == Removal::Nothing && rules == Outcome::Unchanged && changes.is_empty();
-    Ok(if nothing { Removal::Nothing } else { Removal::Done })
+    routing.trim(&families, &[], &mut changes).await?;
+    let something = programs || withdrawn || cleaned || !changes.is_empty();
+    Ok(if something {
+        Removal::Done
+    } else {
+        Removal::Nothing
+    })
 }
 
 /// What an installation would do, as text.
