@@ -1,5 +1,6 @@
 //! Brings a namespace from the rules in force to those of a plan, or to none, and back again if a part fails.
 
+mod connections;
 mod created;
 mod switch;
 
