@@ -13,6 +13,7 @@
 pub mod apply;
 pub mod backend;
 pub mod check;
+pub mod connections;
 pub mod ebpf;
 pub mod error;
 pub mod family;

@@ -3,7 +3,7 @@
 //! REDIRECT is in the `nat` table and TPROXY in `mangle`, and tables change one after the other. So the new one comes
 //! first, the old one goes after it, and for as long as both are there REDIRECT leaves alone what TPROXY has taken.
 
-use crate::{Error, Family, backend::Tool, plan, ruleset::Ruleset};
+use crate::{Error, Family, backend::Tool, connections, plan, ruleset::Ruleset};
 use ipnet::IpNet;
 use std::{
     collections::HashSet,
@@ -78,7 +78,13 @@ fn guard(rules: &mut Ruleset, set: &Interception) {
 async fn wait_for_open_dials(family: Family) {
     let start = Instant::now();
     loop {
-        let open = open_dials(family);
+        let open = match connections::open(family) {
+            Ok(open) => dials(family, &open),
+            Err(error) => {
+                tracing::debug!("{family}: connections can't be listed ({error})");
+                return tokio::time::sleep(PATIENCE).await;
+            }
+        };
         if open == 0 {
             return;
         }
@@ -91,46 +97,16 @@ async fn wait_for_open_dials(family: Family) {
 }
 
 /// Connections of which both ends are here, from an address that is neither the destination's nor the sidecar's own.
-fn open_dials(family: Family) -> usize {
-    let name = match family {
-        Family::V4 => "/proc/net/tcp",
-        Family::V6 => "/proc/net/tcp6",
-    };
-    let table = std::fs::read_to_string(name).unwrap_or_default();
-    let ends: HashSet<_> = table.lines().skip(1).filter_map(end).collect();
+fn dials(family: Family, open: &HashSet<(SocketAddr, SocketAddr)>) -> usize {
     let spare: IpNet = family.spare();
     let is_dial = |(local, remote): &&(SocketAddr, SocketAddr)| {
         local.ip() != remote.ip()
-            && ends.contains(&(*remote, *local))
+            && open.contains(&(*remote, *local))
             && [local, remote]
                 .iter()
                 .all(|end| !end.ip().is_loopback() && !spare.contains(&end.ip()))
     };
-    ends.iter().filter(is_dial).count() / 2
-}
-
-/// Local and remote address of a line of /proc/net/tcp whose connection is neither listening nor over.
-fn end(line: &str) -> Option<(SocketAddr, SocketAddr)> {
-    const OVER: [&str; 3] = ["06", "07", "0A"]; // TIME_WAIT, CLOSE, LISTEN
-    let mut words = line.split_whitespace().skip(1);
-    let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-    (!OVER.contains(&state)).then_some(())?;
-    Some((address(local)?, address(remote)?))
-}
-
-/// An address as the kernel writes it there: 32-bit words in the machine's order, and the port.
-fn address(text: &str) -> Option<SocketAddr> {
-    let (ip, port) = text.split_once(':')?;
-    let port = u16::from_str_radix(port, 16).ok()?;
-    let mut bytes = Vec::with_capacity(16);
-    for at in (0..ip.len()).step_by(8) {
-        let word = u32::from_str_radix(ip.get(at..at + 8)?, 16).ok()?;
-        bytes.extend(word.to_ne_bytes());
-    }
-    match <[u8; 4]>::try_from(bytes.as_slice()) {
-        Ok(v4) => Some((v4, port).into()),
-        Err(_) => Some((<[u8; 16]>::try_from(bytes.as_slice()).ok()?, port).into()),
-    }
+    open.iter().filter(is_dial).count() / 2
 }
 
 #[cfg(test)]
@@ -138,21 +114,17 @@ mod tests {
     use super::*;
 
     #[test]
-    #[cfg(target_endian = "little")]
-    fn addresses_are_read_as_the_kernel_writes_them() {
-        assert_eq!(address("0100007F:1F90"), Some(([127, 0, 0, 1], 8080).into()));
-        assert_eq!(
-            address("000000FD0000C6120000000001000000:0050").map(|a| a.port()),
-            Some(80)
-        );
-        assert_eq!(address("junk:0050"), None);
-    }
-
-    #[test]
-    fn only_open_connections_count() {
-        let line = |state: &str| format!("   0: 0100007F:1F90 0100007F:D431 {state} 00000000:00000000");
-        assert!(end(&line("01")).is_some());
-        assert!(end(&line("06")).is_none());
-        assert!(end(&line("0A")).is_none());
+    fn only_dials_from_a_clients_address_are_counted() {
+        let pair = |a: &str, b: &str| -> [(SocketAddr, SocketAddr); 2] {
+            let (a, b) = (a.parse().unwrap(), b.parse().unwrap());
+            [(a, b), (b, a)]
+        };
+        let mut open: HashSet<_> = pair("192.0.0.65:40000", "198.18.0.2:80").into();
+        open.extend(pair("198.18.0.2:40000", "198.18.0.2:80"));
+        open.extend(pair("127.0.0.1:40000", "127.0.0.2:80"));
+        open.extend(&pair("198.18.0.1:40000", "198.18.0.2:80")[1..]);
+        assert_eq!(dials(Family::V4, &open), 0);
+        open.extend(pair("198.18.0.1:20000", "198.18.0.2:80"));
+        assert_eq!(dials(Family::V4, &open), 1);
     }
 }

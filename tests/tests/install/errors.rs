@@ -1,6 +1,6 @@
 //! Every failure has its own words, and leaves nothing half applied.
 
-use crate::support::{BOTH, Pod, Variant, assert_same, replace};
+use crate::support::{ALL, Pod, Variant, assert_same, replace};
 use std::{fs, path::Path};
 use weir_lab::skip_unless_root;
 
@@ -118,8 +118,8 @@ fn a_failure_of_the_second_family_takes_the_first_back() {
     if skip_unless_root("a_failure_of_the_second_family_takes_the_first_back") {
         return;
     }
-    for variant in BOTH {
-        let pod = Pod::new("second", variant);
+    for (variant, mode) in ALL {
+        let pod = Pod::with("second", (variant, mode));
         let program = format!("ip6tables{}-restore", variant.suffix());
         let empty = pod.state();
         replace(&pod, &program, FAILS_ON_REAL_RULES);
@@ -134,6 +134,20 @@ fn a_failure_of_the_second_family_takes_the_first_back() {
         pod.weir_init("install --dns --exclude-outbound-ports 24")
             .failed_saying(&["line 3 failed"]);
         assert_same(&pod.state(), &installed); // what was in force still is
+        let other = if mode == "tproxy" { "redirect" } else { "tproxy" };
+        pod.weir_init(&format!("install --mode {other}"))
+            .failed_saying(&["line 3 failed"]);
+        // Chains that were taken out and put back are listed last.
+        let sorted = |state: &str| {
+            let mut lines: Vec<_> = state.lines().map(String::from).collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        };
+        assert_same(&sorted(&pod.state()), &sorted(&installed));
+        restore_program(&pod, &program);
+        let again = pod.weir_init("install").succeeded();
+        assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+        replace(&pod, &program, FAILS_ON_REAL_RULES);
 
         restore_program(&pod, &program);
         pod.weir_init("remove").succeeded();

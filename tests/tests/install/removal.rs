@@ -141,17 +141,19 @@ fn ipv6_that_is_switched_off_by_sysctl_needs_no_route() {
     if skip_unless_root("ipv6_that_is_switched_off_by_sysctl_needs_no_route") {
         return;
     }
-    let pod = Pod::new("v6off", Variant::Nft);
-    pod.pod.sysctl("ipv6/conf/all/disable_ipv6", "1").unwrap();
-    let before = pod.state();
-    pod.weir_init("install").succeeded();
-    let again = pod.weir_init("install").succeeded();
-    assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
-    assert!(
-        pod.rules().matches("WEIR_OUTPUT").count() > 2,
-        "both families have rules"
-    );
-    pod.weir_init("check").succeeded();
-    pod.weir_init("remove").succeeded();
-    assert_same(&pod.state(), &before);
+    for mode in ["redirect", "tproxy"] {
+        let pod = Pod::with("v6off", (Variant::Nft, mode));
+        pod.pod.sysctl("ipv6/conf/all/disable_ipv6", "1").unwrap();
+        let before = pod.state();
+        pod.weir_init("install").succeeded();
+        let again = pod.weir_init("install").succeeded();
+        assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+        assert!(
+            pod.rules().matches("WEIR_OUTPUT").count() > 2,
+            "both families have rules"
+        );
+        pod.weir_init("check").succeeded();
+        pod.weir_init("remove").succeeded();
+        assert_same(&pod.state(), &before);
+    }
 }

@@ -1,0 +1,191 @@
+//! Whom the application sees, and that no connection suffers for it.
+
+use crate::support::*;
+use std::{
+    fs,
+    io::{Read, Write},
+    thread,
+};
+use weir_tests::{
+    many::{First, Ports, Server, Talk, churn},
+    peer::{accept, listen},
+    stage::{Direction, Family, Mode, Stage},
+    weir::{Sidecar, init, wait_for},
+};
+
+pub fn application_sees_its_clients_address(stage: &Stage) {
+    for _ in 0..3 {
+        assert_kept(stage, sidecar(stage));
+    }
+    let mode = sidecar(stage).stats()["mode"].as_str().unwrap().to_owned();
+    let said = init(&stage.pod, "check", &["--mode", &mode]).unwrap();
+    assert!(
+        said.contains("was answered by the listener on port 15006"),
+        "{said}"
+    );
+}
+
+pub fn server_outside_sees_the_pods_address(stage: &Stage) {
+    let (seen, own) = seen(stage);
+    assert_eq!(seen, own);
+}
+
+pub fn strict_and_loose_reverse_path_filters_do_no_harm(stage: &Stage) {
+    for filter in ["0", "1", "2"] {
+        let interfaces = stage
+            .pod
+            .enter(|| {
+                let all = fs::read_dir("/proc/sys/net/ipv4/conf").unwrap();
+                all.map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                    .collect::<Vec<_>>()
+            })
+            .unwrap();
+        for interface in interfaces {
+            stage
+                .pod
+                .sysctl(&format!("ipv4/conf/{interface}/rp_filter"), filter)
+                .unwrap();
+        }
+        assert_kept(stage, sidecar(stage));
+    }
+}
+
+pub fn syn_cookies_do_no_harm(stage: &Stage) {
+    stage.pod.sysctl("ipv4/tcp_syncookies", "2").unwrap();
+    for _ in 0..5 {
+        assert_kept(stage, sidecar(stage));
+    }
+}
+
+fn talk_http(stage: &Stage, count: u32) {
+    let address = stage.server(PORT);
+    let _server = Server::short(listen(&stage.pod, address), Talk::HTTP, First::Server);
+    let tally = churn(
+        &stage.client,
+        address,
+        count,
+        Ports::Given,
+        Talk::HTTP,
+        First::Server,
+    );
+    assert_eq!(tally.succeeded, u64::from(count), "{tally}");
+}
+
+pub fn documents_carry_the_mode(stage: &Stage) {
+    talk_http(stage, 5);
+    let sidecar = sidecar(stage);
+    wait_for("five documents", || sidecar.documents().len() == 5);
+    let mode = sidecar.stats()["mode"].clone();
+    let client = stage.link.a.at(0)[usize::from(stage.family == Family::V6)].ip();
+    for document in sidecar.documents() {
+        assert_eq!(document["weir"]["mode"], mode, "{document}");
+        assert_ne!(mode, "unknown");
+        assert_eq!(document["source"]["ip"], client.to_string(), "{document}");
+    }
+}
+
+/// Clients outside may use any port, also those that the sidecar dials from in their name.
+pub fn port_that_clients_use_themselves_harms_nobody(stage: &Stage) {
+    let address = stage.server(PORT);
+    let _server = Server::short(listen(&stage.pod, address), Talk::PLAIN, First::Client);
+    let tally = churn(
+        &stage.client,
+        address,
+        2_000,
+        Ports::InTurn(20_000..=32_047),
+        Talk::PLAIN,
+        First::Client,
+    );
+    println!("{tally}");
+    assert_eq!(tally.succeeded, 2_000, "{tally}");
+}
+
+pub fn no_short_connection_of_a_hundred_thousand_fails_when_servers_close_first(stage: &Stage) {
+    const COUNT: u32 = 100_000;
+    let address = stage.server(PORT);
+    let _server = Server::short(listen(&stage.pod, address), Talk::PLAIN, First::Server);
+    let tally = churn(
+        &stage.client,
+        address,
+        COUNT,
+        Ports::Given,
+        Talk::PLAIN,
+        First::Server,
+    );
+    println!("{tally}; address not kept: {}", not_kept(sidecar(stage)));
+    assert_eq!(tally.succeeded, u64::from(COUNT), "{tally}");
+}
+
+/// Something on the way, such as a rule of somebody else's, may not let the client's address pass over lo.
+pub fn dial_that_gets_no_answer_is_made_from_a_spare_address(stage: &Stage, mode: Mode) {
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let mut block = stage.pod.command(stage.pick("iptables", "ip6tables"));
+    let [v4, v6] = stage.link.a.at(0);
+    let client = stage.pick(v4, v6).ip().to_string();
+    block.args("-w -A INPUT -i lo -p tcp --syn -j DROP -s".split(' '));
+    stage
+        .pod
+        .run({
+            block.arg(&client);
+            block
+        })
+        .unwrap();
+    let (address, _) = seen(stage);
+    assert!(is_spare(address), "{address}");
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"slow\""]),
+        1
+    );
+}
+
+pub fn connection_without_a_port_for_its_client_is_made_from_a_spare_address(stage: &Stage, mode: Mode) {
+    stage
+        .pod
+        .sysctl("ipv4/ip_local_reserved_ports", "2048-32047")
+        .unwrap();
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let (address, _) = seen(stage);
+    assert!(is_spare(address), "{address}");
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"no_port\""]),
+        1
+    );
+}
+
+/// What the sidecar dials for the application, and is the pod itself: inbound, once, whichever of its addresses it is
+/// called from.
+pub fn own_call_of_the_sidecar_reaches_the_application_once(stage: &Stage, mode: Mode) {
+    let second = stage.pick("198.18.77.1", "fd00:198:18:77::1");
+    let length = stage.pick("32", "128");
+    let dad = stage.pick("", " nodad");
+    stage
+        .pod
+        .ip(&format!("addr add {second}/{length} dev eth0{dad}"))
+        .unwrap();
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let listener = listen(&stage.pod, stage.server(PORT));
+    let address = stage.server(PORT);
+    for source in [address.ip(), second.parse().unwrap()] {
+        let mut call = by_setpriv(&stage.pod, "--reuid 1337 --regid 1337 --clear-groups", "curl");
+        let url = format!("http://{address}/");
+        call.args(["--silent", "--show-error", "--max-time", "60", "--interface"]);
+        call.args([source.to_string(), url]);
+        thread::scope(|scope| {
+            let call = scope.spawn(|| stage.pod.run(call));
+            let mut server = accept(&listener);
+            assert!(is_spare(server.peer_addr().unwrap().ip()));
+            assert!(server.read(&mut [0; 1024]).unwrap() > 0);
+            server.write_all(Talk::HTTP.answer).unwrap();
+            drop(server);
+            assert_eq!(call.join().unwrap().unwrap(), "ok");
+        });
+    }
+    assert_eq!(sidecar.connections(Direction::Inbound), 2);
+    assert_eq!(
+        sidecar.metric("weir_source_not_kept_total", &["reason=\"local_address\""]),
+        2
+    );
+}
