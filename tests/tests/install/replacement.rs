@@ -181,7 +181,7 @@ fn the_other_variant_is_tried_when_one_does_not_work() {
 }
 
 /// The modes of `A` and `B`, and how often they change.
-const MODES: [([&str; 2], usize); 2] = [(["redirect", "redirect"], 50), (["tproxy", "redirect"], 20)];
+const MODES: [([&str; 2], usize); 2] = [(["redirect", "redirect"], 50), (["tproxy", "redirect"], 6)];
 
 /// Connects again and again until told to stop; every connection must be redirected.
 fn hammer(node: &Node, addresses: &[SocketAddr], stop: &AtomicBool, count: &AtomicU32) {
