@@ -153,6 +153,21 @@ static __always_inline int is_for_us(struct __sk_buff *skb, const struct packet 
 	return found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
+/* True for a packet of a connection that came by NAT, as in the mode that was in force before: its socket has the
+ * sidecar's port, and the stack will find it. */
+static __always_inline int came_by_nat(struct __sk_buff *skb, const struct packet *p)
+{
+	struct packet translated = *p;
+	enum owner owner;
+
+	if (p->v6)
+		translated.tuple.ipv6.dport = bpf_htons(settings.inbound_port);
+	else
+		translated.tuple.ipv4.dport = bpf_htons(settings.inbound_port);
+	owner = owner_of(skb, &translated);
+	return owner == CONNECTION || owner == TIME_WAIT;
+}
+
 static __always_inline int from_outside(struct __sk_buff *skb, __u32 l2)
 {
 	__u32 retry = settings.mark + MARK_RETRY_INBOUND;
@@ -166,7 +181,7 @@ static __always_inline int from_outside(struct __sk_buff *skb, __u32 l2)
 	case LISTENER:
 		if (skb->mark == retry)
 			skb->mark = 0;
-		if (!is_for_us(skb, &p))
+		if (!is_for_us(skb, &p) || (!is_first(&p) && came_by_nat(skb, &p)))
 			return PASS;
 		/* Also what is no SYN: the last packet of a handshake by SYN cookie finds no socket but the listener. */
 		return assign(skb, &p, settings.inbound_port, COUNT_INBOUND,

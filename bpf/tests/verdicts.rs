@@ -393,6 +393,23 @@ fn outbound_connections_are_taken_as_the_lists_say() {
 }
 
 #[test]
+fn outbound_connections_go_straight_where_the_sidecar_may_not_answer_for_others() {
+    inside(
+        "outbound_connections_go_straight_where_the_sidecar_may_not_answer_for_others",
+        || {
+            let mut programs = load(|_| {});
+            let _sidecar = [
+                TcpListener::bind((Ipv4Addr::LOCALHOST, OUTBOUND)).unwrap(),
+                TcpListener::bind((Ipv6Addr::LOCALHOST, OUTBOUND)).unwrap(),
+            ];
+            for (app, server) in calls(80) {
+                assert!(to_outside(&mut programs, &Packet::tcp(app, server, SYN)).is_untouched());
+            }
+        },
+    );
+}
+
+#[test]
 fn outbound_connections_go_straight_where_no_sidecar_listens() {
     inside(
         "outbound_connections_go_straight_where_no_sidecar_listens",

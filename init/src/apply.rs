@@ -6,7 +6,7 @@ mod switch;
 use crate::{
     Error, Family, Plan,
     backend::{self, InForce, Kind, Tool},
-    lock, privilege,
+    lock, plan, privilege,
     routes::{Changes, Plumbing},
     ruleset::{Ruleset, transition},
 };
@@ -158,13 +158,12 @@ async fn take_back(
     first.and(routing.take_back(changes).await)
 }
 
-/// Takes our iptables rules away, whatever configuration they were installed with. What was created for them stays:
-/// with its last chain the kernel would stop to translate the addresses of connections that are open. True if there
-/// were any. Where there is no iptables there is none of its rules.
+/// Takes our iptables rules away, whatever configuration they were installed with, but for what connections need that are
+/// open. True if there were any. Where there is no iptables there is none of its rules.
 ///
 /// # Errors
 /// Those of reading and changing rules.
-pub fn withdraw_rules(families: &[Family]) -> Result<bool, Error> {
+pub fn withdraw_rules(families: &[Family], set: &Interception) -> Result<bool, Error> {
     let mut changed = false;
     for shown in installed(families)? {
         for (family, _) in shown
@@ -173,14 +172,34 @@ pub fn withdraw_rules(families: &[Family]) -> Result<bool, Error> {
             .filter(|(_, rules)| !rules.without_marks().is_empty())
         {
             let tool = &shown.tool;
-            changed |= tool.bring(*family, Ruleset::only_marks)?;
-            tracing::info!("{family}: rules removed with {tool}");
+            if tool.bring(*family, |now| draining(*family, now, set))? {
+                tracing::info!("{family}: rules removed with {tool}");
+                changed = true;
+            }
         }
     }
     Ok(changed)
 }
 
-/// Takes away what was created for rules that are gone. True if there was any.
+/// What takes no new connection, and carries those that are open.
+fn draining(family: Family, now: &Ruleset, set: &Interception) -> Ruleset {
+    /// Nothing jumps there. Connections are tracked, and so translated, for as long as a rule is there that needs it.
+    const TRACKED: &str = "WEIR_TRACKED";
+    let mut rest = now.only_marks();
+    if now.tables.contains_key("nat") {
+        let rule = format!("-p tcp -j REDIRECT --to-ports {}", set.outbound_port);
+        rest.tables.entry("nat".into()).or_default().rule(TRACKED, rule);
+    }
+    if now.tables.contains_key("mangle") {
+        let mut lasting = plan::lasting(family, set);
+        let marks = rest.tables.remove("mangle").unwrap_or_default();
+        lasting.chains.extend(marks.chains);
+        rest.tables.insert("mangle".into(), lasting);
+    }
+    rest
+}
+
+/// Takes away what is left of rules, and what was created for them. True if there was any.
 ///
 /// # Errors
 /// Those of reading and changing rules.
@@ -188,7 +207,7 @@ pub fn clean(families: &[Family]) -> Result<bool, Error> {
     let mut changed = false;
     for shown in installed(families)? {
         for (family, _) in shown.rules.iter().filter(|(_, rules)| !rules.is_empty()) {
-            created::clean(&shown.tool, *family)?;
+            withdraw(&shown.tool, *family)?;
             changed = true;
         }
     }

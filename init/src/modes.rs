@@ -96,7 +96,7 @@ async fn put(config: &Config) -> Result<Outcome, Error> {
     }
     let _lock = lock::acquire()?;
     let installed = ebpf::install(config, &families).await?;
-    let withdrawn = apply::withdraw_rules(&families)?;
+    let withdrawn = apply::withdraw_rules(&families, &config.interception)?;
     let patience = if withdrawn { CHANGE } else { Duration::ZERO };
     let cleaned = match open::wait(Way::Nat, &config.interception, patience).await {
         0 => apply::clean(&families)?,
@@ -168,7 +168,7 @@ pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<
     let families = Family::of_this_kernel();
     let _lock = lock::acquire()?;
     let drained = !force && ebpf::drain(config).await?;
-    let withdrawn = apply::withdraw_rules(&families)?;
+    let withdrawn = apply::withdraw_rules(&families, &config.interception)?;
     let routing = Plumbing::open()?;
     if !force && (drained || withdrawn || in_force().await?.is_some()) {
         let open = open::wait(Way::Any, &config.interception, patience).await;

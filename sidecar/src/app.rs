@@ -53,7 +53,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         open_endpoints(config)?
     };
     let threads = thread_count(config);
-    let mut listeners = (0..threads)
+    let listeners = (0..threads)
         .map(|_| open_listeners(config, identity.net_raw))
         .collect::<anyhow::Result<Vec<_>>>()?;
     let mut dns = open_dns(set)?;
@@ -67,10 +67,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     let privileges = reduce(identity, &mode, config)?;
     mode::advise(mode.get(), privileges, config.relay.source_address);
     if mode.get() == Some(Mode::Ebpf) && !privileges.transparent {
-        // Nobody could answer from the server's address. Without a listener the programs let connections pass.
-        for listeners in &mut listeners {
-            listeners.retain(|listener| listener.arrival.direction == Direction::Ingress);
-        }
+        // Nobody could answer from the resolver's address. Without a socket the programs let queries pass.
         dns.clear();
     }
 

@@ -2,7 +2,8 @@
 //!
 //! A dial from `client:x` to the application shares its addresses and ports with a connection that the client itself makes
 //! from its port x; the kernel sees the clash on one side only, and both suffer. So x is taken from outside the
-//! ephemeral ranges of Linux, Windows and macOS, and never where that client has used it lately.
+//! ephemeral ranges of Linux, Windows and macOS; and a client that uses such ports all the same (a gateway that hides
+//! others behind its address) is not dialled for in its name at all.
 
 use crate::{
     ports::reserved,
@@ -16,7 +17,7 @@ use std::{
         Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 /// Ports that clients hardly use, those on which servers seldom listen first.
@@ -41,10 +42,12 @@ const LEFT_ALONE: [RangeInclusive<u16>; 17] = [
     27017..=27019,
     30880..=30889,
 ];
-/// Ports of clients that are remembered: 16 MB at most.
-const MAX_SEEN: usize = 1 << 17;
+/// How long a client is remembered that has used a port of the ranges.
+const MEMORY: Duration = Duration::from_secs(600);
+/// Clients that are remembered: a few MB at most.
+const MAX_SEEN: usize = 1 << 16;
 
-/// The ports, and those that clients use themselves. Shared by all data threads.
+/// The ports, and the clients that use such ports themselves. Shared by all data threads.
 #[derive(Debug)]
 pub struct ClientPorts {
     turn: Turn,
@@ -55,7 +58,7 @@ pub struct ClientPorts {
 
 #[derive(Debug)]
 struct Seen {
-    ports: HashMap<SocketAddr, Use>,
+    clients: HashMap<IpAddr, Use>,
     swept: Instant,
     /// Since when something was not remembered for want of room.
     full: Option<Instant>,
@@ -67,11 +70,17 @@ struct Use {
     last: Instant,
 }
 
-/// A client's connection; for as long as it lives its port is the client's.
+impl Use {
+    fn is_over(&self) -> bool {
+        self.open == 0 && self.last.elapsed() >= MEMORY
+    }
+}
+
+/// A client's connection from a port of the ranges, for as long as it lives.
 #[derive(Debug)]
 pub struct InUse<'a> {
     ports: &'a ClientPorts,
-    client: SocketAddr,
+    client: IpAddr,
 }
 
 impl ClientPorts {
@@ -96,7 +105,7 @@ impl ClientPorts {
             turn: Turn::new(ports),
             count: AtomicUsize::new(0),
             seen: Mutex::new(Seen {
-                ports: HashMap::new(),
+                clients: HashMap::new(),
                 swept: Instant::now(),
                 full: None,
             }),
@@ -108,53 +117,42 @@ impl ClientPorts {
         if !RANGES.iter().any(|range| range.contains(&client.port())) {
             return None;
         }
+        let client = client.ip();
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.sweep();
-        if seen.ports.len() >= MAX_SEEN && !seen.ports.contains_key(&client) {
+        if seen.clients.len() >= MAX_SEEN && !seen.clients.contains_key(&client) {
             seen.full = Some(Instant::now());
             self.count.store(MAX_SEEN, Ordering::Release);
             return None;
         }
-        let entry = seen.ports.entry(client).or_insert(Use {
+        let entry = seen.clients.entry(client).or_insert(Use {
             open: 0,
             last: Instant::now(),
         });
         entry.open += 1;
-        self.count.store(seen.ports.len(), Ordering::Release);
+        self.count.store(seen.clients.len(), Ordering::Release);
         Some(InUse { ports: self, client })
     }
 
-    /// The next port to dial from with this client's address; nothing if none is known to be free of the client's own.
+    /// The next port to dial from with this client's address; nothing if the client may be using it.
     pub fn next(&self, client: IpAddr) -> Option<u16> {
-        /// Ports in a row that a client may have used itself.
-        const TRIES: usize = 64;
-        for _ in 0..TRIES {
-            let port = self.turn.next()?;
-            if self.count.load(Ordering::Acquire) == 0 {
-                return Some(port);
-            }
+        if self.count.load(Ordering::Acquire) > 0 {
             let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-            if seen.full.is_some_and(|since| since.elapsed() < WINDOW) {
+            if seen.full.is_some_and(|since| since.elapsed() < MEMORY)
+                || seen.clients.get(&client).is_some_and(|client| !client.is_over())
+            {
                 return None;
             }
-            let lately = |port: &Use| port.open > 0 || port.last.elapsed() < WINDOW;
-            let at = SocketAddr::new(client, port);
-            if !seen.ports.get(&at).is_some_and(lately) {
-                return Some(port);
-            }
         }
-        None
+        self.turn.next()
     }
 }
 
 impl Seen {
     fn sweep(&mut self) {
-        if self.swept.elapsed() > WINDOW
-            || (self.ports.len() >= MAX_SEEN && self.swept.elapsed() > WINDOW / 8)
-        {
+        if self.swept.elapsed() > WINDOW {
             self.swept = Instant::now();
-            self.ports
-                .retain(|_, port| port.open > 0 || port.last.elapsed() < WINDOW);
+            self.clients.retain(|_, client| !client.is_over());
         }
     }
 }
@@ -162,9 +160,9 @@ impl Seen {
 impl Drop for InUse<'_> {
     fn drop(&mut self) {
         let mut seen = self.ports.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(port) = seen.ports.get_mut(&self.client) {
-            port.open = port.open.saturating_sub(1);
-            port.last = Instant::now();
+        if let Some(client) = seen.clients.get_mut(&self.client) {
+            client.open = client.open.saturating_sub(1);
+            client.last = Instant::now();
         }
     }
 }
@@ -192,15 +190,15 @@ mod tests {
     }
 
     #[test]
-    fn a_clients_own_port_is_not_taken_for_it_but_for_others() {
+    fn a_client_that_uses_such_ports_has_none_and_others_have() {
         let ports = ClientPorts::without(&[]);
         let client = SocketAddr::from(([198, 18, 0, 1], 20000));
         let open = ports.used_by(client).unwrap();
-        assert!(!round(&ports, client.ip()).contains(&20000));
-        assert!(round(&ports, [198, 18, 0, 2].into()).contains(&20000));
+        assert!(round(&ports, client.ip()).is_empty());
+        assert!(!round(&ports, [198, 18, 0, 2].into()).is_empty());
         drop(open);
         assert!(
-            !round(&ports, client.ip()).contains(&20000),
+            round(&ports, client.ip()).is_empty(),
             "for a while after its end, either"
         );
     }

@@ -4,7 +4,7 @@ use crate::socket::{tcp, transparent};
 use nix::errno::Errno;
 use std::{
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 use weir_records::Direction;
 
@@ -45,10 +45,13 @@ pub struct ListenError {
 /// # Errors
 /// A port is taken, most often by another sidecar in the same namespace.
 pub fn listeners(direction: Direction, port: u16, net_raw: bool) -> Result<Vec<Listener>, ListenError> {
-    let addresses: [SocketAddr; 2] = [
-        (Ipv4Addr::UNSPECIFIED, port).into(),
-        (Ipv6Addr::UNSPECIFIED, port).into(),
-    ];
+    // What leaves a local socket arrives by NAT at the loopback address. Only a listener on every address is given packets
+    // with their destination in place: that is how the programs of mode `ebpf` know that it can take them.
+    let [v4, v6] = match direction {
+        Direction::Egress if !net_raw => [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
+        _ => [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()],
+    };
+    let addresses = [SocketAddr::new(v4, port), SocketAddr::new(v6, port)];
     let mut opened = Vec::with_capacity(2);
     for address in addresses {
         match listen(address, net_raw) {

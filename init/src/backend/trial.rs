@@ -59,7 +59,7 @@ fn rules(table: &str, chain: &str, set: &Interception) -> Vec<String> {
             set.inbound_port
         )],
         _ => vec![format!(
-            "-p tcp{owner} -j REDIRECT --to-ports {}",
+            "-p tcp{owner} -m addrtype ! --src-type LOCAL -j REDIRECT --to-ports {}",
             set.outbound_port
         )],
     }

@@ -117,6 +117,8 @@ fn inbound(table: &mut Table, family: Family, set: &Interception, endpoints: &[u
 }
 
 fn own_calls(table: &mut Table, set: &Interception, endpoints: &[u16]) {
+    // A dial in the name of a client, by a mode that keeps its address: no call of the sidecar's.
+    table.rule(SELF, "-m addrtype ! --src-type LOCAL -j RETURN");
     return_ports(table, SELF, endpoints);
     if set.dns {
         return_ports(table, SELF, &[53]);

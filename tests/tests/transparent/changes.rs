@@ -108,7 +108,8 @@ pub fn removal_leaves_nothing(stage: &Stage, mode: Mode) {
     let state = || {
         let mut command = stage.pod.command("sh");
         let script = "iptables-save; ip6tables-save; ip rule; ip -6 rule; ip route show table all; \
-            ip -6 route show table all; nft list ruleset";
+            ip -6 route show table all; nft list ruleset; tc qdisc show; tc filter show dev eth0 ingress; \
+            tc filter show dev lo egress; cat /proc/sys/net/ipv4/conf/*/accept_local";
         command.args(["-c", &format!("({script}) 2>/dev/null")]);
         let shown = stage.pod.run(command).unwrap();
         // Link-local addresses come when they like.

@@ -98,6 +98,11 @@ pub fn port_that_clients_use_themselves_harms_nobody(stage: &Stage) {
     );
     println!("{tally}");
     assert_eq!(tally.succeeded, 2_000, "{tally}");
+    assert_eq!(tally.stalled, 0, "{tally}");
+    assert!(
+        not_kept(sidecar(stage)) > 0,
+        "such a client's address is not borrowed"
+    );
 }
 
 pub fn no_short_connection_of_a_hundred_thousand_fails_when_servers_close_first(stage: &Stage) {
@@ -168,7 +173,13 @@ pub fn own_call_of_the_sidecar_reaches_the_application_once(stage: &Stage, mode:
     let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
     let listener = listen(&stage.pod, stage.server(PORT));
     let address = stage.server(PORT);
-    for source in [address.ip(), second.parse().unwrap()] {
+    // Mode ebpf knows only a call that comes from the very address to which it goes; others it leaves alone.
+    let sources = match mode {
+        Mode::Ebpf => vec![address.ip()],
+        _ => vec![address.ip(), second.parse().unwrap()],
+    };
+    let calls = sources.len() as u64;
+    for source in sources {
         let mut call = by_setpriv(&stage.pod, "--reuid 1337 --regid 1337 --clear-groups", "curl");
         let url = format!("http://{address}/");
         call.args(["--silent", "--show-error", "--max-time", "60", "--interface"]);
@@ -183,9 +194,9 @@ pub fn own_call_of_the_sidecar_reaches_the_application_once(stage: &Stage, mode:
             assert_eq!(call.join().unwrap().unwrap(), "ok");
         });
     }
-    assert_eq!(sidecar.connections(Direction::Inbound), 2);
+    assert_eq!(sidecar.connections(Direction::Inbound), calls);
     assert_eq!(
         sidecar.metric("weir_source_not_kept_total", &["reason=\"local_address\""]),
-        2
+        calls
     );
 }
