@@ -13,6 +13,8 @@ use weir_config::Interception;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(50);
+/// Looks in a row that have to find none.
+const QUIET: u32 = 10;
 
 /// How connections come to the sidecar.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,16 +43,19 @@ pub fn count(way: Way, set: &Interception) -> usize {
         .count()
 }
 
-/// Waits until there are none, but not for longer than `patience`; gives how many are left.
+/// Waits until there have been none for a moment, but not for longer than `patience`; gives how many are left. For a
+/// moment, as what was redirected last may not be a connection yet.
 pub async fn wait(way: Way, set: &Interception, patience: Duration) -> usize {
     let start = Instant::now();
     let mut said = false;
+    let mut quiet = 0;
     loop {
         let open = count(way, set);
-        if open == 0 || start.elapsed() >= patience {
+        quiet = if open == 0 { quiet + 1 } else { 0 };
+        if quiet == QUIET || start.elapsed() >= patience {
             return open;
         }
-        if !said {
+        if open > 0 && !said {
             said = true;
             tracing::info!(
                 "waiting up to {patience:?} for {open} sockets of connections through the sidecar to close"

@@ -153,9 +153,7 @@ impl Dialer {
                 let mut first = std::pin::pin!(Stream::finish_connect(socket, self.keepalive));
                 match tokio::time::timeout(SLOW, &mut first).await {
                     Ok(Ok(stream)) => return Ok((stream, None)),
-                    Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
-                        return Err(DialError::new(error));
-                    }
+                    // Also a refusal: while the mode changes it may not be the application's.
                     Ok(Err(_)) => NotKept::REFUSED,
                     Err(_) => {
                         let mut second = std::pin::pin!(self.dial_local(destination));

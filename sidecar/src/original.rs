@@ -41,6 +41,8 @@ pub fn original_destination(
     arrival: Arrival,
 ) -> io::Result<Option<(OriginalDestination, Way)>> {
     let local = client.local_addr()?;
+    // Tracking that set in after the connection had begun may have it the wrong way round: from here to the client.
+    let peer = client.peer_addr().ok();
     let socket = SockRef::from(client);
     let nat = if local.is_ipv4() {
         socket.original_dst_v4()
@@ -50,7 +52,7 @@ pub fn original_destination(
     let nat = nat
         .ok()
         .and_then(|address| address.as_socket())
-        .filter(|address| *address != local);
+        .filter(|address| *address != local && Some(*address) != peer);
     let destination = nat.unwrap_or(local);
     let itself = destination.port() == arrival.port && (nat.is_none() || destination.ip() == local.ip());
     let way = if nat.is_some() {
