@@ -70,7 +70,11 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     args.identity.apply(&mut config.interception);
     args.relay.apply(&mut config.relay);
     args.documents.apply(&mut config);
-    config.interception.find_dns_servers()?;
+    if let Err(error) = config.interception.find_dns_servers()
+        && config.interception.dns
+    {
+        return Err(error.into());
+    }
     Ok(config.validated()?)
 }
 
