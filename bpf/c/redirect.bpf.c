@@ -56,9 +56,19 @@ struct {
 	__type(value, __u32);
 } networks_v6 SEC(".maps");
 
-static __always_inline int listed(const volatile __u8 *ports, __u16 port)
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, PORT_SETS * WORDS);
+	__type(key, __u32);
+	__type(value, __u64);
+} ports SEC(".maps");
+
+static __always_inline int listed(enum port_set set, __u16 port)
 {
-	return ports[port >> 3] & (1 << (port & 7));
+	__u32 word = set * WORDS + (port >> 6);
+	__u64 *bits = bpf_map_lookup_elem(&ports, &word);
+
+	return bits && *bits >> (port & 63) & 1;
 }
 
 static __always_inline __u32 network_of(const struct packet *p)
@@ -90,7 +100,7 @@ static __always_inline int is_probe(const struct packet *p, __be32 v4, const vol
 
 static __always_inline int is_dns(const struct packet *p)
 {
-	return settings.dns && p->dport == DNS && !listed(excluded_ports, DNS);
+	return settings.dns && p->dport == DNS && !listed(EXCLUDED_PORTS, DNS);
 }
 
 static __always_inline int is_own(struct __sk_buff *skb)
@@ -105,7 +115,7 @@ static __always_inline int is_wanted(const struct packet *p)
 
 	if (is_probe(p, settings.probe_out_v4, settings.probe_out_v6))
 		return 1;
-	if (to_link_local(p) || listed(excluded_ports, p->dport))
+	if (to_link_local(p) || listed(EXCLUDED_PORTS, p->dport))
 		return 0;
 	if (is_dns(p))
 		return 1;
@@ -114,7 +124,7 @@ static __always_inline int is_wanted(const struct packet *p)
 	network = network_of(p);
 	if (network & NETWORK_EXCLUDED)
 		return 0;
-	return listed(outbound_ports, p->dport) || settings.all_outbound || network & NETWORK_INCLUDED;
+	return listed(OUTBOUND_PORTS, p->dport) || settings.all_outbound || network & NETWORK_INCLUDED;
 }
 
 /* Probes are answered on their own port where there is no sidecar, so that nobody else's connection goes there. */
@@ -160,10 +170,13 @@ static __always_inline int came_by_nat(struct __sk_buff *skb, const struct packe
 	struct packet translated = *p;
 	enum owner owner;
 
-	if (p->v6)
+	if (p->v6) {
 		translated.tuple.ipv6.dport = bpf_htons(settings.inbound_port);
-	else
+		/* Two stores, not one by a computed pointer: without CAP_PERFMON the verifier forbids those. */
+		asm volatile("" ::: "memory");
+	} else {
 		translated.tuple.ipv4.dport = bpf_htons(settings.inbound_port);
+	}
 	owner = owner_of(skb, &translated);
 	return owner == CONNECTION || owner == TIME_WAIT;
 }
@@ -175,7 +188,7 @@ static __always_inline int from_outside(struct __sk_buff *skb, __u32 l2)
 
 	if (skb->pkt_type == PACKET_OTHERHOST || parse(skb, &p, l2) || p.protocol != IPPROTO_TCP)
 		return PASS;
-	if (!listed(inbound_ports, p.dport) || to_link_local(&p))
+	if (!listed(INBOUND_PORTS, p.dport) || to_link_local(&p))
 		return PASS;
 	switch (owner_of(skb, &p)) {
 	case LISTENER:
@@ -344,7 +357,7 @@ static __always_inline int own_to_lo(struct __sk_buff *skb, struct packet *p)
 	}
 	/* A call to a service that turned out to be this very namespace: seen once as outbound, and here as inbound. The
 	 * sidecar's dials to the application come from addresses that are not this namespace's. */
-	if (to_itself(p) && !to_loopback(p) && !to_link_local(p) && listed(inbound_ports, p->dport) &&
+	if (to_itself(p) && !to_loopback(p) && !to_link_local(p) && listed(INBOUND_PORTS, p->dport) &&
 	    sidecar_listens(skb, p, settings.inbound_port))
 		skb->mark = settings.mark + MARK_SELF;
 	return PASS;

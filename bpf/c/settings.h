@@ -22,10 +22,11 @@ struct settings {
 
 const volatile struct settings settings = {};
 
-/* One bit a port. Inbound: redirected. Outbound: redirected, or left alone, whatever the destination. */
-const volatile __u8 inbound_ports[8192] = {};
-const volatile __u8 outbound_ports[8192] = {};
-const volatile __u8 excluded_ports[8192] = {};
+/* Sets of ports, one bit a port, one after the other in the map `ports`. Inbound: redirected. Outbound: redirected, or
+ * left alone, whatever the destination. A map and no constant: without CAP_PERFMON the verifier allows no arithmetic on
+ * pointers that depends on the packet. */
+enum port_set { INBOUND_PORTS, OUTBOUND_PORTS, EXCLUDED_PORTS, PORT_SETS };
+#define WORDS 1024 /* of 64 bits, a set */
 
 /* Offsets from settings.mark. */
 enum {

@@ -1,10 +1,10 @@
 //! Loading the programs into the kernel.
 
-use crate::{Kind, Settings, Side, hook};
+use crate::{Kind, PortSet, Settings, Side, hook};
 use aya::{
     Btf, Ebpf, EbpfError, EbpfLoader,
     maps::{
-        MapData, MapError, PerCpuArray,
+        Array, MapData, MapError, PerCpuArray,
         lpm_trie::{Key, LpmTrie},
     },
     programs::{ProgramError, SchedClassifier},
@@ -179,9 +179,6 @@ fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
     let mut object = EbpfLoader::new()
         .btf(Btf::from_sys_fs().ok().as_ref())
         .override_global("settings", &raw, true)
-        .override_global("inbound_ports", settings.inbound.bytes(), true)
-        .override_global("outbound_ports", settings.outbound.bytes(), true)
-        .override_global("excluded_ports", settings.excluded.bytes(), true)
         .map_max_entries("networks_v4", entries(false))
         .map_max_entries("networks_v6", entries(true))
         .load(object)?;
@@ -199,6 +196,7 @@ fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
 
 /// The maps stay the object's: its programs know them by descriptor until they are loaded.
 fn fill(object: &mut Ebpf, settings: &Settings) -> Result<(), LoadError> {
+    set_ports(object, settings)?;
     let mut v4 = Vec::new();
     let mut v6 = Vec::new();
     for (net, flags) in settings.networks.iter() {
@@ -210,6 +208,21 @@ fn fill(object: &mut Ebpf, settings: &Settings) -> Result<(), LoadError> {
     }
     insert(object, "networks_v4", &v4)?;
     insert(object, "networks_v6", &v6)
+}
+
+/// The sets stand one after the other, in the order of `enum port_set` in c/settings.h.
+fn set_ports(object: &mut Ebpf, settings: &Settings) -> Result<(), LoadError> {
+    let name = "ports";
+    let failed = |source| LoadError::Map { name, source };
+    let map = object.map_mut(name).ok_or(LoadError::Missing(name))?;
+    let mut array = Array::<&mut MapData, u64>::try_from(map).map_err(failed)?;
+    let sets = [&settings.inbound, &settings.outbound, &settings.excluded];
+    let words = sets.into_iter().flat_map(PortSet::words);
+    // The map is all zeros at first.
+    for (index, word) in (0_u32..).zip(words).filter(|(_, word)| *word != 0) {
+        array.set(index, word, 0).map_err(failed)?;
+    }
+    Ok(())
 }
 
 fn insert<K: aya::Pod>(

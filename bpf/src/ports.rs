@@ -33,6 +33,17 @@ impl PortSet {
         self.0[usize::from(port >> 3)] & 1 << (port & 7) != 0
     }
 
+    /// Bit n of word m is port 64 m + n.
+    pub(crate) fn words(&self) -> impl Iterator<Item = u64> {
+        let word = |bytes: &[u8]| {
+            bytes
+                .iter()
+                .rev()
+                .fold(0, |word, byte| word << 8 | u64::from(*byte))
+        };
+        self.0.chunks(8).map(word)
+    }
+
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.0
     }
@@ -54,6 +65,11 @@ mod tests {
         let set = PortSet::of(&[0, 7, 8, 65535]);
         let inside: Vec<u16> = (0..=u16::MAX).filter(|port| set.contains(*port)).collect();
         assert_eq!(inside, [0, 7, 8, 65535]);
+        let words: Vec<u64> = set.words().collect();
+        assert_eq!(
+            (words.len(), words[0], words[1023]),
+            (1024, 0b1_1000_0001, 1 << 63)
+        );
         let set = PortSet::ALL.without(&[80]);
         assert!(!set.contains(80) && set.contains(79) && set.contains(81));
     }
