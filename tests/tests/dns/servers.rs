@@ -129,7 +129,8 @@ fn check_compares_the_rules_of_dns_and_remove_takes_them_away() {
     if skip_unless_root("check_compares_the_rules_of_dns_and_remove_takes_them_away") {
         return;
     }
-    for mode in MODES {
+    // Mode ebpf takes the queries to every server, and has no rules to compare.
+    for mode in MODES.iter().filter(|mode| **mode != "ebpf") {
         let mut stage = Stage::new(mode);
         stage.install();
         stage.start_sidecar(&[]);
