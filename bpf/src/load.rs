@@ -26,15 +26,15 @@ pub(crate) fn object() -> &'static [u8] {
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
     /// The object or one of its maps is refused.
-    #[error("the kernel refuses the eBPF maps: {0}")]
-    Object(#[from] EbpfError),
+    #[error("the kernel refuses the eBPF maps: {}", causes(.0))]
+    Object(Box<EbpfError>),
     /// A program is refused.
-    #[error("the kernel refuses eBPF program {name}: {}", in_short(source))]
+    #[error("the kernel refuses eBPF program {name}: {}", in_short(cause))]
     Program {
         /// Its name.
         name: &'static str,
         /// With all of the verifier's words.
-        source: Box<ProgramError>,
+        cause: Box<ProgramError>,
     },
     /// A map can't be filled.
     #[error("cannot fill the eBPF map {name}: {source}")]
@@ -52,7 +52,12 @@ pub enum LoadError {
 impl LoadError {
     /// True if what is missing is a privilege.
     pub fn is_privilege(&self) -> bool {
-        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        let mut source: Option<&(dyn std::error::Error + 'static)> = match self {
+            Self::Program { cause, .. } => Some(cause.as_ref()),
+            Self::Object(cause) => Some(cause.as_ref()),
+            Self::Map { source, .. } => Some(source),
+            Self::Missing(_) => None,
+        };
         while let Some(error) = source {
             if let Some(error) = error.downcast_ref::<std::io::Error>() {
                 // Not EACCES, by which the verifier rejects a program.
@@ -62,6 +67,26 @@ impl LoadError {
         }
         false
     }
+}
+
+impl From<EbpfError> for LoadError {
+    fn from(error: EbpfError) -> Self {
+        Self::Object(Box::new(error))
+    }
+}
+
+/// An error with all that caused it, each once.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        source = error.source();
+    }
+    text
 }
 
 /// EPERM (include/uapi/asm-generic/errno-base.h).
@@ -127,7 +152,7 @@ impl Redirect {
         let name = hook::program(kind, side);
         let failed = |source| LoadError::Program {
             name,
-            source: Box::new(source),
+            cause: Box::new(source),
         };
         let program = self.object.program(name).ok_or(LoadError::Missing(name))?;
         let program: &SchedClassifier = program.try_into().map_err(failed)?;
@@ -163,7 +188,7 @@ fn program<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Sched
     let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
     program.try_into().map_err(|source| LoadError::Program {
         name,
-        source: Box::new(source),
+        cause: Box::new(source),
     })
 }
 
@@ -188,7 +213,7 @@ fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
             .load()
             .map_err(|source| LoadError::Program {
                 name,
-                source: Box::new(source),
+                cause: Box::new(source),
             })?;
     }
     Ok(object)

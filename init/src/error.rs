@@ -72,10 +72,10 @@ pub enum Error {
     #[error("{0}: {1}")]
     TrafficControl(String, String),
     /// The eBPF programs can't be loaded.
-    #[error("{source}{}", ebpf_advice(source))]
+    #[error("{cause}{}", ebpf_advice(cause))]
     Ebpf {
         /// What the kernel said.
-        source: Box<LoadError>,
+        cause: Box<LoadError>,
     },
     /// No mode works here.
     #[error("no way to redirect works here, so nothing was installed; tried:{0}")]
@@ -121,7 +121,7 @@ fn ebpf_advice(error: &LoadError) -> &'static str {
 impl From<LoadError> for Error {
     fn from(error: LoadError) -> Self {
         Self::Ebpf {
-            source: Box::new(error),
+            cause: Box::new(error),
         }
     }
 }

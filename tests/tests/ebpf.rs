@@ -51,8 +51,8 @@ fn on_stage(name: &str, family: Family, case: impl FnOnce(&Stage)) {
     );
 }
 
-/// `weir-init` without some capabilities: what it wrote.
-fn install_without(node: &Node, capabilities: &str, mode: &str) -> String {
+/// `weir-init` without some capabilities: how it ended, and what it wrote.
+fn try_without(node: &Node, capabilities: &str, mode: &str) -> (bool, String) {
     let mut command = node.command("setpriv");
     command.args(["--bounding-set", capabilities, "--inh-caps", "-all"]);
     command
@@ -60,7 +60,12 @@ fn install_without(node: &Node, capabilities: &str, mode: &str) -> String {
         .args(["install", "--mode", mode]);
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.success(), "{said}");
+    (output.status.success(), said)
+}
+
+fn install_without(node: &Node, capabilities: &str, mode: &str) -> String {
+    let (done, said) = try_without(node, capabilities, mode);
+    assert!(done, "{said}");
     said
 }
 
@@ -197,6 +202,11 @@ mod cases {
     }
 
     pub fn auto_takes_ebpf_where_it_may_and_tproxy_where_it_may_not(stage: &Stage) {
+        let (done, said) = try_without(&stage.pod, NO_BPF, "ebpf");
+        assert!(
+            !done && said.contains("CAP_BPF") && said.lines().count() == 1,
+            "{said}"
+        );
         let said = install_without(&stage.pod, NO_BPF, "auto");
         assert!(
             said.contains("ebpf: not here") && said.contains("CAP_BPF"),
