@@ -153,7 +153,9 @@ impl Dialer {
                 let mut first = std::pin::pin!(Stream::finish_connect(socket, self.keepalive));
                 match tokio::time::timeout(SLOW, &mut first).await {
                     Ok(Ok(stream)) => return Ok((stream, None)),
-                    // Also a refusal: while the mode changes it may not be the application's.
+                    Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                        return Err(DialError::new(error));
+                    }
                     Ok(Err(_)) => NotKept::REFUSED,
                     Err(_) => {
                         let mut second = std::pin::pin!(self.dial_local(destination));
