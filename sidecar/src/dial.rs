@@ -153,7 +153,13 @@ impl Dialer {
                 let mut first = std::pin::pin!(Stream::finish_connect(socket, self.keepalive));
                 match tokio::time::timeout(SLOW, &mut first).await {
                     Ok(Ok(stream)) => return Ok((stream, None)),
-                    Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused => {
+                    // The application's own word, before it was open or just after: not to be asked for twice.
+                    Ok(Err(error))
+                        if matches!(
+                            error.kind(),
+                            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+                        ) =>
+                    {
                         return Err(DialError::new(error));
                     }
                     Ok(Err(_)) => NotKept::REFUSED,
