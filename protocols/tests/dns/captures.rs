@@ -1,5 +1,5 @@
-//! Captures of real queries, in the directory that `WEIR_CORPUS` names: `dns/*.pcap`, and beside each what another
-//! decoder reads in it (`*.result`).
+//! Captures of real queries, in `../shared/corpus` beside the sources or in the directory that `WEIR_CORPUS` names:
+//! `dns/*.pcap`, and beside each what another decoder reads in it (`*.result`).
 
 use crate::support::Observer;
 use serde_json::Value;
@@ -7,10 +7,14 @@ use std::{collections::HashMap, fs, path::PathBuf};
 
 #[test]
 fn captures_mean_what_they_are_known_to_mean() {
-    let Some(directory) = std::env::var_os("WEIR_CORPUS").map(|path| PathBuf::from(path).join("dns")) else {
-        eprintln!("SKIPPED captures_mean_what_they_are_known_to_mean: WEIR_CORPUS names no directory");
+    let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
+    let corpus = std::env::var_os("WEIR_CORPUS").map_or(beside, PathBuf::from);
+    let directory = corpus.join("dns");
+    if !directory.is_dir() {
+        let missing = directory.display();
+        eprintln!("SKIPPED captures_mean_what_they_are_known_to_mean: there is no {missing}");
         return;
-    };
+    }
     let mut compared = 0;
     for entry in fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
