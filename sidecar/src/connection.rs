@@ -3,7 +3,7 @@
 use crate::{
     dial::DialError,
     listen::Arrival,
-    observe::{Clock, Watcher},
+    observe::Clock,
     original::{ClientAddress, OriginalDestination, original_destination},
     probe,
     relay::Pair,
@@ -13,7 +13,7 @@ use crate::{
 };
 use std::{io, net::SocketAddr, rc::Rc};
 use weir_protocols::{Close, Decoder, Side};
-use weir_records::{Capture, Direction, Flow};
+use weir_records::Direction;
 
 /// Carries one accepted connection to its end.
 pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpStream, peer: SocketAddr) {
@@ -40,14 +40,8 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
         Err(error) => return fail(&worker, &client, direction, destination, &error),
     };
     let connect = clock.elapsed();
-    let mut watcher = watch(
-        &worker,
-        direction,
-        ClientAddress(peer),
-        destination,
-        clock,
-        connect,
-    );
+    let ends = (ClientAddress(peer), destination);
+    let mut watcher = worker.watch(direction, ends, clock, Some(connect), Decoder::new);
     let mut pair = Pair::new(client, server);
     let how = pair
         .relay(&worker.scratch, worker.settings.idle, &mut watcher)
@@ -80,36 +74,6 @@ async fn reach(
         worker.metrics.source_not_kept(why);
     }
     Ok(stream)
-}
-
-fn watch(
-    worker: &Worker,
-    direction: Direction,
-    client: ClientAddress,
-    server: OriginalDestination,
-    clock: Clock,
-    connect: u64,
-) -> Watcher {
-    let host = worker.settings.host.clone();
-    let flow = Flow {
-        id: Flow::identify(host.as_deref(), client.0, server.0, clock.started()),
-        capture: Capture::Relay,
-        mode: Some(worker.settings.mode.name()),
-        direction,
-        client: client.0,
-        server: server.0,
-        opened: clock.started(),
-        connect: Some(connect),
-        host,
-    };
-    let decoder = worker.settings.limits.as_ref().map(Decoder::new);
-    Watcher::new(
-        flow,
-        clock,
-        decoder,
-        worker.documents.clone(),
-        worker.metrics.clone(),
-    )
 }
 
 /// The connection was dialled here directly or loops: there is nowhere to carry it.

@@ -7,7 +7,9 @@ use crate::{
     listen::{Arrival, Listener},
     metrics::WorkerMetrics,
     mode::InForce,
+    observe::{Clock, Watcher},
     original::Way,
+    original::{ClientAddress, OriginalDestination},
     relay::Scratch,
     seldom::Seldom,
     socket::Acceptor,
@@ -30,8 +32,8 @@ use tokio::{
 };
 use weir_config::SourceAddress;
 use weir_export::Producer;
-use weir_protocols::{Exchange, Limits};
-use weir_records::{Direction, Flow, Policy};
+use weir_protocols::{Decoder, Exchange, Limits};
+use weir_records::{Capture, Direction, Flow, Policy};
 
 /// Rest after a failed accept: whatever is short (descriptors, memory) does not come back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -105,6 +107,34 @@ pub struct Worker {
     no_accept: Seldom,
     open: Cell<usize>,
     empty: Notify,
+}
+
+impl Worker {
+    /// Observes what goes on between a client and a server from now on. `connect` is what reaching the server took, in
+    /// nanoseconds; `decoder` makes the decoder, if there is to be one.
+    pub fn watch(
+        &self,
+        direction: Direction,
+        (ClientAddress(client), OriginalDestination(server)): (ClientAddress, OriginalDestination),
+        clock: Clock,
+        connect: Option<u64>,
+        decoder: impl FnOnce(&Arc<Limits>) -> Decoder,
+    ) -> Watcher {
+        let host = self.settings.host.clone();
+        let flow = Flow {
+            id: Flow::identify(host.as_deref(), client, server, clock.started()),
+            capture: Capture::Relay,
+            mode: Some(self.settings.mode.name()),
+            direction,
+            client,
+            server,
+            opened: clock.started(),
+            connect,
+            host,
+        };
+        let decoder = self.settings.limits.as_ref().map(decoder);
+        Watcher::new(flow, clock, decoder, self.documents.clone(), self.metrics.clone())
+    }
 }
 
 /// What the main thread says to a data thread.

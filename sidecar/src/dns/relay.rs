@@ -12,6 +12,7 @@ use super::{
 use crate::{
     metrics::WorkerMetrics,
     observe::{Clock, Watcher},
+    original::{ClientAddress, OriginalDestination},
     relay::Observer,
     seldom::Seldom,
     worker::{OpenTask, Worker},
@@ -33,7 +34,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 use weir_protocols::{Close, Decoder, Side, dns::TIMEOUT};
-use weir_records::{Capture, Direction, Flow as FlowRecord};
+use weir_records::Direction;
 
 /// Flows at once; each has a descriptor.
 const MAX_FLOWS: usize = 8192;
@@ -212,9 +213,12 @@ impl Table {
         }
         let upstream = connect(key.server).map_err(|_| "no_socket")?;
         let now = Instant::now();
+        let ends = (ClientAddress(key.client), OriginalDestination(key.server));
+        let (clock, decoder) = (Clock::start(), Decoder::dns_datagrams);
+        let watcher = self.worker.watch(Direction::Egress, ends, clock, None, decoder);
         let flow = Rc::new(Flow {
             upstream,
-            watcher: RefCell::new(watch(&self.worker, key)),
+            watcher: RefCell::new(watcher),
             waiting: Cell::new(0),
             last_query: Cell::new(now),
             last: Cell::new(now),
@@ -364,28 +368,4 @@ fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
     socket.set_nonblocking(true)?;
     socket.connect(server)?;
     UdpSocket::from_std(socket)
-}
-
-fn watch(worker: &Worker, key: Key) -> Watcher {
-    let clock = Clock::start();
-    let host = worker.settings.host.clone();
-    let flow = FlowRecord {
-        id: FlowRecord::identify(host.as_deref(), key.client, key.server, clock.started()),
-        capture: Capture::Relay,
-        mode: Some(worker.settings.mode.name()),
-        direction: Direction::Egress,
-        client: key.client,
-        server: key.server,
-        opened: clock.started(),
-        connect: None,
-        host,
-    };
-    let decoder = worker.settings.limits.as_ref().map(Decoder::dns_datagrams);
-    Watcher::new(
-        flow,
-        clock,
-        decoder,
-        worker.documents.clone(),
-        worker.metrics.clone(),
-    )
 }

@@ -234,13 +234,17 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_answer_can_come_from_another_address_and_the_same_port() {
-        let port = UdpSocket::bind("127.0.0.1:0")
+    fn free_port() -> u16 {
+        UdpSocket::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap()
-            .port();
+            .port()
+    }
+
+    #[test]
+    fn an_answer_can_come_from_another_address_and_the_same_port() {
+        let port = free_port();
         let socket = QuerySocket::bind(([127, 0, 0, 1], port).into()).unwrap();
         let client = asker("127.0.0.1");
         let from = Ipv4Addr::new(127, 0, 0, 53);
@@ -252,11 +256,7 @@ mod tests {
 
     #[test]
     fn what_the_buffer_could_not_hold_is_counted() {
-        let port = UdpSocket::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap()
-            .port();
+        let port = free_port();
         let socket = QuerySocket::bind(([127, 0, 0, 1], port).into()).unwrap();
         let client = asker("127.0.0.1");
         let sent = 4096;
