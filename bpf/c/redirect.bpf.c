@@ -168,7 +168,6 @@ static __always_inline int is_for_us(struct __sk_buff *skb, const struct packet 
 static __always_inline int came_by_nat(struct __sk_buff *skb, const struct packet *p)
 {
 	struct packet translated = *p;
-	enum owner owner;
 
 	if (p->v6) {
 		translated.tuple.ipv6.dport = bpf_htons(settings.inbound_port);
@@ -177,8 +176,7 @@ static __always_inline int came_by_nat(struct __sk_buff *skb, const struct packe
 	} else {
 		translated.tuple.ipv4.dport = bpf_htons(settings.inbound_port);
 	}
-	owner = owner_of(skb, &translated);
-	return owner == CONNECTION || owner == TIME_WAIT;
+	return has_connection(owner_of(skb, &translated));
 }
 
 static __always_inline int from_outside(struct __sk_buff *skb, __u32 l2)
@@ -244,9 +242,7 @@ static __always_inline int first_of_connection(struct __sk_buff *skb, struct pac
 /* True if the far end of this packet is a socket of this namespace: the sidecar's, which has borrowed an address. */
 static __always_inline int is_for_borrower(struct __sk_buff *skb, struct packet *p)
 {
-	enum owner owner = owner_of(skb, p);
-
-	return owner == CONNECTION || owner == TIME_WAIT;
+	return has_connection(owner_of(skb, p));
 }
 
 static __always_inline int to_outside(struct __sk_buff *skb, __u32 l2)
@@ -284,7 +280,7 @@ static __always_inline int to_listener(struct __sk_buff *skb, struct packet *p, 
 	if (owner == TIME_WAIT && is_first(p))
 		return reuse(skb, p, mark, mark + MARK_RETRY_DIVERTED);
 	skb->mark = mark;
-	if (owner == CONNECTION || owner == TIME_WAIT)
+	if (has_connection(owner))
 		return PASS;
 	return assign(skb, p, port, counter, TC_ACT_SHOT);
 }

@@ -30,6 +30,11 @@ enum owner {
 	TIME_WAIT,   /* the connection has ended a little while ago */
 };
 
+static __always_inline int has_connection(enum owner owner)
+{
+	return owner == CONNECTION || owner == TIME_WAIT;
+}
+
 /* The verifier wants the tuple's size as a constant. */
 static __always_inline struct bpf_sock *look_up(struct __sk_buff *skb, struct bpf_sock_tuple *t, __u8 v6, __u8 protocol)
 {
