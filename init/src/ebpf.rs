@@ -10,7 +10,7 @@ use crate::{
     Error, Family,
     routes::{self, Changes, Plumbing},
 };
-use tc::{Filter, Found, Interface, Tc};
+use tc::{Filter, Found, Interface, PRIORITY, Tc, word};
 use weir_bpf::{Kind, Redirect, Side};
 use weir_config::{Config, Mode};
 
@@ -23,6 +23,8 @@ const DRAINING: &str = ":draining";
 struct Scene {
     tc: Tc,
     interfaces: Vec<Interface>,
+    /// Those that have a clsact qdisc.
+    clsact: Vec<u32>,
     filters: Vec<Filter>,
     accepts_local: bool,
 }
@@ -31,10 +33,13 @@ impl Scene {
     async fn look() -> Result<Self, Error> {
         let tc = Tc::open()?;
         let interfaces = tc.interfaces().await?;
-        let filters = tc.filters(&interfaces).await?;
+        let clsact = tc.with_clsact().await?;
+        let on = |interface: &&Interface| clsact.contains(&interface.index);
+        let filters = tc.filters(interfaces.iter().filter(on)).await?;
         Ok(Self {
             tc,
             interfaces,
+            clsact,
             filters,
             accepts_local: accepts_local(),
         })
@@ -47,14 +52,15 @@ impl Scene {
     }
 
     /// What was there before the first of our filters on this interface.
-    async fn found(&self, interface: &Interface) -> Result<Found, Error> {
-        if let Some(filter) = self.filters.iter().find(|filter| filter.index == interface.index) {
-            return Ok(filter.found);
-        }
-        Ok(Found {
-            qdisc: self.tc.with_clsact().await?.contains(&interface.index),
-            accept_local: self.accepts_local,
-        })
+    fn found(&self, interface: &Interface) -> Found {
+        let ours = self.filters.iter().find(|filter| filter.index == interface.index);
+        ours.map_or_else(
+            || Found {
+                qdisc: self.clsact.contains(&interface.index),
+                accept_local: self.accepts_local,
+            },
+            |filter| filter.found,
+        )
     }
 
     fn loopback(&self) -> Option<&Interface> {
@@ -96,14 +102,6 @@ fn name(kind: Kind, side: Side, fingerprint: u64) -> String {
     format!("{}:{fingerprint:016x}", weir_bpf::program(kind, side))
 }
 
-/// Loads the programs, without attaching them.
-///
-/// # Errors
-/// [`Error::Ebpf`], with what to do.
-pub fn load(config: &Config) -> Result<Redirect, Error> {
-    Redirect::load(&settings(config)).map_err(Error::from)
-}
-
 /// Puts the configuration in force. True if anything had to be changed.
 ///
 /// # Errors
@@ -112,11 +110,11 @@ pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error
     let scene = Scene::look().await?;
     let routing = Plumbing::open()?;
     let pieces = routes::pieces(Mode::Ebpf, &config.interception);
-    if is_in_force(&scene, config) && routing.is_exactly(families, &pieces).await? {
+    if differences(&scene, config).is_empty() && routing.is_exactly(families, &pieces).await? {
         tracing::info!("this configuration is in force already: nothing to do");
         return Ok(false);
     }
-    let programs = load(config)?;
+    let programs = Redirect::load(&settings(config))?;
     match programs.loss() {
         None => tracing::info!("eBPF programs loaded"),
         Some(reason) => tracing::warn!(
@@ -187,8 +185,8 @@ async fn attach(
     programs: &Redirect,
     name: impl Fn(Side) -> String,
 ) -> Result<(), Error> {
-    let found = scene.found(interface).await?;
-    if !scene.tc.with_clsact().await?.contains(&interface.index) {
+    let found = scene.found(interface);
+    if !scene.clsact.contains(&interface.index) {
         scene.tc.add_clsact(interface).await?;
     }
     for side in [Side::Ingress, Side::Egress] {
@@ -268,10 +266,6 @@ pub async fn drain(config: &Config) -> Result<bool, Error> {
     Ok(true)
 }
 
-fn is_in_force(scene: &Scene, config: &Config) -> bool {
-    differences(scene, config).is_empty() && scene.accepts_local
-}
-
 /// What is not as the configuration has it, in words.
 fn differences(scene: &Scene, config: &Config) -> Vec<String> {
     let fingerprint = settings(config).fingerprint();
@@ -299,6 +293,9 @@ fn differences(scene: &Scene, config: &Config) -> Vec<String> {
             wrong.push(format!("interface {} has a program and should not", filter.index));
         }
     }
+    if !scene.accepts_local {
+        wrong.push("lo does not accept local packets (net.ipv4.conf.lo.accept_local)".into());
+    }
     wrong
 }
 
@@ -311,10 +308,7 @@ pub async fn check(config: &Config) -> Result<Result<String, String>, Error> {
     if scene.filters.is_empty() {
         return Ok(Err("no programs are attached; run `weir-init install`".into()));
     }
-    let mut wrong = differences(&scene, config);
-    if !scene.accepts_local {
-        wrong.push("lo does not accept local packets (net.ipv4.conf.lo.accept_local)".into());
-    }
+    let wrong = differences(&scene, config);
     if !wrong.is_empty() {
         return Ok(Err(format!(
             "not as configured: {}; run `weir-init install`",
@@ -345,11 +339,12 @@ pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Er
     text.push_str("# Programs\n");
     for (interface, kind) in wanted(&scene, config) {
         let _ = writeln!(text, "tc qdisc add dev {} clsact", interface.name);
-        for (side, word) in [(Side::Ingress, "ingress"), (Side::Egress, "egress")] {
+        for side in [Side::Ingress, Side::Egress] {
             let _ = writeln!(
                 text,
-                "tc filter replace dev {} {word} pref 1337 bpf direct-action {}",
+                "tc filter replace dev {} {} pref {PRIORITY} bpf direct-action {}",
                 interface.name,
+                word(side),
                 name(kind, side, fingerprint)
             );
         }
@@ -366,14 +361,16 @@ pub async fn describe_removal() -> Result<String, Error> {
     let scene = Scene::look().await?;
     let mut text = String::new();
     for interface in &scene.interfaces {
-        for (side, word) in [(Side::Ingress, "ingress"), (Side::Egress, "egress")] {
+        for side in [Side::Ingress, Side::Egress] {
             let Some(filter) = scene.at(interface, side) else {
                 continue;
             };
             let _ = writeln!(
                 text,
-                "tc filter del dev {} {word} pref 1337  # {}",
-                interface.name, filter.name
+                "tc filter del dev {} {} pref {PRIORITY}  # {}",
+                interface.name,
+                word(side),
+                filter.name
             );
             if side == Side::Egress && !filter.found.qdisc {
                 let _ = writeln!(text, "tc qdisc del dev {} clsact", interface.name);

@@ -46,18 +46,14 @@ impl Answerer {
 /// In mode `ebpf` it listens on the probes' own port: on the sidecar's, it would be taken for a sidecar, and get the
 /// connections of others.
 pub fn listen(family: Family, port: u16, mode: Mode, name: &'static str) -> Answerer {
-    if mode == Mode::Ebpf {
-        if is_taken(SocketAddr::new(family.loopback(), port)) {
-            return Answerer::Sidecar;
-        }
-        return match bind(SocketAddr::new(family.loopback(), probe::PORT)) {
-            Ok(listener) => Answerer::Check(Listening(tokio::spawn(serve(listener, family, name)))),
-            Err(error) => Answerer::Nobody(error),
-        };
+    let ebpf = mode == Mode::Ebpf;
+    if ebpf && is_taken(SocketAddr::new(family.loopback(), port)) {
+        return Answerer::Sidecar;
     }
+    let port = if ebpf { probe::PORT } else { port };
     match bind(SocketAddr::new(family.loopback(), port)) {
         Ok(listener) => Answerer::Check(Listening(tokio::spawn(serve(listener, family, name)))),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Answerer::Sidecar,
+        Err(error) if !ebpf && error.kind() == io::ErrorKind::AddrInUse => Answerer::Sidecar,
         Err(error) => Answerer::Nobody(error),
     }
 }

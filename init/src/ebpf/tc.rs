@@ -22,7 +22,7 @@ use std::os::fd::{AsRawFd as _, BorrowedFd};
 use weir_bpf::{Kind, PREFIX, Side};
 
 /// The filters' priority.
-const PRIORITY: u16 = 1337;
+pub const PRIORITY: u16 = 1337;
 /// ETH_P_ALL, in network byte order.
 const ALL_PROTOCOLS: u16 = 3_u16.to_be();
 /// The kind of qdisc that carries filters for both sides.
@@ -104,17 +104,13 @@ impl Tc {
         Ok(links.iter().filter_map(interface).collect())
     }
 
-    /// Every filter of ours on these interfaces.
+    /// Every filter of ours on these interfaces, which have a clsact qdisc.
     ///
     /// # Errors
     /// [`Error::TrafficControl`].
-    pub async fn filters(&self, interfaces: &[Interface]) -> Result<Vec<Filter>, Error> {
-        let with_qdisc = self.with_clsact().await?;
+    pub async fn filters(&self, interfaces: impl Iterator<Item = &Interface>) -> Result<Vec<Filter>, Error> {
         let mut filters = Vec::new();
-        for interface in interfaces
-            .iter()
-            .filter(|interface| with_qdisc.contains(&interface.index))
-        {
+        for interface in interfaces {
             for side in [Side::Ingress, Side::Egress] {
                 let found = self.on(interface, side).await?;
                 filters.extend(found.iter().filter_map(|message| of_ours(message, side)));
@@ -286,7 +282,8 @@ impl Tc {
     }
 }
 
-fn word(side: Side) -> &'static str {
+/// The side, as tc calls it.
+pub fn word(side: Side) -> &'static str {
     match side {
         Side::Ingress => "ingress",
         Side::Egress => "egress",
