@@ -6,32 +6,32 @@ use std::{
     process::{Command, exit},
 };
 
-const SOURCES: [&str; 1] = ["redirect"];
+const SOURCES: [&str; 2] = ["redirect", "port_map"];
 
 fn main() {
     println!("cargo::rerun-if-changed=c");
     println!("cargo::rerun-if-env-changed=CLANG");
     let out = PathBuf::from(env::var_os("OUT_DIR").unwrap_or_default());
     for name in SOURCES {
-        for read_time_wait in [0, 1] {
-            let object = out.join(format!("{name}-{read_time_wait}.bpf.o"));
+        for read_kernel in [0, 1] {
+            let object = out.join(format!("{name}-{read_kernel}.bpf.o"));
             compile(
                 &Path::new("c").join(format!("{name}.bpf.c")),
                 &object,
-                read_time_wait,
+                read_kernel,
             );
         }
     }
 }
 
-fn compile(source: &Path, object: &Path, read_time_wait: u8) {
+fn compile(source: &Path, object: &Path, read_kernel: u8) {
     let clang = env::var("CLANG").unwrap_or_else(|_| "clang".into());
     let mut command = Command::new(&clang);
     command
         .args([
             "-target", "bpf", "-mcpu=v3", "-O2", "-g", "-Wall", "-Wextra", "-Werror",
         ])
-        .arg(format!("-DWEIR_READ_TIME_WAIT={read_time_wait}"))
+        .arg(format!("-DWEIR_READ_KERNEL={read_kernel}"))
         // Debian keeps asm/types.h apart for each machine.
         .arg(format!(
             "-I/usr/include/{}-linux-gnu",

@@ -11,6 +11,7 @@
  * the client's own address, and nothing is tracked.
  */
 #include "packet.h"
+#include "proxy.h"
 #include "settings.h"
 #include "sockets.h"
 #include "time_wait.h"
@@ -139,28 +140,6 @@ static __always_inline __u16 listener_port(struct __sk_buff *skb, const struct p
 	if (is_probe(p, settings.probe_out_v4, settings.probe_out_v6))
 		return probe_port(skb, p, settings.outbound_port);
 	return is_dns(p) ? settings.dns_port : settings.outbound_port;
-}
-
-/* Forwarded traffic is not ours, though a listener on the wildcard address would match it. Asked for new connections
- * alone. Where the interface does not forward, everything that gets in is for this namespace. */
-static __always_inline int is_for_us(struct __sk_buff *skb, const struct packet *p)
-{
-	struct bpf_fib_lookup fib = {};
-	long found;
-
-	fib.ifindex = skb->ifindex;
-	fib.l4_protocol = p->protocol;
-	if (p->v6) {
-		fib.family = 10; /* AF_INET6 */
-		__builtin_memcpy(fib.ipv6_src, p->tuple.ipv6.saddr, 16);
-		__builtin_memcpy(fib.ipv6_dst, p->tuple.ipv6.daddr, 16);
-	} else {
-		fib.family = 2; /* AF_INET */
-		fib.ipv4_src = p->tuple.ipv4.saddr;
-		fib.ipv4_dst = p->tuple.ipv4.daddr;
-	}
-	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
-	return found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }
 
 /* True for a packet of a connection that came by NAT, as in the mode that was in force before: its socket has the

@@ -1,27 +1,11 @@
-/* What sockets there are for a packet, and giving it to one of them. */
+/* What sockets there are for a packet. */
 #pragma once
 #include "packet.h"
-#include "settings.h"
 #include <linux/pkt_cls.h>
 
 #define NETNS BPF_F_CURRENT_NETNS
 /* Leave the packet to whoever comes next: other filters, then the stack. */
 #define PASS TC_ACT_UNSPEC
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, COUNTERS);
-	__type(key, __u32);
-	__type(value, __u64);
-} counters SEC(".maps");
-
-static __always_inline void count(__u32 which)
-{
-	__u64 *value = bpf_map_lookup_elem(&counters, &which);
-
-	if (value)
-		*value += 1;
-}
 
 enum owner {
 	NOBODY,      /* no socket would take it */
@@ -66,65 +50,24 @@ static __always_inline enum owner owner_of(struct __sk_buff *skb, struct packet 
 	return owner;
 }
 
-/* Volatile, so that every word is read by its own constant offset: the verifier allows no other access. */
-static __always_inline int is_on_every_address(const volatile struct bpf_sock *sk, const struct packet *p)
+/* Forwarded traffic is not ours, though a listener on the wildcard address would match it. Asked for new connections
+ * alone. Where the interface does not forward, everything that gets in is for this namespace. */
+static __always_inline int is_for_us(struct __sk_buff *skb, const struct packet *p)
 {
-	if (p->v6)
-		return !(sk->src_ip6[0] | sk->src_ip6[1] | sk->src_ip6[2] | sk->src_ip6[3]);
-	return !sk->src_ip4;
-}
+	struct bpf_fib_lookup fib = {};
+	long found;
 
-/* The sidecar's socket on this port. Of TCP listeners for what leaves, those that may not answer from other machines'
- * addresses are on the loopback address alone: they can't take such a packet. */
-static __always_inline struct bpf_sock *sidecar(struct __sk_buff *skb, const struct packet *p, __u16 port)
-{
-	struct bpf_sock_tuple t = {};
-	struct bpf_sock *sk;
-
+	fib.ifindex = skb->ifindex;
+	fib.l4_protocol = p->protocol;
 	if (p->v6) {
-		t.ipv6.daddr[3] = bpf_htonl(1);
-		t.ipv6.dport = bpf_htons(port);
+		fib.family = 10; /* AF_INET6 */
+		__builtin_memcpy(fib.ipv6_src, p->tuple.ipv6.saddr, 16);
+		__builtin_memcpy(fib.ipv6_dst, p->tuple.ipv6.daddr, 16);
 	} else {
-		t.ipv4.daddr = bpf_htonl(0x7f000001);
-		t.ipv4.dport = bpf_htons(port);
+		fib.family = 2; /* AF_INET */
+		fib.ipv4_src = p->tuple.ipv4.saddr;
+		fib.ipv4_dst = p->tuple.ipv4.daddr;
 	}
-	if (p->protocol == IPPROTO_UDP)
-		return look_up(skb, &t, p->v6, IPPROTO_UDP);
-	sk = look_up(skb, &t, p->v6, IPPROTO_TCP);
-	if (!sk || port == settings.inbound_port || port == settings.probe_port)
-		return sk;
-	if (is_on_every_address(sk, p))
-		return sk;
-	bpf_sk_release(sk);
-	return 0;
-}
-
-static __always_inline int sidecar_listens(struct __sk_buff *skb, const struct packet *p, __u16 port)
-{
-	struct bpf_sock *sk = sidecar(skb, p, port);
-
-	if (!sk)
-		return 0;
-	bpf_sk_release(sk);
-	return 1;
-}
-
-/* Gives the packet to the sidecar. Where nobody listens, `missing` is what becomes of it. */
-static __always_inline int assign(struct __sk_buff *skb, struct packet *p, __u16 port, __u32 counter, int missing)
-{
-	struct bpf_sock *sk = sidecar(skb, p, port);
-	long error;
-
-	if (!sk) {
-		count(COUNT_NO_PROXY);
-		return missing;
-	}
-	error = bpf_sk_assign(skb, sk, 0);
-	bpf_sk_release(sk);
-	if (error) {
-		count(COUNT_FAILED);
-		return missing;
-	}
-	count(counter);
-	return PASS;
+	found = bpf_fib_lookup(skb, &fib, sizeof(fib), 0);
+	return found == BPF_FIB_LKUP_RET_NOT_FWDED || found == BPF_FIB_LKUP_RET_FWD_DISABLED;
 }

@@ -5,12 +5,12 @@
  * made into the RST that ends TIME_WAIT. The decision is the stack's own (tcp_timewait_state_process in
  * net/ipv4/tcp_minisocks.c): a later sequence number or a later timestamp.
  *
- * Reading the ended connection's numbers needs CAP_PERFMON. Built without it (WEIR_READ_TIME_WAIT 0), such a SYN passes
+ * Reading the ended connection's numbers needs CAP_PERFMON. Built without it (WEIR_READ_KERNEL 0), such a SYN passes
  * and the application's own listener takes it: served, but not seen. */
 #pragma once
-#include "sockets.h"
+#include "proxy.h"
 
-#if WEIR_READ_TIME_WAIT
+#if WEIR_READ_KERNEL
 struct sock_common___weir {
 	__u32 skc_tw_rcv_nxt;
 } __attribute__((preserve_access_index));
@@ -105,7 +105,7 @@ static __always_inline int into_reset(struct __sk_buff *skb, const struct packet
 /* `mark` is what the packet carries when it is not tried again, `retry` when it is. */
 static __always_inline int reuse(struct __sk_buff *skb, struct packet *p, __u32 mark, __u32 retry)
 {
-#if WEIR_READ_TIME_WAIT
+#if WEIR_READ_KERNEL
 	struct ended ended = {};
 
 	if (skb->mark != retry && read_ended(skb, p, &ended) && may_follow(skb, p, &ended)) {

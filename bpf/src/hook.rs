@@ -2,6 +2,8 @@
 
 /// How the names of the programs, and so of their filters, begin.
 pub const PREFIX: &str = "weir_";
+/// How those of the port map begin.
+pub const MAP_PREFIX: &str = "weir_map_";
 
 pub(crate) const PROGRAMS: [&str; 6] = [
     "weir_ingress",

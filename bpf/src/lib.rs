@@ -4,14 +4,20 @@
 //! filter is removed or its interface goes. What is to be intercepted is [`Settings`], made by `weir-init`, which also
 //! attaches the programs; there is no policy here.
 
+mod cgroup;
 mod hook;
 mod load;
+mod loaded;
 mod networks;
+mod port_map;
 mod ports;
 mod settings;
 
-pub use hook::{Kind, PREFIX, Side, program};
+pub use cgroup::Attached;
+pub use hook::{Kind, MAP_PREFIX, PREFIX, Side, program};
 pub use load::{LoadError, Redirect};
+pub use loaded::{is_port_map_stopped, stop_port_map};
 pub use networks::Networks;
+pub use port_map::{PortMap, PortMapSettings, map_program, netns_cookie};
 pub use ports::PortSet;
 pub use settings::Settings;

@@ -10,6 +10,7 @@ use aya::{
     programs::{ProgramError, SchedClassifier},
 };
 use std::{
+    io,
     net::IpAddr,
     os::fd::{AsFd as _, BorrowedFd},
 };
@@ -44,6 +45,9 @@ pub enum LoadError {
         /// Why not.
         source: MapError,
     },
+    /// A control group doesn't take a program.
+    #[error("the control group takes no eBPF program: {0}")]
+    ControlGroup(io::Error),
     /// The compiled-in object lacks something: a mistake in the build.
     #[error("the eBPF object has no {0}")]
     Missing(&'static str),
@@ -56,6 +60,7 @@ impl LoadError {
             Self::Program { cause, .. } => Some(cause.as_ref()),
             Self::Object(cause) => Some(cause.as_ref()),
             Self::Map { source, .. } => Some(source),
+            Self::ControlGroup(source) => Some(source),
             Self::Missing(_) => None,
         };
         while let Some(error) = source {
@@ -149,14 +154,7 @@ impl Redirect {
     /// # Errors
     /// Never seen: every program is loaded.
     pub fn descriptor(&self, kind: Kind, side: Side) -> Result<BorrowedFd<'_>, LoadError> {
-        let name = hook::program(kind, side);
-        let failed = |source| LoadError::Program {
-            name,
-            cause: Box::new(source),
-        };
-        let program = self.object.program(name).ok_or(LoadError::Missing(name))?;
-        let program: &SchedClassifier = program.try_into().map_err(failed)?;
-        Ok(program.fd().map_err(failed)?.as_fd())
+        descriptor(&self.object, hook::program(kind, side))
     }
 
     /// The counters of c/settings.h, in their order, over all processors.
@@ -184,7 +182,21 @@ impl Redirect {
     }
 }
 
-fn program<'a>(object: &'a mut Ebpf, name: &'static str) -> Result<&'a mut SchedClassifier, LoadError> {
+/// A loaded program's descriptor.
+pub(crate) fn descriptor<'a>(object: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, LoadError> {
+    let failed = |source| LoadError::Program {
+        name,
+        cause: Box::new(source),
+    };
+    let program = object.program(name).ok_or(LoadError::Missing(name))?;
+    let program: &SchedClassifier = program.try_into().map_err(failed)?;
+    Ok(program.fd().map_err(failed)?.as_fd())
+}
+
+pub(crate) fn program<'a>(
+    object: &'a mut Ebpf,
+    name: &'static str,
+) -> Result<&'a mut SchedClassifier, LoadError> {
     let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
     program.try_into().map_err(|source| LoadError::Program {
         name,

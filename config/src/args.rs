@@ -4,8 +4,8 @@
 //! help text, is that of the section's type.
 
 use crate::{
-    Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period, Ports, Servers,
-    SourceAddress,
+    Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period, PortMap, Ports,
+    Servers, SourceAddress,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -48,6 +48,9 @@ pub struct IdentityArgs {
     /// Mark of packets on their way to the sidecar; the next number marks the sidecar's own [default: 1337]
     #[arg(long, env = "WEIR_MARK", value_name = "NUMBER")]
     pub mark: Option<u32>,
+    /// Ports of a host, each with the sidecar's port for it, in place of every other redirect: 8000:9000,20880:30880 [default: none]
+    #[arg(long, env = "WEIR_PORT_MAP", value_name = "LIST")]
+    pub port_map: Option<PortMap>,
     /// Where redirected DNS queries arrive; with NAT, the first of as many ports as there are resolvers [default: 15053]
     #[arg(long, env = "WEIR_DNS_PORT", value_name = "PORT")]
     pub dns_port: Option<u16>,
@@ -84,6 +87,12 @@ pub struct RedirectArgs {
     /// Interfaces whose traffic is left alone [default: none]
     #[arg(long, env = "WEIR_EXCLUDE_INTERFACES", value_name = "LIST")]
     pub exclude_interfaces: Option<Interfaces>,
+    /// With a port map, the interfaces whose connections are mapped; if none is named, all but the loopback interface [default: none]
+    #[arg(long = "interface", env = "WEIR_INTERFACES", value_name = "LIST")]
+    pub interfaces: Option<Interfaces>,
+    /// With a port map, the control group whose processes' own connections are mapped: a path, auto for all processes, none for none [default: auto]
+    #[arg(long, env = "WEIR_CGROUP", value_name = "PATH")]
+    pub cgroup: Option<String>,
     /// A new connection where no sidecar listens, in mode ebpf: bypass (goes straight on) or hold (waits) [default: bypass]
     #[arg(long, env = "WEIR_ON_MISSING_PROXY", value_name = "bypass|hold")]
     pub on_missing_proxy: Option<MissingProxy>,
@@ -152,7 +161,7 @@ macro_rules! apply {
 impl IdentityArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Interception) {
-        apply!(self => section, proxy_uid, proxy_gid, outbound_port, inbound_port, mark, dns_port, dns_servers);
+        apply!(self => section, proxy_uid, proxy_gid, outbound_port, inbound_port, mark, port_map, dns_port, dns_servers);
     }
 }
 
@@ -160,7 +169,7 @@ impl RedirectArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Interception) {
         apply!(self => section, mode, include_inbound_ports, exclude_inbound_ports, include_outbound_ports,
-            exclude_outbound_ports, include_outbound_cidrs, exclude_outbound_cidrs, exclude_interfaces, on_missing_proxy, dns);
+            exclude_outbound_ports, include_outbound_cidrs, exclude_outbound_cidrs, exclude_interfaces, interfaces, cgroup, on_missing_proxy, dns);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is redirected: the settings of `weir-init`, which the sidecar must share (ports, identity, spare addresses).
 
-use crate::{Cidrs, ConfigError, Interfaces, Ports, Servers, resolv};
+use crate::{Cidrs, ConfigError, Interfaces, PortMap, Ports, Servers, resolv};
 use ipnet::{Ipv4Net, Ipv6Net};
 use serde::{Deserialize, Serialize};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -24,6 +24,10 @@ pub enum Mode {
     /// iptables REDIRECT, inbound and outbound.
     #[default]
     Redirect,
+    /// TC programs that map ports of a host to the sidecar's: the mode of an installation with a `port_map`.
+    #[serde(rename = "port-map")]
+    #[value(skip)]
+    PortMap,
 }
 
 impl Mode {
@@ -34,6 +38,7 @@ impl Mode {
             Self::Ebpf => "ebpf",
             Self::Tproxy => "tproxy",
             Self::Redirect => "redirect",
+            Self::PortMap => "port-map",
         }
     }
 
@@ -45,12 +50,13 @@ impl Mode {
             Self::Redirect => 1,
             Self::Tproxy => 2,
             Self::Ebpf => 3,
+            Self::PortMap => 4,
         }
     }
 
     /// The mode with this [code](Self::code).
     pub fn from_code(code: u32) -> Option<Self> {
-        [Self::Redirect, Self::Tproxy, Self::Ebpf]
+        [Self::Redirect, Self::Tproxy, Self::Ebpf, Self::PortMap]
             .into_iter()
             .find(|mode| mode.code() == code)
     }
@@ -96,6 +102,13 @@ pub struct Interception {
     pub exclude_outbound_cidrs: Cidrs,
     /// Interfaces whose traffic is left alone.
     pub exclude_interfaces: Interfaces,
+    /// Ports of a host, each with the port at which the sidecar takes its connections, in place of every other redirect.
+    pub port_map: PortMap,
+    /// With `port_map`: the interfaces whose connections are mapped; if empty, all but the loopback interface.
+    pub interfaces: Interfaces,
+    /// With `port_map`: the control group whose processes' own connections are mapped; `auto` for all processes, `none`
+    /// for none.
+    pub cgroup: String,
     /// What happens to a new connection where no sidecar listens.
     pub on_missing_proxy: MissingProxy,
     /// Mark of the packets that are delivered to the sidecar whatever their destination; the next number marks the
@@ -134,6 +147,9 @@ impl Default for Interception {
             include_outbound_cidrs: Cidrs::All,
             exclude_outbound_cidrs: Cidrs::NONE,
             exclude_interfaces: Interfaces::default(),
+            port_map: PortMap::default(),
+            interfaces: Interfaces::default(),
+            cgroup: "auto".into(),
             on_missing_proxy: MissingProxy::Bypass,
             mark: 0x539,
             route_table: 133,
@@ -149,8 +165,22 @@ impl Default for Interception {
 }
 
 impl Interception {
+    /// A port map is a mode of its own.
+    pub(crate) fn settle(&mut self) -> Result<(), ConfigError> {
+        if !self.port_map.0.is_empty() {
+            self.mode = Mode::PortMap;
+        } else if self.mode == Mode::PortMap {
+            return Err(ConfigError::invalid(
+                "interception.mode",
+                "`port-map` is the mode of a `port_map`, and there is none",
+            ));
+        }
+        Ok(())
+    }
+
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         self.validate_ports()?;
+        self.validate_port_map()?;
         for net in self.exclude_outbound_cidrs.listed() {
             if let Some(lost) = self
                 .include_outbound_cidrs
@@ -260,6 +290,25 @@ impl Interception {
             ));
         }
         self.validate_dns_ports()
+    }
+
+    fn validate_port_map(&self) -> Result<(), ConfigError> {
+        if !["auto", "none"].contains(&self.cgroup.as_str()) && !self.cgroup.starts_with('/') {
+            return Err(ConfigError::invalid(
+                "interception.cgroup",
+                format!(
+                    "`{}` is no absolute path; allowed are auto, none and paths",
+                    self.cgroup
+                ),
+            ));
+        }
+        if self.port_map.0.is_empty() && !self.interfaces.0.is_empty() {
+            return Err(ConfigError::invalid(
+                "interception.interfaces",
+                "only a port_map is for some interfaces; the other modes have exclude_interfaces",
+            ));
+        }
+        Ok(())
     }
 
     fn validate_dns_ports(&self) -> Result<(), ConfigError> {

@@ -19,7 +19,7 @@ mod value;
 
 pub use error::ConfigError;
 pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
-pub use list::{Cidrs, Interfaces, Ports, Servers};
+pub use list::{Cidrs, Interfaces, MappedPort, PortMap, Ports, Servers};
 pub use load::{Config, load};
 pub use records::{Decoding, Records};
 pub use relay::{Relay, SourceAddress};

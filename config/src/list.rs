@@ -31,6 +31,19 @@ pub struct Interfaces(pub Vec<String>);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Servers(pub Vec<IpAddr>);
 
+/// Ports of this machine, each with the port at which the sidecar listens for its connections.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PortMap(pub Vec<MappedPort>);
+
+/// One entry of a [`PortMap`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MappedPort {
+    /// The port that clients connect to.
+    pub original: u16,
+    /// The sidecar's.
+    pub mapped: u16,
+}
+
 impl Ports {
     /// No port.
     pub const NONE: Self = Self::List(Vec::new());
@@ -167,6 +180,47 @@ impl FromStr for Servers {
     }
 }
 
+fn mapped_port(text: &str) -> Result<MappedPort, String> {
+    let Some((original, mapped)) = text.split_once(':') else {
+        return Err(format!(
+            "`{text}` is not a pair of ports; write ORIGINAL:SIDECAR'S, for example 8000:9000"
+        ));
+    };
+    Ok(MappedPort {
+        original: port(original.trim())?,
+        mapped: port(mapped.trim())?,
+    })
+}
+
+impl FromStr for PortMap {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let mut map = items(text).map(mapped_port).collect::<Result<Vec<_>, _>>()?;
+        map.sort_unstable();
+        map.dedup();
+        let originals: Vec<u16> = map.iter().map(|pair| pair.original).collect();
+        for (i, pair) in map.iter().enumerate() {
+            if originals[..i].contains(&pair.original) {
+                return Err(format!("port {} has two ports of the sidecar's", pair.original));
+            }
+            if map[..i].iter().any(|other| other.mapped == pair.mapped) {
+                return Err(format!(
+                    "port {} of the sidecar's stands for two ports",
+                    pair.mapped
+                ));
+            }
+            if originals.contains(&pair.mapped) {
+                return Err(format!(
+                    "port {} is an original port and can't be the sidecar's too",
+                    pair.mapped
+                ));
+            }
+        }
+        Ok(Self(map))
+    }
+}
+
 fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, list: &[T]) -> fmt::Result {
     for (i, item) in list.iter().enumerate() {
         write!(f, "{}{item}", if i > 0 { "," } else { "" })?;
@@ -199,6 +253,18 @@ impl fmt::Display for Servers {
 }
 
 impl fmt::Display for Interfaces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        join(f, &self.0)
+    }
+}
+
+impl fmt::Display for MappedPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.original, self.mapped)
+    }
+}
+
+impl fmt::Display for PortMap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         join(f, &self.0)
     }
@@ -267,6 +333,7 @@ list_value!(Ports);
 list_value!(Cidrs);
 list_value!(Interfaces);
 list_value!(Servers);
+list_value!(PortMap);
 
 #[cfg(test)]
 mod tests {
@@ -315,5 +382,23 @@ mod tests {
             assert!(wrong.parse::<Servers>().is_err(), "{wrong}");
         }
         assert!("eth0,a/b".parse::<Interfaces>().is_err());
+    }
+
+    #[test]
+    fn a_port_map_is_unambiguous_both_ways() {
+        let map: PortMap = "20880:30880, 8000:9000,8000:9000".parse().unwrap();
+        assert_eq!(map.to_string(), "8000:9000,20880:30880");
+        assert_eq!("".parse(), Ok(PortMap::default()));
+        for (wrong, because) in [
+            ("8000", "not a pair"),
+            ("8000:0", "not a port"),
+            ("8000:9000,8000:9001", "two ports of the sidecar's"),
+            ("8000:9000,8001:9000", "stands for two ports"),
+            ("8000:8000", "can't be the sidecar's too"),
+            ("8000:9000,9000:9001", "can't be the sidecar's too"),
+        ] {
+            let said = wrong.parse::<PortMap>().unwrap_err();
+            assert!(said.contains(because), "{wrong}: {said}");
+        }
     }
 }

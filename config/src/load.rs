@@ -54,6 +54,7 @@ impl Config {
     /// # Errors
     /// [`ConfigError::Invalid`] for the first setting that is wrong.
     pub fn validated(mut self) -> Result<Self, ConfigError> {
+        self.interception.settle()?;
         self.interception.validate()?;
         self.relay.validate()?;
         self.decoding.validate()?;
@@ -71,6 +72,13 @@ impl Config {
             self.interception.dns_port,
         ];
         listeners.extend(self.interception.dns_listeners().map(|(port, _)| port));
+        listeners.extend(
+            self.interception
+                .port_map
+                .0
+                .iter()
+                .flat_map(|pair| [pair.original, pair.mapped]),
+        );
         if let Some(port) = own.iter().find(|port| listeners.contains(port)) {
             return Err(ConfigError::invalid(
                 "relay.admin_port",

@@ -15,11 +15,14 @@ pub use report::{Item, Report, Verdict};
 use crate::{
     Error, Family, Plan, apply,
     backend::InForce,
-    ebpf, modes, privilege,
+    ebpf, modes, port_map, privilege,
     routes::{self, Piece, Plumbing},
     ruleset::differences,
 };
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    time::Duration,
+};
 use weir_config::{Config, Mode};
 
 /// Longest wait for the answer to one probe.
@@ -35,15 +38,14 @@ pub async fn check(config: &Config) -> Result<Report, Error> {
     let families = Family::of_this_kernel();
     let mut report = Report::new(config.interception.mode);
     let pieces = routes::pieces(config.interception.mode, &config.interception);
-    if config.interception.mode == Mode::Ebpf {
-        report.add(
-            "programs",
-            None,
-            match ebpf::check(config).await? {
-                Ok(detail) => Verdict::Ok(detail),
-                Err(detail) => Verdict::Failed(detail),
-            },
-        );
+    let programs = match config.interception.mode {
+        Mode::Ebpf => Some(ebpf::check(config).await?),
+        Mode::PortMap => Some(port_map::check(config).await?),
+        _ => None,
+    };
+    if let Some(verdict) = programs {
+        let verdict = verdict.map_or_else(Verdict::Failed, Verdict::Ok);
+        report.add("programs", None, verdict);
     } else {
         let plan = Plan::new(config, &families);
         let present = apply::present(&families)?;
@@ -59,8 +61,33 @@ pub async fn check(config: &Config) -> Result<Report, Error> {
             report.add(name, *family, verdict);
         }
     }
-    report.items.extend(probes(config).await.items);
+    if config.interception.mode == Mode::PortMap {
+        // A token to a mapped port would go on to the application.
+        report.add("listeners", None, listeners(config));
+    } else {
+        report.items.extend(probes(config).await.items);
+    }
     Ok(report)
+}
+
+/// Whether somebody, the sidecar, listens on every port that connections are mapped to.
+fn listeners(config: &Config) -> Verdict {
+    let is_free = |port: &u16| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+    let map = &config.interception.port_map;
+    let free: Vec<String> = map
+        .0
+        .iter()
+        .map(|pair| pair.mapped)
+        .filter(is_free)
+        .map(|port| port.to_string())
+        .collect();
+    match free.as_slice() {
+        [] => Verdict::Ok(format!("there for {map}")),
+        free => Verdict::NotProbed(format!(
+            "nobody listens on {}: connections pass until weir-sidecar runs with this port map",
+            free.join(", ")
+        )),
+    }
 }
 
 /// Sends tokens through the redirect of a configuration whose mode is not `auto`.

@@ -4,79 +4,17 @@
 //! taken by the one or the other: they share the listeners, the marks and the way through lo.
 
 mod settings;
-mod tc;
 
 use crate::{
     Error, Family,
+    attached::{DRAINING, Scene, Set, take_away},
     routes::{self, Changes, Plumbing},
+    tc::{Interface, PRIORITY, word},
 };
-use tc::{Filter, Found, Interface, PRIORITY, Tc, word};
 use weir_bpf::{Kind, Redirect, Side};
 use weir_config::{Config, Mode};
 
 pub use settings::settings;
-
-/// What a filter's name ends with while it only lets open connections end.
-const DRAINING: &str = ":draining";
-
-/// The interfaces of a namespace, and what of ours is on them.
-struct Scene {
-    tc: Tc,
-    interfaces: Vec<Interface>,
-    /// Those that have a clsact qdisc.
-    clsact: Vec<u32>,
-    filters: Vec<Filter>,
-    accepts_local: bool,
-}
-
-impl Scene {
-    async fn look() -> Result<Self, Error> {
-        let tc = Tc::open()?;
-        let interfaces = tc.interfaces().await?;
-        let clsact = tc.with_clsact().await?;
-        let on = |interface: &&Interface| clsact.contains(&interface.index);
-        let filters = tc.filters(interfaces.iter().filter(on)).await?;
-        Ok(Self {
-            tc,
-            interfaces,
-            clsact,
-            filters,
-            accepts_local: accepts_local(),
-        })
-    }
-
-    fn at(&self, interface: &Interface, side: Side) -> Option<&Filter> {
-        self.filters
-            .iter()
-            .find(|filter| filter.index == interface.index && filter.side == side)
-    }
-
-    /// What was there before the first of our filters on this interface.
-    fn found(&self, interface: &Interface) -> Found {
-        let ours = self.filters.iter().find(|filter| filter.index == interface.index);
-        ours.map_or_else(
-            || Found {
-                qdisc: self.clsact.contains(&interface.index),
-                accept_local: self.accepts_local,
-            },
-            |filter| filter.found,
-        )
-    }
-
-    fn loopback(&self) -> Option<&Interface> {
-        self.interfaces
-            .iter()
-            .find(|interface| interface.kind == Some(Kind::Loopback))
-    }
-}
-
-/// True if lo takes packets from this machine's own addresses; where that can't be read, as if it did not.
-fn accepts_local() -> bool {
-    ["lo", "all"].iter().any(|name| {
-        let value = std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/accept_local"));
-        value.is_ok_and(|value| value.trim() != "0")
-    })
-}
 
 fn is_excluded(config: &Config, interface: &Interface) -> bool {
     let names = &config.interception.exclude_interfaces.0;
@@ -107,7 +45,7 @@ fn name(kind: Kind, side: Side, fingerprint: u64) -> String {
 /// # Errors
 /// Nothing is left behind where nothing was before; where an older installation was, some of it may be replaced.
 pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error> {
-    let scene = Scene::look().await?;
+    let scene = Scene::look(Set::Redirect).await?;
     let routing = Plumbing::open()?;
     let pieces = routes::pieces(Mode::Ebpf, &config.interception);
     if differences(&scene, config).is_empty() && routing.is_exactly(families, &pieces).await? {
@@ -130,7 +68,10 @@ pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error
         }
         Err(cause) if scene.filters.is_empty() => {
             tracing::warn!("installation failed, taking back what was applied");
-            let undone = take_away().await.map(drop).and(routing.take_back(&changes).await);
+            let undone = take_away(Set::Redirect)
+                .await
+                .map(drop)
+                .and(routing.take_back(&changes).await);
             Err(match undone {
                 Ok(()) => cause,
                 Err(rollback) => Error::Rollback {
@@ -159,10 +100,10 @@ async fn put(
     let fingerprint = settings(config).fingerprint();
     let wanted = wanted(scene, config);
     for (interface, kind) in &wanted {
-        attach(scene, interface, *kind, programs, |side| {
-            name(*kind, side, fingerprint)
-        })
-        .await?;
+        let program = |side| programs.descriptor(*kind, side);
+        scene
+            .attach(interface, program, |side| name(*kind, side, fingerprint))
+            .await?;
     }
     for interface in &scene.interfaces {
         if interface.kind.is_none() {
@@ -172,69 +113,10 @@ async fn put(
             );
         }
         if !wanted.iter().any(|(other, _)| *other == interface) {
-            clear(scene, interface).await?;
+            scene.clear(interface).await?;
         }
     }
     Ok(())
-}
-
-async fn attach(
-    scene: &Scene,
-    interface: &Interface,
-    kind: Kind,
-    programs: &Redirect,
-    name: impl Fn(Side) -> String,
-) -> Result<(), Error> {
-    let found = scene.found(interface);
-    if !scene.clsact.contains(&interface.index) {
-        scene.tc.add_clsact(interface).await?;
-    }
-    for side in [Side::Ingress, Side::Egress] {
-        let filter = Filter {
-            index: interface.index,
-            side,
-            found,
-            name: name(side),
-        };
-        let program = programs.descriptor(kind, side)?;
-        scene.tc.attach(interface, &filter, program).await?;
-    }
-    tracing::info!("{}: programs attached", interface.name);
-    Ok(())
-}
-
-/// Takes our filters off an interface, and the qdisc if it was made for them and nobody else uses it by now.
-async fn clear(scene: &Scene, interface: &Interface) -> Result<(), Error> {
-    let ours = [Side::Ingress, Side::Egress].map(|side| scene.at(interface, side));
-    let Some(found) = ours.iter().flatten().map(|filter| filter.found).next() else {
-        return Ok(());
-    };
-    for filter in ours.into_iter().flatten() {
-        scene.tc.detach(interface, filter).await?;
-    }
-    if !found.qdisc && !scene.tc.has_filters(interface).await? {
-        scene.tc.delete_clsact(interface).await?;
-    }
-    if interface.kind == Some(Kind::Loopback) && !found.accept_local {
-        scene.tc.accept_local(interface, false).await?;
-    }
-    tracing::info!("{}: programs removed", interface.name);
-    Ok(())
-}
-
-/// Takes all programs away, with what was made for them. True if there were any.
-///
-/// # Errors
-/// Those of the kernel.
-pub async fn take_away() -> Result<bool, Error> {
-    let scene = Scene::look().await?;
-    // lo last: what is sent there is expected until nobody sends any more.
-    let mut interfaces: Vec<_> = scene.interfaces.iter().collect();
-    interfaces.sort_by_key(|interface| interface.kind == Some(Kind::Loopback));
-    for interface in interfaces {
-        clear(&scene, interface).await?;
-    }
-    Ok(!scene.filters.is_empty())
 }
 
 /// Whether programs of ours are attached anywhere.
@@ -242,7 +124,7 @@ pub async fn take_away() -> Result<bool, Error> {
 /// # Errors
 /// Those of looking.
 pub async fn is_present() -> Result<bool, Error> {
-    Ok(!Scene::look().await?.filters.is_empty())
+    Ok(!Scene::look(Set::Redirect).await?.filters.is_empty())
 }
 
 /// Replaces the programs by ones that take nothing new, and carry on what has been taken. True if there were any.
@@ -250,17 +132,16 @@ pub async fn is_present() -> Result<bool, Error> {
 /// # Errors
 /// Those of the kernel.
 pub async fn drain(config: &Config) -> Result<bool, Error> {
-    let scene = Scene::look().await?;
+    let scene = Scene::look(Set::Redirect).await?;
     if scene.filters.is_empty() {
         return Ok(false);
     }
     let programs = Redirect::load(&settings(config).draining())?;
     for interface in &scene.interfaces {
         if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
-            attach(&scene, interface, kind, &programs, |side| {
-                format!("{}{DRAINING}", weir_bpf::program(kind, side))
-            })
-            .await?;
+            let name = |side| format!("{}{DRAINING}", weir_bpf::program(kind, side));
+            let program = |side| programs.descriptor(kind, side);
+            scene.attach(interface, program, name).await?;
         }
     }
     Ok(true)
@@ -304,7 +185,7 @@ fn differences(scene: &Scene, config: &Config) -> Vec<String> {
 /// # Errors
 /// Those of looking.
 pub async fn check(config: &Config) -> Result<Result<String, String>, Error> {
-    let scene = Scene::look().await?;
+    let scene = Scene::look(Set::Redirect).await?;
     if scene.filters.is_empty() {
         return Ok(Err("no programs are attached; run `weir-init install`".into()));
     }
@@ -325,7 +206,7 @@ pub async fn check(config: &Config) -> Result<Result<String, String>, Error> {
 /// What an installation would do, as commands of iproute2.
 pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Error> {
     use std::fmt::Write as _;
-    let scene = Scene::look().await?;
+    let scene = Scene::look(Set::Redirect).await?;
     let mut text = String::from("# Routing; the metric tells the sidecar the mode\n");
     for family in families {
         for piece in routes::pieces(Mode::Ebpf, &config.interception) {
@@ -347,37 +228,6 @@ pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Er
                 word(side),
                 name(kind, side, fingerprint)
             );
-        }
-    }
-    Ok(text)
-}
-
-/// What [`take_away`] would do now, as commands of iproute2.
-///
-/// # Errors
-/// Those of looking.
-pub async fn describe_removal() -> Result<String, Error> {
-    use std::fmt::Write as _;
-    let scene = Scene::look().await?;
-    let mut text = String::new();
-    for interface in &scene.interfaces {
-        for side in [Side::Ingress, Side::Egress] {
-            let Some(filter) = scene.at(interface, side) else {
-                continue;
-            };
-            let _ = writeln!(
-                text,
-                "tc filter del dev {} {} pref {PRIORITY}  # {}",
-                interface.name,
-                word(side),
-                filter.name
-            );
-            if side == Side::Egress && !filter.found.qdisc {
-                let _ = writeln!(text, "tc qdisc del dev {} clsact", interface.name);
-            }
-            if side == Side::Egress && interface.kind == Some(Kind::Loopback) && !filter.found.accept_local {
-                text.push_str("sysctl net.ipv4.conf.lo.accept_local=0\n");
-            }
         }
     }
     Ok(text)

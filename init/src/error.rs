@@ -77,6 +77,19 @@ pub enum Error {
         /// What the kernel said.
         cause: Box<LoadError>,
     },
+    /// A control group can't be opened.
+    #[error(
+        "cannot attach the programs for this machine's own clients to {0}: {1}; mount the control groups of version 2 there \
+         (in a container: --cgroupns host, with /sys/fs/cgroup mounted), name another with --cgroup, or leave those clients \
+         alone with --cgroup none"
+    )]
+    ControlGroup(String, io::Error),
+    /// An interface that is named is not there.
+    #[error("there is no interface {0} here; `ip link` lists those that are")]
+    NoInterface(String),
+    /// A port map beside another mode.
+    #[error("mode {0} is in force here, and {1} can't be beside it; run `weir-init remove` first")]
+    OtherMode(&'static str, &'static str),
     /// No mode works here.
     #[error("no way to redirect works here, so nothing was installed; tried:{0}")]
     NoMode(Attempts),

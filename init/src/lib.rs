@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod apply;
+pub mod attached;
 pub mod backend;
 pub mod check;
 pub mod connections;
@@ -22,9 +23,11 @@ pub mod modes;
 pub mod nftables;
 pub mod open;
 pub mod plan;
+pub mod port_map;
 pub mod privilege;
 pub mod routes;
 pub mod ruleset;
+pub mod tc;
 
 pub use error::Error;
 pub use family::Family;

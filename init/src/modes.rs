@@ -6,11 +6,12 @@
 use crate::{
     Error, Family, Plan,
     apply::{self, Outcome},
+    attached::{self, Set},
     check, ebpf,
     error::Attempts,
     lock,
     open::{self, Way},
-    privilege,
+    port_map, privilege,
     routes::{self, Changes, Piece, Plumbing},
 };
 use std::{fmt::Write as _, time::Duration};
@@ -46,9 +47,24 @@ fn with(config: &Config, mode: Mode) -> Config {
 /// Nothing is left behind, except for [`Error::Rollback`].
 pub async fn install(config: &Config) -> Result<(Mode, Outcome), Error> {
     privilege::check()?;
-    match config.interception.mode {
+    let wanted = config.interception.mode;
+    if let Some(mode) = in_force().await?
+        && (mode == Mode::PortMap) != (wanted == Mode::PortMap)
+    {
+        return Err(Error::OtherMode(mode.name(), wanted.name()));
+    }
+    match wanted {
         Mode::Auto => climb(config).await,
+        Mode::PortMap => Ok((wanted, put_map(config).await?)),
         mode => Ok((mode, put(config).await?)),
+    }
+}
+
+async fn put_map(config: &Config) -> Result<Outcome, Error> {
+    let _lock = lock::acquire()?;
+    match port_map::install(config, &Family::of_this_kernel()).await? {
+        true => Ok(Outcome::Changed),
+        false => Ok(Outcome::Unchanged),
     }
 }
 
@@ -136,7 +152,7 @@ async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Erro
     }
     match open::wait(Way::InPlace, &config.interception, CHANGE).await {
         0 => {
-            ebpf::take_away().await?;
+            attached::take_away(Set::Redirect).await?;
             Plumbing::open()?
                 .trim(families, &pieces, &mut Changes::default())
                 .await?;
@@ -167,7 +183,12 @@ pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<
     privilege::check()?;
     let families = Family::of_this_kernel();
     let _lock = lock::acquire()?;
-    let drained = !force && ebpf::drain(config).await?;
+    // Else there may be no privilege to ask for programs.
+    let is_map = in_force().await? == Some(Mode::PortMap);
+    let drained = !force && (is_map || ebpf::drain(config).await?);
+    if is_map {
+        port_map::drain()?;
+    }
     let withdrawn = apply::withdraw_rules(&families, &config.interception)?;
     let routing = Plumbing::open()?;
     if !force && (drained || withdrawn || in_force().await?.is_some()) {
@@ -176,7 +197,7 @@ pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<
             return Ok(Removal::Waiting(open));
         }
     }
-    let programs = ebpf::take_away().await?;
+    let programs = attached::take_away(Set::Redirect).await? | (is_map && port_map::take_away().await?);
     let cleaned = apply::clean(&families)?;
     let mut changes = Changes::default();
     routing.trim(&families, &[], &mut changes).await?;
@@ -206,6 +227,7 @@ pub async fn describe(config: &Config) -> Result<String, Error> {
             Ok(text)
         }
         Mode::Ebpf => ebpf::describe(config, &families).await,
+        Mode::PortMap => port_map::describe(config, &families).await,
         Mode::Tproxy | Mode::Redirect => Ok(Plan::new(config, &families).to_string()),
     }
 }
@@ -215,7 +237,8 @@ pub async fn describe(config: &Config) -> Result<String, Error> {
 /// # Errors
 /// Those of looking.
 pub async fn describe_removal() -> Result<String, Error> {
-    let mut text = ebpf::describe_removal().await?;
+    let mut text = attached::describe_removal(Set::Redirect).await?;
+    text.push_str(&attached::describe_removal(Set::PortMap).await?);
     let families = Family::of_this_kernel();
     text.push_str(&apply::removal()?);
     let routing = Plumbing::open()?;

@@ -54,9 +54,12 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     };
     let threads = thread_count(config);
     let listeners = (0..threads)
-        .map(|_| open_listeners(config, identity.net_raw))
+        .map(|_| open_listeners(config, identity))
         .collect::<anyhow::Result<Vec<_>>>()?;
-    let mut dns = open_dns(set)?;
+    let mut dns = match set.port_map.0.is_empty() {
+        true => open_dns(set)?,
+        false => Vec::new(),
+    };
     let mode = Arc::new(InForce::default());
     let reader = {
         let _inside = runtime.enter();
@@ -95,8 +98,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     tracing::info!(
         threads,
         files,
-        inbound = config.interception.inbound_port,
-        outbound = config.interception.outbound_port,
+        listeners = %listens_on(set),
         mode = mode.name(),
         net_raw = privileges.foreign_source,
         "started"
@@ -172,8 +174,16 @@ fn thread_count(config: &Config) -> usize {
     }
 }
 
-fn open_listeners(config: &Config, net_raw: bool) -> anyhow::Result<Vec<Listener>> {
+fn open_listeners(config: &Config, identity: Identity) -> anyhow::Result<Vec<Listener>> {
     let set = &config.interception;
+    let net_raw = identity.net_raw;
+    if !set.port_map.0.is_empty() {
+        let mut listeners = Vec::new();
+        for pair in &set.port_map.0 {
+            listeners.extend(listen::mapped(*pair, identity.marks.then(|| set.own_mark()))?);
+        }
+        return Ok(listeners);
+    }
     let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, net_raw)?;
     listeners.extend(listen::listeners(Direction::Ingress, set.inbound_port, net_raw)?);
     match listen::listeners(Direction::Egress, set.dns_port, net_raw) {
@@ -183,10 +193,19 @@ fn open_listeners(config: &Config, net_raw: bool) -> anyhow::Result<Vec<Listener
     Ok(listeners)
 }
 
+/// The listeners' ports, for people.
+fn listens_on(set: &Interception) -> String {
+    match set.port_map.0.is_empty() {
+        true => format!("inbound {}, outbound {}", set.inbound_port, set.outbound_port),
+        false => format!("port map {}", set.port_map),
+    }
+}
+
 /// Keeps NET_RAW only where it is of use, or may be: before an installation nobody knows the mode.
 fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result<Privileges> {
     let of_use = config.relay.source_address == SourceAddress::Client || identity.marks;
-    let keep = identity.net_raw && of_use && mode.get() != Some(Mode::Redirect);
+    let mapped_alone = config.interception.mode == Mode::PortMap && !identity.marks;
+    let keep = identity.net_raw && of_use && !mapped_alone && mode.get() != Some(Mode::Redirect);
     if !keep {
         identity::give_up_net_raw()?;
     }

@@ -32,7 +32,9 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
     }
     let direction = arrival.direction;
     let _open = worker.metrics.of(direction).open();
-    let source = worker.settings.source_of(direction, way, peer.ip());
+    let source = worker
+        .settings
+        .source_of(direction, way, (peer.ip(), destination.0.ip()));
     // Its port is its own for as long as this lives.
     let _in_use = worker.dialer.client(peer);
     let server = match reach(&worker, &client, direction, destination, source).await {

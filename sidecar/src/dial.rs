@@ -117,6 +117,7 @@ impl Dialer {
         let connect = async {
             match (direction, source) {
                 (Direction::Ingress, Source::Client(client)) => self.dial_as(client, destination.0).await,
+                (Direction::Ingress, Source::Own) => Ok((self.dial_own(destination.0).await?, None)),
                 (Direction::Ingress, Source::Spare) => Ok((self.dial_local(destination.0).await?, None)),
                 (Direction::Egress, _) => Ok((self.dial_out(destination.0).await?, None)),
             }
@@ -216,6 +217,17 @@ impl Dialer {
         socket.bind(&source.into())?;
         Stream::begin_connect(&socket, destination)?;
         Ok(Some(socket))
+    }
+
+    /// From the address that the kernel chooses; from a spare one if that has no port left.
+    async fn dial_own(&self, destination: SocketAddr) -> Result<Stream, DialError> {
+        let socket = self.socket(destination).map_err(DialError::new)?;
+        match Stream::connect(socket, destination, self.keepalive).await {
+            Err(error) if is_taken(&error) && !destination.ip().is_loopback() => {
+                self.dial_local(destination).await
+            }
+            result => result.map_err(DialError::new),
+        }
     }
 
     async fn dial_local(&self, destination: SocketAddr) -> Result<Stream, DialError> {

@@ -6,6 +6,7 @@ use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
+use weir_config::MappedPort;
 use weir_records::Direction;
 
 /// Pending connections a listener may hold; the kernel caps it at net.core.somaxconn.
@@ -18,6 +19,8 @@ pub struct Arrival {
     pub direction: Direction,
     /// Its port.
     pub port: u16,
+    /// The port that its clients connected to, where a port map says so.
+    pub original: Option<u16>,
 }
 
 /// A bound and listening socket.
@@ -51,21 +54,56 @@ pub fn listeners(direction: Direction, port: u16, net_raw: bool) -> Result<Vec<L
         Direction::Egress if !net_raw => [Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()],
         _ => [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()],
     };
-    let addresses = [SocketAddr::new(v4, port), SocketAddr::new(v6, port)];
+    let arrival = Arrival {
+        direction,
+        port,
+        original: None,
+    };
+    open(arrival, [v4, v6], net_raw.then_some(Extra::Transparent))
+}
+
+/// Opens one data thread's listeners for a port of a port map. What is accepted has the listener's mark, if one is given:
+/// by that the programs know it where the sidecar has no user of its own.
+///
+/// # Errors
+/// As [`listeners`].
+pub fn mapped(pair: MappedPort, mark: Option<u32>) -> Result<Vec<Listener>, ListenError> {
+    let arrival = Arrival {
+        direction: Direction::Ingress,
+        port: pair.mapped,
+        original: Some(pair.original),
+    };
+    let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
+    open(arrival, any, mark.map(Extra::Mark))
+}
+
+/// What a listener's socket has beside its address; needs NET_RAW.
+#[derive(Clone, Copy, Debug)]
+enum Extra {
+    /// It takes connections that are assigned to it with their destination in place.
+    Transparent,
+    /// Its packets carry this.
+    Mark(u32),
+}
+
+fn open(
+    arrival: Arrival,
+    addresses: [IpAddr; 2],
+    extra: Option<Extra>,
+) -> Result<Vec<Listener>, ListenError> {
+    let Arrival { direction, port, .. } = arrival;
+    let addresses = addresses.map(|ip| SocketAddr::new(ip, port));
     let mut opened = Vec::with_capacity(2);
     for address in addresses {
-        match listen(address, net_raw) {
-            Ok(socket) => opened.push(Listener {
-                arrival: Arrival { direction, port },
-                socket,
-            }),
+        match listen(address, extra) {
+            Ok(socket) => opened.push(Listener { arrival, socket }),
             Err(error) if address.is_ipv6() && no_ipv6(&error) => {
                 tracing::info!("the kernel has no IPv6: listening on IPv4 alone");
             }
             Err(source) => {
                 let advice = match source.kind() {
                     io::ErrorKind::AddrInUse => {
-                        "; does a sidecar run here already? Choose other ports with --inbound-port and --outbound-port"
+                        "; does a sidecar run here already? Choose other ports with --inbound-port and --outbound-port, or in --port-map"
                     }
                     _ => "",
                 };
@@ -82,15 +120,17 @@ pub fn listeners(direction: Direction, port: u16, net_raw: bool) -> Result<Vec<L
 }
 
 /// A listening socket on this address. IPv6 sockets take IPv6 alone, so that every peer's address has its own family.
-fn listen(address: SocketAddr, net_raw: bool) -> io::Result<std::net::TcpListener> {
+fn listen(address: SocketAddr, extra: Option<Extra>) -> io::Result<std::net::TcpListener> {
     let socket = tcp(address)?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(true)?;
-    if net_raw {
-        transparent(&socket)?;
+    match extra {
+        Some(Extra::Transparent) => transparent(&socket)?,
+        Some(Extra::Mark(mark)) => socket.set_mark(mark)?,
+        None => {}
     }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;

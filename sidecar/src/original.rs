@@ -18,6 +18,8 @@ pub enum Way {
     Translated,
     /// Assigned to the listener, with its addresses as they were.
     InPlace,
+    /// By a port map, to the listener of one port.
+    Mapped,
 }
 
 /// Who opened the connection.
@@ -31,7 +33,8 @@ impl fmt::Display for OriginalDestination {
 }
 
 /// Asks NAT first (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`: REDIRECT), then takes the socket's own address (TPROXY and
-/// eBPF assignment leave the destination in place). Nothing if that is the listener itself: the connection was not
+/// eBPF assignment leave the destination in place). A port map changes the port alone, and its listener says to which one
+/// it had been. Nothing if that is the listener itself: the connection was not
 /// redirected but dialled here directly, or it loops.
 ///
 /// # Errors
@@ -40,7 +43,11 @@ pub fn original_destination(
     client: &TcpStream,
     arrival: Arrival,
 ) -> io::Result<Option<(OriginalDestination, Way)>> {
-    let local = client.local_addr()?;
+    let mut local = client.local_addr()?;
+    if let Some(port) = arrival.original {
+        local.set_port(port);
+        return Ok(Some((OriginalDestination(local), Way::Mapped)));
+    }
     // Tracking that set in after the connection had begun may have it the wrong way round: from here to the client.
     let peer = client.peer_addr().ok();
     let socket = SockRef::from(client);

@@ -16,6 +16,8 @@ pub const REASONS: [&str; 5] = [
 pub enum Source {
     /// A spare one.
     Spare,
+    /// What the kernel chooses: that of a client on this machine which calls the machine by the same address.
+    Own,
     /// The client's, as far as possible.
     Client(IpAddr),
 }

@@ -62,12 +62,19 @@ pub struct Settings {
 impl Settings {
     /// Which address a connection's dial is to have: a connection that came by NAT tells nothing of the routing that
     /// answers to its client's address need.
-    pub fn source_of(&self, direction: Direction, way: Way, client: IpAddr) -> Source {
+    pub fn source_of(&self, direction: Direction, way: Way, (client, server): (IpAddr, IpAddr)) -> Source {
         match (self.source, direction, way) {
+            // Applications may trust a client that is on this machine, and no other is to look like one.
+            (_, _, Way::Mapped) if is_same_machine(client, server) => Source::Own,
             (SourceAddress::Client, Direction::Ingress, Way::InPlace) => Source::Client(client),
             _ => Source::Spare,
         }
     }
+}
+
+/// True if client and server are known to be one machine by their addresses alone.
+fn is_same_machine(client: IpAddr, server: IpAddr) -> bool {
+    client == server || (client.is_loopback() && server.is_loopback())
 }
 
 /// Where a thread's documents go.

@@ -6,7 +6,7 @@ use crate::{
 };
 use std::{
     net::SocketAddr,
-    sync::{PoisonError, RwLock},
+    sync::{Mutex, PoisonError, RwLock},
 };
 use weir_lab::{Lab, Link, Node};
 
@@ -77,7 +77,7 @@ pub struct Stage {
     pub direction: Direction,
     /// Over what.
     pub family: Family,
-    _lab: Lab,
+    lab: Mutex<Lab>,
 }
 
 impl Stage {
@@ -97,8 +97,16 @@ impl Stage {
             link,
             direction,
             family,
-            _lab: lab,
+            lab: Mutex::new(lab),
         }
+    }
+
+    /// Another node, with a link of its own to the pod: `a` is the new node's end.
+    pub fn beside(&self, name: &str) -> (Node, Link) {
+        let mut lab = self.lab.lock().unwrap_or_else(PoisonError::into_inner);
+        let node = lab.node(name).unwrap();
+        let link = lab.join(&node, &self.pod).unwrap();
+        (node, link)
     }
 
     /// Who connects.

@@ -1,0 +1,190 @@
+//! Programs on the interfaces of a namespace: what is there, attaching and taking away, for every set of programs.
+
+use crate::{
+    Error,
+    tc::{Filter, Found, Interface, PRIORITY, Tc, word},
+};
+use std::{fmt::Write as _, os::fd::BorrowedFd};
+use weir_bpf::{Kind, Side};
+
+/// Which programs: only one set is in force at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Set {
+    /// Those of mode `ebpf`.
+    Redirect,
+    /// Those of the port map.
+    PortMap,
+}
+
+impl Set {
+    fn has(self, filter: &Filter) -> bool {
+        (self == Self::PortMap) == filter.name.starts_with(weir_bpf::MAP_PREFIX)
+    }
+}
+
+/// What a filter's name ends with while it only lets open connections end.
+pub const DRAINING: &str = ":draining";
+
+/// The interfaces of a namespace, and what of ours is on them.
+pub struct Scene {
+    /// To change it.
+    pub tc: Tc,
+    /// All of them.
+    pub interfaces: Vec<Interface>,
+    /// Those that have a clsact qdisc.
+    clsact: Vec<u32>,
+    /// The set's.
+    pub filters: Vec<Filter>,
+    /// lo takes packets from this machine's own addresses.
+    pub accepts_local: bool,
+}
+
+impl Scene {
+    /// Looks.
+    ///
+    /// # Errors
+    /// Those of rtnetlink.
+    pub async fn look(set: Set) -> Result<Self, Error> {
+        let tc = Tc::open()?;
+        let interfaces = tc.interfaces().await?;
+        let clsact = tc.with_clsact().await?;
+        let on = |interface: &&Interface| clsact.contains(&interface.index);
+        let mut filters = tc.filters(interfaces.iter().filter(on)).await?;
+        filters.retain(|filter| set.has(filter));
+        Ok(Self {
+            tc,
+            interfaces,
+            clsact,
+            filters,
+            accepts_local: accepts_local(),
+        })
+    }
+
+    /// What is at one side of an interface.
+    pub fn at(&self, interface: &Interface, side: Side) -> Option<&Filter> {
+        self.filters
+            .iter()
+            .find(|filter| filter.index == interface.index && filter.side == side)
+    }
+
+    /// What was there before the first of our filters on this interface.
+    fn found(&self, interface: &Interface) -> Found {
+        let ours = self.filters.iter().find(|filter| filter.index == interface.index);
+        ours.map_or_else(
+            || Found {
+                qdisc: self.clsact.contains(&interface.index),
+                accept_local: self.accepts_local,
+            },
+            |filter| filter.found,
+        )
+    }
+
+    /// The loopback interface.
+    pub fn loopback(&self) -> Option<&Interface> {
+        self.interfaces
+            .iter()
+            .find(|interface| interface.kind == Some(Kind::Loopback))
+    }
+
+    /// Attaches a program to each side of an interface, in place of what is there.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn attach<'a>(
+        &self,
+        interface: &Interface,
+        program: impl Fn(Side) -> Result<BorrowedFd<'a>, weir_bpf::LoadError>,
+        name: impl Fn(Side) -> String,
+    ) -> Result<(), Error> {
+        let found = self.found(interface);
+        if !self.clsact.contains(&interface.index) {
+            self.tc.add_clsact(interface).await?;
+        }
+        for side in [Side::Ingress, Side::Egress] {
+            let filter = Filter {
+                index: interface.index,
+                side,
+                found,
+                name: name(side),
+            };
+            self.tc.attach(interface, &filter, program(side)?).await?;
+        }
+        tracing::info!("{}: programs attached", interface.name);
+        Ok(())
+    }
+
+    /// Takes our filters off an interface, and the qdisc if it was made for them and nobody else uses it by now.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn clear(&self, interface: &Interface) -> Result<(), Error> {
+        let ours = [Side::Ingress, Side::Egress].map(|side| self.at(interface, side));
+        let Some(found) = ours.iter().flatten().map(|filter| filter.found).next() else {
+            return Ok(());
+        };
+        for filter in ours.into_iter().flatten() {
+            self.tc.detach(interface, filter).await?;
+        }
+        if !found.qdisc && !self.tc.has_filters(interface).await? {
+            self.tc.delete_clsact(interface).await?;
+        }
+        if interface.kind == Some(Kind::Loopback) && !found.accept_local {
+            self.tc.accept_local(interface, false).await?;
+        }
+        tracing::info!("{}: programs removed", interface.name);
+        Ok(())
+    }
+}
+
+/// True if lo takes packets from this machine's own addresses; where that can't be read, as if it did not.
+fn accepts_local() -> bool {
+    ["lo", "all"].iter().any(|name| {
+        let value = std::fs::read_to_string(format!("/proc/sys/net/ipv4/conf/{name}/accept_local"));
+        value.is_ok_and(|value| value.trim() != "0")
+    })
+}
+
+/// Takes all programs away, with what was made for them. True if there were any.
+///
+/// # Errors
+/// Those of the kernel.
+pub async fn take_away(set: Set) -> Result<bool, Error> {
+    let scene = Scene::look(set).await?;
+    // lo last: what is sent there is expected until nobody sends any more.
+    let mut interfaces: Vec<_> = scene.interfaces.iter().collect();
+    interfaces.sort_by_key(|interface| interface.kind == Some(Kind::Loopback));
+    for interface in interfaces {
+        scene.clear(interface).await?;
+    }
+    Ok(!scene.filters.is_empty())
+}
+
+/// What [`take_away`] would do now, as commands of iproute2.
+///
+/// # Errors
+/// Those of looking.
+pub async fn describe_removal(set: Set) -> Result<String, Error> {
+    let scene = Scene::look(set).await?;
+    let mut text = String::new();
+    for interface in &scene.interfaces {
+        for side in [Side::Ingress, Side::Egress] {
+            let Some(filter) = scene.at(interface, side) else {
+                continue;
+            };
+            let _ = writeln!(
+                text,
+                "tc filter del dev {} {} pref {PRIORITY}  # {}",
+                interface.name,
+                word(side),
+                filter.name
+            );
+            if side == Side::Egress && !filter.found.qdisc {
+                let _ = writeln!(text, "tc qdisc del dev {} clsact", interface.name);
+            }
+            if side == Side::Egress && interface.kind == Some(Kind::Loopback) && !filter.found.accept_local {
+                text.push_str("sysctl net.ipv4.conf.lo.accept_local=0\n");
+            }
+        }
+    }
+    Ok(text)
+}

@@ -1,0 +1,293 @@
+//! The port map: TC programs that rewrite ports on the interfaces of a host, and programs that do so at connect(2) for
+//! the host's own clients (see the crate `weir-bpf`).
+
+mod clients;
+
+use crate::{
+    Error, Family,
+    attached::{self, Scene, Set},
+    routes::{self, Changes, Plumbing},
+    tc::{Interface, PRIORITY, word},
+};
+use clients::Group;
+use std::fmt::Write as _;
+use weir_bpf::{
+    Kind, PortMap, PortMapSettings, Side, is_port_map_stopped, map_program, netns_cookie, stop_port_map,
+};
+use weir_config::{Config, Mode};
+
+/// What the programs are told.
+fn settings(config: &Config) -> Result<PortMapSettings, Error> {
+    let set = &config.interception;
+    Ok(PortMapSettings {
+        proxy_uid: set.proxy_uid,
+        own_mark: set.own_mark(),
+        ports: set
+            .port_map
+            .0
+            .iter()
+            .map(|pair| (pair.original, pair.mapped))
+            .collect(),
+        group: set.cgroup.clone(),
+        netns: netns_cookie().map_err(Error::Netlink)?,
+    })
+}
+
+/// The interfaces that get programs: those that are named, or all but lo.
+fn wanted<'a>(scene: &'a Scene, config: &Config) -> Vec<(&'a Interface, Kind)> {
+    let named = &config.interception.interfaces;
+    let is_wanted =
+        |interface: &&Interface| named.0.is_empty() || named.0.iter().any(|name| is_named(interface, name));
+    scene
+        .interfaces
+        .iter()
+        .filter(is_wanted)
+        .filter(|interface| {
+            !config
+                .interception
+                .exclude_interfaces
+                .0
+                .iter()
+                .any(|name| is_named(interface, name))
+        })
+        .filter_map(|interface| Some((interface, interface.kind?)))
+        .filter(|(_, kind)| *kind != Kind::Loopback)
+        .collect()
+}
+
+fn is_named(interface: &Interface, name: &str) -> bool {
+    match name.strip_suffix('+') {
+        Some(prefix) => interface.name.starts_with(prefix),
+        None => interface.name == name,
+    }
+}
+
+fn name(kind: Kind, side: Side, fingerprint: u64) -> String {
+    format!(
+        "{}:{fingerprint:016x}",
+        map_program(kind, side).unwrap_or_default()
+    )
+}
+
+fn missing(scene: &Scene, config: &Config) -> Vec<String> {
+    let names = &config.interception.interfaces.0;
+    let is_there = |name: &&String| scene.interfaces.iter().any(|interface| is_named(interface, name));
+    names.iter().filter(|name| !is_there(name)).cloned().collect()
+}
+
+/// Puts the map in force. True if anything had to be changed.
+///
+/// # Errors
+/// Nothing is left behind where nothing was before.
+pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error> {
+    let scene = Scene::look(Set::PortMap).await?;
+    if let Some(name) = missing(&scene, config).first() {
+        return Err(Error::NoInterface(name.clone()));
+    }
+    let routing = Plumbing::open()?;
+    let pieces = routes::pieces(Mode::PortMap, &config.interception);
+    if differences(&scene, config)?.is_empty() && routing.is_exactly(families, &pieces).await? {
+        tracing::info!("this port map is in force already: nothing to do");
+        return Ok(false);
+    }
+    let group = clients::group(&config.interception.cgroup)?;
+    // Before others are loaded: these are the ones to go.
+    let old = clients::present()?;
+    let programs = PortMap::load(&settings(config)?, group.is_some())?;
+    if let Some(reason) = programs.loss() {
+        tracing::warn!(
+            "eBPF programs loaded without the part that needs CAP_PERFMON ({reason}): of this machine's own clients, those \
+             are left alone that connect to another than a loopback address"
+        );
+    }
+    let mut changes = Changes::default();
+    match put(
+        &scene,
+        &routing,
+        families,
+        config,
+        (&programs, group.as_ref()),
+        &mut changes,
+    )
+    .await
+    {
+        Ok(()) => {
+            clients::take(&old)?;
+            routing.trim(families, &pieces, &mut changes).await?;
+            Ok(true)
+        }
+        Err(cause) if scene.filters.is_empty() => {
+            tracing::warn!("installation failed, taking back what was applied");
+            drop(programs);
+            let undone = take_away().await.map(drop).and(routing.take_back(&changes).await);
+            Err(match undone {
+                Ok(()) => cause,
+                Err(rollback) => Error::Rollback {
+                    cause: Box::new(cause),
+                    rollback: Box::new(rollback),
+                },
+            })
+        }
+        Err(cause) => Err(cause),
+    }
+}
+
+async fn put(
+    scene: &Scene,
+    routing: &Plumbing,
+    families: &[Family],
+    config: &Config,
+    (programs, group): (&PortMap, Option<&Group>),
+    changes: &mut Changes,
+) -> Result<(), Error> {
+    let set = &config.interception;
+    routing
+        .complete(families, &routes::pieces(Mode::PortMap, set), changes)
+        .await?;
+    let fingerprint = settings(config)?.fingerprint();
+    let wanted = wanted(scene, config);
+    for (interface, kind) in &wanted {
+        let program = |side| programs.descriptor(*kind, side);
+        scene
+            .attach(interface, program, |side| name(*kind, side, fingerprint))
+            .await?;
+    }
+    for interface in &scene.interfaces {
+        if !wanted.iter().any(|(other, _)| *other == interface) {
+            scene.clear(interface).await?;
+        }
+    }
+    match group {
+        Some(group) => {
+            clients::put(group, programs)?;
+            tracing::info!("{group}: programs for this machine's own clients attached");
+        }
+        None => tracing::info!("connections of this machine's own clients are left alone"),
+    }
+    Ok(())
+}
+
+/// Takes the map away, and what was made for it. True if there was any.
+///
+/// # Errors
+/// Those of the kernel.
+pub async fn take_away() -> Result<bool, Error> {
+    let programs = attached::take_away(Set::PortMap).await?;
+    let clients = clients::present()?;
+    clients::take(&clients)?;
+    Ok(programs || !clients.is_empty())
+}
+
+/// Takes nothing new, and lets go on what has been taken.
+///
+/// # Errors
+/// Those of the kernel.
+pub fn drain() -> Result<(), Error> {
+    Ok(stop_port_map(netns_cookie().map_err(Error::Netlink)?)?)
+}
+
+/// What is not as the configuration has it, in words.
+fn differences(scene: &Scene, config: &Config) -> Result<Vec<String>, Error> {
+    let fingerprint = settings(config)?.fingerprint();
+    let wanted = wanted(scene, config);
+    let mut wrong = Vec::new();
+    if is_port_map_stopped(netns_cookie().map_err(Error::Netlink)?)? {
+        wrong.push("it takes no new connections, as it is being removed".into());
+    }
+    for (interface, kind) in &wanted {
+        for side in [Side::Ingress, Side::Egress] {
+            match scene.at(interface, side) {
+                None => wrong.push(format!("{} has no program for {side:?}", interface.name)),
+                Some(filter) if filter.name != name(*kind, side, fingerprint) => {
+                    wrong.push(format!("{} has another map for {side:?}", interface.name));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    for filter in &scene.filters {
+        if !wanted
+            .iter()
+            .any(|(interface, _)| interface.index == filter.index)
+        {
+            wrong.push(format!("interface {} has a program and should not", filter.index));
+        }
+    }
+    let clients = clients::present()?;
+    let in_force = clients
+        .iter()
+        .filter(|program| program.fingerprint == fingerprint)
+        .count();
+    let want = if config.interception.cgroup == "none" {
+        0
+    } else {
+        4
+    };
+    if in_force != want || clients.len() != want {
+        wrong.push(format!(
+            "{in_force} of {} programs for this machine's own clients are this map's, {want} should be",
+            clients.len()
+        ));
+    }
+    Ok(wrong)
+}
+
+/// What is wrong with the map in force, in words; where nothing is, on which interfaces it is.
+///
+/// # Errors
+/// Those of looking.
+pub async fn check(config: &Config) -> Result<Result<String, String>, Error> {
+    let scene = Scene::look(Set::PortMap).await?;
+    if scene.filters.is_empty() && clients::present()?.is_empty() {
+        return Ok(Err("no port map is in force; run `weir-init install`".into()));
+    }
+    let wrong = differences(&scene, config)?;
+    if !wrong.is_empty() {
+        return Ok(Err(format!(
+            "not as configured: {}; run `weir-init install`",
+            wrong.join("; ")
+        )));
+    }
+    let names: Vec<&str> = wanted(&scene, config)
+        .iter()
+        .map(|(interface, _)| interface.name.as_str())
+        .collect();
+    Ok(Ok(match names.as_slice() {
+        [] => "for local clients alone, as there is no interface".into(),
+        names => format!("attached to {}", names.join(", ")),
+    }))
+}
+
+/// What an installation would do, as commands of iproute2 and bpftool.
+///
+/// # Errors
+/// Those of looking.
+pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Error> {
+    let scene = Scene::look(Set::PortMap).await?;
+    let mut text = String::from("# Routing; the metric tells the sidecar the mode\n");
+    for family in families {
+        for piece in routes::pieces(Mode::PortMap, &config.interception) {
+            let _ = writeln!(text, "{}", routes::command(*family, &piece));
+        }
+    }
+    let fingerprint = settings(config)?.fingerprint();
+    let _ = writeln!(text, "# Programs that map {}", config.interception.port_map);
+    for (interface, kind) in wanted(&scene, config) {
+        let _ = writeln!(text, "tc qdisc add dev {} clsact", interface.name);
+        for side in [Side::Ingress, Side::Egress] {
+            let _ = writeln!(
+                text,
+                "tc filter replace dev {} {} pref {PRIORITY} bpf direct-action {}",
+                interface.name,
+                word(side),
+                name(kind, side, fingerprint)
+            );
+        }
+    }
+    if let Some(group) = clients::group(&config.interception.cgroup)? {
+        for hook in ["connect4", "connect6", "getpeername4", "getpeername6"] {
+            let _ = writeln!(text, "bpftool cgroup attach {group} cgroup_inet_{hook} … multi");
+        }
+    }
+    Ok(text)
+}
