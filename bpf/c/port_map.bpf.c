@@ -59,7 +59,8 @@ static __always_inline int takes(void)
 {
 	__u32 first = 0, *value = bpf_map_lookup_elem(&taking, &first);
 
-	return value && *value;
+	/* Whose map this is, is looked for in the settings of the same program: so they must be used here. */
+	return settings.netns && value && *value;
 }
 
 /* A connection as the sidecar's socket has it, seen from the client. */
