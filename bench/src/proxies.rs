@@ -13,13 +13,21 @@ use weir_lab::Node;
 /// Where the server listens.
 pub const SERVER: u16 = 8080;
 
+const PORT_MAP: [&str; 2] = ["--port-map", "8080:9080"];
+
 /// What stands between client and server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Variant {
     /// Nothing, and no redirect.
     Direct,
-    /// The sidecar that only relays.
+    /// The sidecar that only relays, in mode `redirect`.
     WeirRelay,
+    /// The same in mode `tproxy`.
+    WeirTproxy,
+    /// The same in mode `ebpf`.
+    WeirEbpf,
+    /// The same by a port map.
+    WeirPortMap,
     /// The sidecar that decodes and writes each document to a file.
     WeirNdjson,
     /// haproxy in TCP mode.
@@ -32,9 +40,12 @@ pub enum Variant {
 
 impl Variant {
     /// In the order of the report.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 9] = [
         Self::Direct,
         Self::WeirRelay,
+        Self::WeirTproxy,
+        Self::WeirEbpf,
+        Self::WeirPortMap,
         Self::WeirNdjson,
         Self::Haproxy,
         Self::EnvoyTcp,
@@ -45,7 +56,10 @@ impl Variant {
     pub fn name(self) -> &'static str {
         match self {
             Self::Direct => "direct",
-            Self::WeirRelay => "weir, relay only",
+            Self::WeirRelay => "weir redirect, relay only",
+            Self::WeirTproxy => "weir tproxy, relay only",
+            Self::WeirEbpf => "weir ebpf, relay only",
+            Self::WeirPortMap => "weir port map, relay only",
             Self::WeirNdjson => "weir, decode + NDJSON",
             Self::Haproxy => "haproxy, tcp",
             Self::EnvoyTcp => "envoy, tcp + access log",
@@ -53,11 +67,19 @@ impl Variant {
         }
     }
 
-    /// True if connections are redirected to a proxy.
-    pub fn is_redirected(self) -> bool {
-        self != Self::Direct
+    /// How `weir-init` redirects connections to the proxy; nothing where there is none.
+    pub fn redirect(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::Direct => None,
+            Self::WeirTproxy => Some(&["--mode", "tproxy"]),
+            Self::WeirEbpf => Some(&["--mode", "ebpf"]),
+            Self::WeirPortMap => Some(&PORT_MAP),
+            _ => Some(&["--mode", "redirect"]),
+        }
     }
 }
+
+const RELAY_ONLY: [&str; 4] = ["--decode", "off", "--export", "none"];
 
 /// The commands that start proxies; all of them run as the user whose traffic is not redirected.
 pub struct Proxies<'a> {
@@ -74,7 +96,8 @@ impl Proxies<'_> {
         let directory = self.directory_for(variant)?;
         let command = match variant {
             Variant::Direct => return Ok(None),
-            Variant::WeirRelay => Some(weir(pod, &["--decode", "off", "--export", "none"])?),
+            Variant::WeirRelay | Variant::WeirTproxy | Variant::WeirEbpf => Some(weir(pod, &RELAY_ONLY)?),
+            Variant::WeirPortMap => Some(weir(pod, &[&RELAY_ONLY[..], &PORT_MAP].concat())?),
             Variant::WeirNdjson => {
                 let sink = format!("ndjson:{}", directory.join("documents.ndjson").display());
                 Some(weir(pod, &["--export", &sink])?)
@@ -109,7 +132,7 @@ impl Proxies<'_> {
             Variant::Haproxy => ("haproxy.cfg", haproxy(pod)),
             Variant::EnvoyTcp => ("envoy.json", envoy(&directory, ENVOY_TCP)),
             Variant::EnvoyHttp => ("envoy.json", envoy(&directory, ENVOY_HTTP)),
-            Variant::Direct | Variant::WeirRelay | Variant::WeirNdjson => return Ok(()),
+            _ => return Ok(()),
         };
         fs::write(directory.join(name), text).with_context(|| format!("cannot write {name}"))
     }

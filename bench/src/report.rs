@@ -81,8 +81,16 @@ impl fmt::Display for Report {
             writeln!(f, "\n{} (medians of {})", workload.name(), rounds.unwrap_or(0))?;
             writeln!(
                 f,
-                "  {:<26}{:>13}{:>12}{:>12}{:>10}{:>10}{:>8}{:>9}",
-                "", "CPU µs/req", "to haproxy", "requests/s", "p50 ms", "p99 ms", "errors", "RSS MB"
+                "  {:<26}{:>13}{:>12}{:>12}{:>12}{:>10}{:>10}{:>8}{:>9}",
+                "",
+                "CPU µs/req",
+                "to haproxy",
+                "machine µs",
+                "requests/s",
+                "p50 ms",
+                "p99 ms",
+                "errors",
+                "RSS MB"
             )?;
             let haproxy = self.cpu_of(Variant::Haproxy, workload);
             for row in &self.rows {
@@ -117,11 +125,7 @@ impl Report {
             Some(value) => format!("{value:.decimals$}"),
             None => "-".into(),
         };
-        let cpu = row
-            .variant
-            .is_redirected()
-            .then(|| median(|sample| sample.cpu))
-            .flatten();
+        let cpu = row.variant.redirect().and_then(|_| median(|sample| sample.cpu));
         let ratio = cpu.zip(haproxy).map(|(cpu, haproxy)| cpu / haproxy);
         let milliseconds = |value: Option<f64>| dash(value.map(|us| us / 1e3), 2);
         let errors: u64 = row.samples[workload as usize]
@@ -130,9 +134,10 @@ impl Report {
             .sum();
         writeln!(
             f,
-            "{:>13}{:>12}{:>12.0}{:>10}{:>10}{:>8}{:>9}",
+            "{:>13}{:>12}{:>12}{:>12.0}{:>10}{:>10}{:>8}{:>9}",
             dash(cpu, 1),
             dash(ratio, 2),
+            dash(median(|sample| sample.machine), 1),
             rate,
             milliseconds(median(|sample| sample.outcome.p50)),
             milliseconds(median(|sample| sample.outcome.p99)),

@@ -45,6 +45,8 @@ pub struct Sample {
     pub outcome: Outcome,
     /// CPU time of the proxy for each answered request, in µs.
     pub cpu: f64,
+    /// The same of the whole machine: client, server, kernel and whatever else runs on it.
+    pub machine: f64,
 }
 
 impl Stage {
@@ -92,12 +94,13 @@ impl Stage {
 impl Pod {
     /// Loads the pod and takes the proxy's CPU time.
     pub fn measure(&mut self, workload: Workload, seconds: u32, connections: u32) -> Result<Sample> {
-        let before = self.cpu()?;
+        let (before, machine_before) = (self.cpu()?, machine_cpu()?);
         let outcome = load::run(&self.client, self.address, workload, seconds, connections)?;
-        let used = self.cpu()?.saturating_sub(before);
+        let each = |used: Duration| used.as_secs_f64() * 1e6 / outcome.requests as f64;
         Ok(Sample {
+            cpu: each(self.cpu()?.saturating_sub(before)),
+            machine: each(machine_cpu()?.saturating_sub(machine_before)),
             outcome,
-            cpu: used.as_secs_f64() * 1e6 / outcome.requests as f64,
         })
     }
 
@@ -134,6 +137,38 @@ impl Pod {
     }
 }
 
+/// What all processors have worked since the machine was started: user, nice, system, irq and softirq of the first line
+/// of `/proc/stat`, in hundredths of a second.
+fn machine_cpu() -> Result<Duration> {
+    let text = fs::read_to_string("/proc/stat").context("cannot read /proc/stat")?;
+    let line = text.lines().next().unwrap_or_default();
+    let numbers: Vec<u64> = line
+        .split_whitespace()
+        .skip(1)
+        .filter_map(|word| word.parse().ok())
+        .collect();
+    let worked = [0, 1, 2, 5, 6].map(|i| numbers.get(i).copied().unwrap_or_default());
+    Ok(Duration::from_millis(worked.iter().sum::<u64>() * 10))
+}
+
+fn init(pod: &Node, verb: &str, flags: &[&str]) -> Result<()> {
+    let mut command = pod.command(weir_lab::binary("weir-init")?);
+    command.arg(verb).args(flags);
+    pod.run(command)?;
+    Ok(())
+}
+
+impl Drop for Pod {
+    fn drop(&mut self) {
+        // Programs of control groups do not go with the namespace.
+        if self.variant == Variant::WeirPortMap
+            && let Err(error) = init(&self.pod, "remove", &["--force"])
+        {
+            eprintln!("the port map's programs are left: {error:#}");
+        }
+    }
+}
+
 fn start(
     variant: Variant,
     client: &Node,
@@ -148,10 +183,8 @@ fn start(
     };
     let server = start_server(variant, pod, proxies.directory)?;
     let address = SocketAddr::from((link.b.v4, SERVER));
-    if variant.is_redirected() {
-        let mut install = pod.command(weir_lab::binary("weir-init")?);
-        install.arg("install");
-        pod.run(install)?;
+    if let Some(flags) = variant.redirect() {
+        init(pod, "install", flags)?;
     }
     proxies.configure(variant, link.b.v4)?;
     let mut proxy = proxy.map(|command| pod.spawn(command)).transpose()?;
