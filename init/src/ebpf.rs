@@ -16,20 +16,13 @@ use weir_config::{Config, Mode};
 
 pub use settings::settings;
 
-fn is_excluded(config: &Config, interface: &Interface) -> bool {
-    let names = &config.interception.exclude_interfaces.0;
-    names.iter().any(|name| match name.strip_suffix('+') {
-        Some(prefix) => interface.name.starts_with(prefix),
-        None => *name == interface.name,
-    })
-}
-
 /// The interfaces that get programs, lo first: what the others send there must be expected.
 fn wanted<'a>(scene: &'a Scene, config: &Config) -> Vec<(&'a Interface, Kind)> {
+    let excluded = &config.interception.exclude_interfaces;
     let mut wanted: Vec<_> = scene
         .interfaces
         .iter()
-        .filter(|interface| interface.kind == Some(Kind::Loopback) || !is_excluded(config, interface))
+        .filter(|interface| interface.kind == Some(Kind::Loopback) || !interface.is_one_of(excluded))
         .filter_map(|interface| Some((interface, interface.kind?)))
         .collect();
     wanted.sort_by_key(|(_, kind)| *kind != Kind::Loopback);

@@ -87,6 +87,13 @@ pub enum Error {
     /// An interface that is named is not there.
     #[error("there is no interface {0} here; `ip link` lists those that are")]
     NoInterface(String),
+    /// What comes over a bridge would not arrive.
+    #[error(
+        "mode tproxy doesn't work for what comes over the bridge {0}, as iptables sees its frames one layer too early \
+         (net.bridge.bridge-nf-call-iptables or -ip6tables is 1): set both to 0 if nobody needs them, leave the bridge out with \
+         --exclude-interfaces {0}, or use --mode ebpf or redirect"
+    )]
+    Bridge(String),
     /// A port map beside another mode.
     #[error("mode {0} is in force here, and {1} can't be beside it; run `weir-init remove` first")]
     OtherMode(&'static str, &'static str),

@@ -13,6 +13,7 @@ use crate::{
     open::{self, Way},
     port_map, privilege,
     routes::{self, Changes, Piece, Plumbing},
+    tc::{Interface, Tc},
 };
 use std::{fmt::Write as _, time::Duration};
 use weir_config::{Config, Mode};
@@ -136,6 +137,9 @@ fn leave(open: usize) {
 
 /// Puts a mode of iptables in force. Where programs are attached, what they need stays until they have gone.
 async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Error> {
+    if config.interception.mode == Mode::Tproxy {
+        no_bridge(config).await?;
+    }
     let mut plan = Plan::new(config, families);
     let pieces = plan.pieces.clone();
     if ebpf::is_present().await? {
@@ -160,6 +164,25 @@ async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Erro
         open => leave(open),
     }
     Ok(Outcome::Changed)
+}
+
+/// TPROXY's choice of a socket is lost where a bridge lets iptables see its frames (br_netfilter): the connection would wait
+/// in vain.
+async fn no_bridge(config: &Config) -> Result<(), Error> {
+    let is_seen = |family: &str| {
+        let value = std::fs::read_to_string(format!("/proc/sys/net/bridge/bridge-nf-call-{family}tables"));
+        value.is_ok_and(|value| value.trim() != "0")
+    };
+    if !is_seen("ip") && !is_seen("ip6") {
+        return Ok(());
+    }
+    let interfaces = Tc::open()?.interfaces().await?;
+    let excluded = &config.interception.exclude_interfaces;
+    let met = |interface: &&Interface| interface.is_bridge && !interface.is_one_of(excluded);
+    match interfaces.iter().find(met) {
+        Some(bridge) => Err(Error::Bridge(bridge.name.clone())),
+        None => Ok(()),
+    }
 }
 
 /// The mode that is in force, from the metric of the spare route.

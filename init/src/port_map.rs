@@ -14,7 +14,7 @@ use std::fmt::Write as _;
 use weir_bpf::{
     Kind, PortMap, PortMapSettings, Side, is_port_map_stopped, map_program, netns_cookie, stop_port_map,
 };
-use weir_config::{Config, Mode};
+use weir_config::{Config, Interfaces, Mode};
 
 /// What the programs are told.
 fn settings(config: &Config) -> Result<PortMapSettings, Error> {
@@ -35,31 +35,15 @@ fn settings(config: &Config) -> Result<PortMapSettings, Error> {
 
 /// The interfaces that get programs: those that are named, or all but lo.
 fn wanted<'a>(scene: &'a Scene, config: &Config) -> Vec<(&'a Interface, Kind)> {
-    let named = &config.interception.interfaces;
-    let is_wanted =
-        |interface: &&Interface| named.0.is_empty() || named.0.iter().any(|name| is_named(interface, name));
+    let set = &config.interception;
     scene
         .interfaces
         .iter()
-        .filter(is_wanted)
-        .filter(|interface| {
-            !config
-                .interception
-                .exclude_interfaces
-                .0
-                .iter()
-                .any(|name| is_named(interface, name))
-        })
+        .filter(|interface| set.interfaces.0.is_empty() || interface.is_one_of(&set.interfaces))
+        .filter(|interface| !interface.is_one_of(&set.exclude_interfaces))
         .filter_map(|interface| Some((interface, interface.kind?)))
         .filter(|(_, kind)| *kind != Kind::Loopback)
         .collect()
-}
-
-fn is_named(interface: &Interface, name: &str) -> bool {
-    match name.strip_suffix('+') {
-        Some(prefix) => interface.name.starts_with(prefix),
-        None => interface.name == name,
-    }
 }
 
 fn name(kind: Kind, side: Side, fingerprint: u64) -> String {
@@ -71,7 +55,13 @@ fn name(kind: Kind, side: Side, fingerprint: u64) -> String {
 
 fn missing(scene: &Scene, config: &Config) -> Vec<String> {
     let names = &config.interception.interfaces.0;
-    let is_there = |name: &&String| scene.interfaces.iter().any(|interface| is_named(interface, name));
+    let is_there = |name: &&String| {
+        let only = Interfaces(vec![(*name).clone()]);
+        scene
+            .interfaces
+            .iter()
+            .any(|interface| interface.is_one_of(&only))
+    };
     names.iter().filter(|name| !is_there(name)).cloned().collect()
 }
 

@@ -14,12 +14,13 @@ use rtnetlink::{
     },
     packet_route::{
         RouteNetlinkMessage,
-        link::{AfSpecUnspec, LinkAttribute, LinkLayerType, LinkMessage},
+        link::{AfSpecUnspec, InfoKind, LinkAttribute, LinkInfo, LinkLayerType, LinkMessage},
         tc::{TcAttribute, TcBpfFlags, TcFilterBpfOption, TcHandle, TcMessage, TcOption},
     },
 };
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use weir_bpf::{Kind, PREFIX, Side};
+use weir_config::Interfaces;
 
 /// The filters' priority.
 pub const PRIORITY: u16 = 1337;
@@ -41,6 +42,18 @@ pub struct Interface {
     pub name: String,
     /// What its packets look like; none where that is not known.
     pub kind: Option<Kind>,
+    /// Others are ports of it.
+    pub is_bridge: bool,
+}
+
+impl Interface {
+    /// True if the name is among these, of which one may end in `+` for any ending.
+    pub fn is_one_of(&self, names: &Interfaces) -> bool {
+        names.0.iter().any(|name| match name.strip_suffix('+') {
+            Some(prefix) => self.name.starts_with(prefix),
+            None => self.name == *name,
+        })
+    }
 }
 
 /// What removal has to know about a filter's surroundings: bits of the handle, beside the lowest, which is always set.
@@ -314,10 +327,15 @@ fn interface(link: &LinkMessage) -> Option<Interface> {
         | LinkLayerType::Tunnel6 => Some(Kind::Bare),
         _ => None,
     };
+    let is_bridge = link.attributes.iter().any(|attribute| match attribute {
+        LinkAttribute::LinkInfo(infos) => infos.contains(&LinkInfo::Kind(InfoKind::Bridge)),
+        _ => false,
+    });
     Some(Interface {
         index: link.header.index,
         name,
         kind,
+        is_bridge,
     })
 }
 
