@@ -315,8 +315,11 @@ impl<'a> Item<'a> {
 
     /// A value whose class is named before it. That of one of Java's own collections says no more than the value itself.
     fn typed(&mut self, builder: &mut Builder<'_>) -> Read<()> {
-        let class = self.symbol()?;
-        // Fastjson has short names without a dot for Java's own classes.
+        let mut class = self.symbol()?;
+        // Fastjson has short names without a dot for Java's own classes; those of exceptions are in `java.lang`.
+        if !class.contains('.') && (class.ends_with("Exception") || class.ends_with("Error")) {
+            class = format!("java.lang.{class}").into();
+        }
         let told = class.contains('.') && !class.starts_with("java.util.") && !class.starts_with('[');
         match self.peek()? {
             OBJECT => {
@@ -349,13 +352,20 @@ impl<'a> Item<'a> {
 
     fn object(&mut self, class: Option<Name>, builder: &mut Builder<'_>) -> Read<()> {
         builder.begin_map(class, false);
+        // Its writer puts a field that is a reference twice: the reference, then null, which its reader does not heed.
+        let mut referred = None;
         loop {
             match self.peek()? {
                 OBJECT_END => break,
                 SYMBOL => {
                     self.byte()?;
                     let name = self.symbol()?;
+                    if self.peek()? == NULL && referred.as_ref() == Some(&name) {
+                        self.byte()?;
+                        continue;
+                    }
                     builder.key(&name);
+                    referred = (self.peek()? == REFERENCE).then_some(name);
                 }
                 _ => self.value(builder)?,
             }

@@ -7,6 +7,8 @@ use weir_protocols::Side;
 pub struct Piece {
     /// Number of the connection, from 0.
     pub connection: usize,
+    /// The client's port.
+    pub client: u16,
     pub side: Side,
     pub at: u64,
     pub bytes: Vec<u8>,
@@ -43,6 +45,11 @@ pub fn pieces(path: &Path) -> Vec<Piece> {
             None => (*connections.entry((from, to)).or_insert(number), Side::Client),
         };
         let sequence = u32::from_be_bytes(tcp[4..8].try_into().unwrap());
+        let port = if side == Side::Client {
+            &tcp[..2]
+        } else {
+            &tcp[2..4]
+        };
         if payload.is_empty() {
             continue;
         }
@@ -53,6 +60,7 @@ pub fn pieces(path: &Path) -> Vec<Piece> {
         *expected = sequence.wrapping_add(u32::try_from(payload.len()).unwrap());
         pieces.push(Piece {
             connection,
+            client: u16::from_be_bytes(port.try_into().unwrap()),
             side,
             at: time,
             bytes: payload.to_vec(),
