@@ -164,7 +164,7 @@ impl Exchange {
             ..Dubbo::default()
         };
         if policy.settings().arguments {
-            dubbo.args_text = call.args.words(policy.settings().max_value);
+            dubbo.args_text = call.args.words(usize::MAX);
             dubbo.args = call.args;
             dubbo.attachments = call.attachments;
             dubbo.result = reply.result;
