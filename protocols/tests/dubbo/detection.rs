@@ -7,9 +7,9 @@ use weir_protocols::Protocol;
 fn either_side_s_first_frame_tells() {
     for piece in [1, 5, 1000] {
         let mut seen = Observer::new();
-        request(1, for bytes in "a").chunks(piece) {
-     seen.client(bytes);
- }
+        for bytes in request(1, "a").chunks(piece) {
+            seen.client(bytes);
+        }
         assert_eq!(seen.protocol(), Protocol::Dubbo);
         let mut seen = Observer::new();
         seen.server(heartbeat(1));
