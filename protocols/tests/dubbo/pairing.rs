@@ -82,7 +82,7 @@ fn past_the_limit_the_oldest_is_given_up() {
     let mut seen = Observer::of(Decoder::new(&limits(2)));
     seen.client([request(1, "a"), request(2, "b"), request(3, "c")].concat());
     let document = seen.document();
-    assert_eq!(summary(&[document.clone()]), ["echo[\"a\"] 1 -"]);
+    assert_eq!(summary(std::slice::from_ref(&document)), ["echo[\"a\"] 1 -"]);
     assert_eq!(error(&document), ("abandoned", "unknown"));
     assert_eq!(anomalies(&document), ["too_many_pending: 2"]);
     seen.server([response(1, "A"), response(2, "B"), response(3, "C")].concat());
