@@ -56,6 +56,8 @@ pub(crate) fn document(number: u64) -> Document {
             }),
         }),
         dns: None,
+        rpc: None,
+        dubbo: None,
         user_agent: None,
         error: None,
         weir: Weir {
@@ -67,6 +69,7 @@ pub(crate) fn document(number: u64) -> Document {
             original_sizes: std::collections::BTreeMap::new(),
             anomalies: Vec::new(),
             dns: None,
+            dubbo: None,
             timing: weir_records::Timing::default(),
         },
     }

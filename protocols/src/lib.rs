@@ -7,9 +7,12 @@
 //! A new protocol is one module with an [`Entry`](detect::Entry), and its line in [`detect::REGISTRY`].
 #![forbid(unsafe_code)]
 
+mod dates;
 mod decoder;
 mod detect;
 pub mod dns;
+pub mod dubbo;
+mod hessian2;
 pub mod http1;
 
 pub use decoder::Decoder;
@@ -44,6 +47,8 @@ pub enum Protocol {
     Http1,
     /// DNS.
     Dns,
+    /// Dubbo 2.
+    Dubbo,
     /// Nothing that is decoded here, or no longer (after CONNECT, an upgrade, a bound).
     Tcp,
 }
@@ -66,6 +71,8 @@ pub enum Exchange {
     Http1(Box<http1::Exchange>),
     /// DNS.
     Dns(Box<dns::Exchange>),
+    /// Dubbo 2.
+    Dubbo(Box<dubbo::Exchange>),
 }
 
 impl From<dns::Exchange> for Exchange {
@@ -80,6 +87,7 @@ impl Exchange {
         match self {
             Self::Http1(exchange) => exchange.document(flow, policy),
             Self::Dns(exchange) => exchange.document(flow, policy),
+            Self::Dubbo(exchange) => exchange.document(flow, policy),
         }
     }
 }

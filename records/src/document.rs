@@ -2,12 +2,16 @@
 //! under `weir`. A field that is not known is left out, never guessed.
 
 mod dns;
+mod dubbo;
+mod rpc;
 
 use crate::{Capture, Direction, DocumentId, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
+pub use dubbo::{Dubbo, DubboException, WeirDubbo};
+pub use rpc::{Rpc, RpcResponse, RpcSystem};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 
 /// Headers by lower-case name; a repeated header has several values, in order of arrival.
 pub type Headers = BTreeMap<String, Vec<String>>;
@@ -38,6 +42,12 @@ pub struct Document {
     /// The DNS query and its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// The remote procedure call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<Rpc>,
+    /// The Dubbo 2 call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dubbo: Option<Box<Dubbo>>,
     /// The client's software.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<UserAgent>,
@@ -53,7 +63,7 @@ pub struct Document {
 pub struct Event {
     /// Identity of this document; a repeat of the same exchange keeps it.
     pub id: DocumentId,
-    /// Kind of document: `weir.http`, `weir.dns`.
+    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`.
     pub dataset: &'static str,
     /// ECS categories: `network`, `web`.
     pub category: &'static [&'static str],
@@ -88,7 +98,7 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// `http` or `dns`.
+    /// `http`, `dns` or `dubbo`.
     pub protocol: &'static str,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,
@@ -200,9 +210,9 @@ pub struct UserAgent {
 /// ECS `error`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Error {
-    /// A short stable name, such as `connection_reset`, `no_response`, `timeout`.
+    /// A short stable name, such as `connection_reset`, `no_response`, `timeout`; the class of an exception.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// A sentence for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-elasticsearch" = "text"))]
@@ -234,6 +244,9 @@ pub struct Weir {
     /// What ECS has no place for in a DNS exchange.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<WeirDns>,
+    /// What happened on a Dubbo connection between its calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dubbo: Option<WeirDubbo>,
     /// Where the time went.
     pub timing: Timing,
 }

@@ -86,6 +86,8 @@ fn document(number: u64, answered: bool) -> Document {
             }),
         }),
         dns: None,
+        rpc: None,
+        dubbo: None,
         user_agent: None,
         error: None,
         weir: Weir {
@@ -97,6 +99,7 @@ fn document(number: u64, answered: bool) -> Document {
             original_sizes: BTreeMap::new(),
             anomalies: Vec::new(),
             dns: None,
+            dubbo: None,
             timing: weir_records::Timing::default(),
         },
     }

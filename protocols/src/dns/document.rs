@@ -44,6 +44,8 @@ impl Exchange {
             url: None,
             http: None,
             dns: Some(dns),
+            rpc: None,
+            dubbo: None,
             user_agent: None,
             error: self.failure.map(|failure| self.error(failure)),
             weir: Weir {
@@ -58,6 +60,7 @@ impl Exchange {
                     rcode: self.rcode(),
                     repeats: self.repeats,
                 }),
+                dubbo: None,
                 timing: self.timing(flow),
             },
         }
@@ -151,7 +154,7 @@ impl Exchange {
             (Failure::Abandoned, _) => ("abandoned", "given up before it was answered".to_owned()),
         };
         Error {
-            kind,
+            kind: kind.into(),
             message: Some(message),
         }
     }

@@ -83,6 +83,8 @@ impl Exchange {
             url,
             http: Some(http),
             dns: None,
+            rpc: None,
+            dubbo: None,
             user_agent,
             error: self.failure.map(error),
             weir: Weir {
@@ -94,6 +96,7 @@ impl Exchange {
                 original_sizes: cuts.sizes,
                 anomalies,
                 dns: None,
+                dubbo: None,
                 timing: self.timing(flow),
             },
         }
@@ -327,7 +330,7 @@ fn error(failure: Failure) -> Error {
         ),
     };
     Error {
-        kind,
+        kind: kind.into(),
         message: Some(message.to_owned()),
     }
 }

@@ -25,18 +25,40 @@ pub(super) fn is_secret_header(name: &str) -> bool {
 fn is_secret_key(key: &[u8], further: &[String]) -> bool {
     let mut key = decode(key);
     key.make_ascii_lowercase();
-    while matches!(
-        key.last(),
-        Some(b']' | b'[' | b' ' | b'+' | b'.' | b'-' | b'_' | b'0'..=b'9')
-    ) {
-        key.pop();
+    tells_secret(&key, further)
+}
+
+/// A key of an object, as it is. It is asked of every key of every value, so it allocates nothing.
+pub(super) fn is_secret_name(key: &str, further: &[String]) -> bool {
+    const USUAL: usize = 64;
+    let mut lower = [0; USUAL];
+    match lower.get_mut(..key.len()) {
+        Some(lower) => {
+            lower.copy_from_slice(key.as_bytes());
+            lower.make_ascii_lowercase();
+            tells_secret(lower, further)
+        }
+        None => tells_secret(key.to_ascii_lowercase().as_bytes(), further),
     }
-    let has = |word: &str| memchr::memmem::find(&key, word.as_bytes()).is_some();
-    has("password")
-        || has("passwd")
-        || has("secret")
+}
+
+/// A key in lower case.
+fn tells_secret(mut key: &[u8], further: &[String]) -> bool {
+    while let [
+        rest @ ..,
+        b']' | b'[' | b' ' | b'+' | b'.' | b'-' | b'_' | b'0'..=b'9',
+    ] = key
+    {
+        key = rest;
+    }
+    let telling = |(at, first): (usize, &u8)| match first {
+        b'p' => key[at..].starts_with(b"password") || key[at..].starts_with(b"passwd"),
+        b's' => key[at..].starts_with(b"secret"),
+        _ => false,
+    };
+    key.iter().enumerate().any(telling)
         || ends(
-            &key,
+            key,
             &[
                 "token",
                 "signature",
@@ -52,9 +74,9 @@ fn is_secret_key(key: &[u8], further: &[String]) -> bool {
                 "cookie",
             ],
         )
-        || matches!(&*key, b"pass" | b"psw" | b"sig" | b"sid" | b"otp")
-        || is_key(&key)
-        || is_session_id(&key)
+        || matches!(key, b"pass" | b"psw" | b"sig" | b"sid" | b"otp")
+        || is_key(key)
+        || is_session_id(key)
         || further.iter().any(|name| name.as_bytes() == key)
 }
 
