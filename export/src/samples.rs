@@ -47,11 +47,11 @@ pub(crate) fn document(number: u64) -> Document {
         http: Some(Http {
             version: Some("1.1"),
             request: Some(HttpRequest {
-                method: "GET".into(),
+                method: Some("GET".into()),
                 ..HttpRequest::default()
             }),
             response: Some(HttpResponse {
-                status_code: 200,
+                status_code: Some(200),
                 ..HttpResponse::default()
             }),
         }),
@@ -70,6 +70,7 @@ pub(crate) fn document(number: u64) -> Document {
             anomalies: Vec::new(),
             dns: None,
             dubbo: None,
+            http2: None,
             timing: weir_records::Timing::default(),
         },
     }

@@ -22,6 +22,9 @@ mod target;
 use crate::Protocol;
 use crate::detect::{Entry, Verdict};
 pub use exchange::Exchange;
+pub(crate) use framing::note;
+pub(crate) use head::Field;
+pub(crate) use target::{Target, host};
 
 /// A first line that has not ended after so many bytes is judged by its beginning.
 const LONG: usize = 1024;

@@ -13,7 +13,9 @@ mod detect;
 pub mod dns;
 pub mod dubbo;
 mod hessian2;
+mod http;
 pub mod http1;
+pub mod http2;
 
 pub use decoder::Decoder;
 use weir_records::{Document, Flow, Policy};
@@ -25,6 +27,16 @@ pub enum Side {
     Client,
     /// The one who accepted it.
     Server,
+}
+
+impl Side {
+    /// The other one.
+    pub(crate) fn other(self) -> Self {
+        match self {
+            Self::Client => Self::Server,
+            Self::Server => Self::Client,
+        }
+    }
 }
 
 /// How a connection ended.
@@ -45,6 +57,8 @@ pub enum Protocol {
     Unknown,
     /// HTTP/1.x.
     Http1,
+    /// HTTP/2, and gRPC and Triple on it.
+    Http2,
     /// DNS.
     Dns,
     /// Dubbo 2.
@@ -69,6 +83,8 @@ pub struct Limits {
 pub enum Exchange {
     /// HTTP/1.x.
     Http1(Box<http1::Exchange>),
+    /// HTTP/2, and gRPC and Triple on it.
+    Http2(Box<http2::Exchange>),
     /// DNS.
     Dns(Box<dns::Exchange>),
     /// Dubbo 2.
@@ -86,6 +102,7 @@ impl Exchange {
     pub fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         match self {
             Self::Http1(exchange) => exchange.document(flow, policy),
+            Self::Http2(exchange) => exchange.document(flow, policy),
             Self::Dns(exchange) => exchange.document(flow, policy),
             Self::Dubbo(exchange) => exchange.document(flow, policy),
         }

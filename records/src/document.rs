@@ -3,12 +3,14 @@
 
 mod dns;
 mod dubbo;
+mod http2;
 mod rpc;
 
 use crate::{Capture, Direction, DocumentId, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 pub use dubbo::{Dubbo, DubboException, WeirDubbo};
-pub use rpc::{Rpc, RpcResponse, RpcSystem};
+pub use http2::WeirHttp2;
+pub use rpc::{Rpc, RpcRequest, RpcResponse, RpcSystem};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
@@ -98,7 +100,7 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// `http`, `dns` or `dubbo`.
+    /// `http`, `grpc`, `dns` or `dubbo`.
     pub protocol: &'static str,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,
@@ -129,7 +131,7 @@ pub struct Host {
 /// ECS `url`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Url {
-    /// The target as it stood on the request line.
+    /// The target as it stood on the request line; of HTTP/2, the path.
     #[schemars(extend("x-elasticsearch" = "text"))]
     pub original: String,
     /// Its path; absent for `*` and for CONNECT's authority.
@@ -153,7 +155,7 @@ pub struct Url {
 /// ECS `http`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Http {
-    /// `1.0` or `1.1`: the request's, or the response's where the request was not seen.
+    /// `1.0`, `1.1` or `2`: the request's, or the response's where the request was not seen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub version: Option<&'static str>,
     /// The request.
@@ -167,13 +169,15 @@ pub struct Http {
 /// ECS `http.request`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct HttpRequest {
-    /// The method as it was sent.
-    pub method: String,
-    /// Bytes of head and body on the wire.
+    /// The method as it was sent; absent where its header was not understood (HTTP/2 joined late).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub method: Option<String>,
+    /// Bytes of head and body on the wire; of HTTP/2, those of their frames.
     pub bytes: u64,
     /// The body.
     pub body: Body,
-    /// Headers, and trailers after them.
+    /// Headers, and trailers after them. Those of HTTP/2 whose names are unknown, because the beginning of the connection
+    /// was, are under `<unknown>`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: Headers,
 }
@@ -181,13 +185,15 @@ pub struct HttpRequest {
 /// ECS `http.response`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct HttpResponse {
-    /// The status.
-    pub status_code: u16,
-    /// Bytes of head and body on the wire.
+    /// The status; absent where its header was not understood (HTTP/2 joined late).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<u16>,
+    /// Bytes of head and body on the wire; of HTTP/2, those of their frames.
     pub bytes: u64,
     /// The body.
     pub body: Body,
-    /// Headers, and trailers after them.
+    /// Headers, and trailers after them. Those of HTTP/2 whose names are unknown, because the beginning of the connection
+    /// was, are under `<unknown>`.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: Headers,
 }
@@ -195,7 +201,7 @@ pub struct HttpResponse {
 /// ECS `http.*.body`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Body {
-    /// Bytes of the body after chunked framing was taken off.
+    /// Bytes of the body after framing was taken off.
     pub bytes: u64,
 }
 
@@ -247,6 +253,9 @@ pub struct Weir {
     /// What happened on a Dubbo connection between its calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dubbo: Option<WeirDubbo>,
+    /// The exchange's place on an HTTP/2 connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub http2: Option<WeirHttp2>,
     /// Where the time went.
     pub timing: Timing,
 }

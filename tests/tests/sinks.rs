@@ -76,12 +76,12 @@ fn document(number: u64, answered: bool) -> Document {
         http: Some(Http {
             version: Some("1.1"),
             request: Some(HttpRequest {
-                method: "GET".into(),
+                method: Some("GET".into()),
                 headers,
                 ..HttpRequest::default()
             }),
             response: answered.then(|| HttpResponse {
-                status_code: 200 + u16::try_from(number % 2).unwrap(),
+                status_code: Some(200 + u16::try_from(number % 2).unwrap()),
                 ..HttpResponse::default()
             }),
         }),
@@ -100,6 +100,7 @@ fn document(number: u64, answered: bool) -> Document {
             anomalies: Vec::new(),
             dns: None,
             dubbo: None,
+            http2: None,
             timing: weir_records::Timing::default(),
         },
     }

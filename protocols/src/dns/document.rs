@@ -61,6 +61,7 @@ impl Exchange {
                     repeats: self.repeats,
                 }),
                 dubbo: None,
+                http2: None,
                 timing: self.timing(flow),
             },
         }

@@ -85,6 +85,7 @@ impl Exchange {
                     events: self.events,
                     text_bytes: self.text,
                 }),
+                http2: None,
                 timing: self.timing(flow),
             },
         }
@@ -178,8 +179,10 @@ impl Exchange {
         Rpc {
             system: RpcSystem { name: "dubbo" },
             method: called.map(|(interface, method)| format!("{interface}/{method}")),
+            request: None,
             response: dubbo.status.map(|status| RpcResponse {
-                status_code: names::status_name(status).into_owned(),
+                status_code: Some(names::status_name(status).into_owned()),
+                ..RpcResponse::default()
             }),
         }
     }

@@ -9,35 +9,14 @@ use super::framing::note;
 use super::head::{Field, Version, fields};
 use super::target::{Target, host};
 use crate::Side;
-use std::collections::{BTreeMap, btree_map::Entry};
+use crate::http::{self, Cuts, url};
 use weir_records::{
     Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Host, Http, HttpRequest, HttpResponse,
-    Network, Outcome, Policy, Text, Timing, Url, UserAgent, Weir,
+    Network, Outcome, Policy, Timing, Url, Weir,
 };
 
 /// `event.dataset` of every document made here.
 const DATASET: &str = "weir.http";
-
-/// What was cut, with the size that it had.
-#[derive(Default)]
-struct Cuts {
-    truncated: bool,
-    sizes: BTreeMap<String, u64>,
-}
-
-impl Cuts {
-    fn keep(&mut self, text: Text, name: impl FnOnce() -> String) -> String {
-        if let Some(size) = text.original {
-            self.cut(name(), size);
-        }
-        text.value
-    }
-
-    fn cut(&mut self, name: String, size: u64) {
-        self.truncated = true;
-        self.sizes.insert(name, size);
-    }
-}
 
 impl Exchange {
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
@@ -50,14 +29,7 @@ impl Exchange {
             .collect();
         let url = self.url(&asked, policy, &mut cuts, &mut anomalies);
         let http = self.http(&asked, policy, &mut cuts);
-        let agent = asked
-            .iter()
-            .find(|field| field.name.eq_ignore_ascii_case(b"user-agent") && !field.cut);
-        let user_agent = agent.map(|agent| UserAgent {
-            original: cuts.keep(policy.header("user-agent", &agent.value), || {
-                "user_agent.original".to_owned()
-            }),
-        });
+        let user_agent = http::user_agent(&asked, policy, &mut cuts);
         Document {
             timestamp: self.first,
             event: self.event(flow),
@@ -97,6 +69,7 @@ impl Exchange {
                 anomalies,
                 dns: None,
                 dubbo: None,
+                http2: None,
                 timing: self.timing(flow),
             },
         }
@@ -176,21 +149,10 @@ impl Exchange {
         else {
             return None;
         };
-        let wire = request.slice(range);
-        let clean = policy.redact_url(wire);
-        let original = cuts.keep(policy.url_part(&clean), || "url.original".to_owned());
-        let target = Target::parse(request.slice(method), &clean);
-        let mut url = Url {
-            original,
-            path: target
-                .path
-                .map(|path| cuts.keep(policy.url_part(path), || "url.path".to_owned())),
-            query: target
-                .query
-                .map(|query| cuts.keep(policy.url_part(query), || "url.query".to_owned())),
-            scheme: target.scheme,
-            ..Url::default()
-        };
+        let method = request.slice(method);
+        let clean = policy.redact_url(request.slice(range));
+        let target = Target::parse(method, &clean);
+        let mut url = url(&clean, &target, policy, cuts);
         let named = match target.authority {
             Some(authority) => Some(host(authority)),
             None => host_field(asked, anomalies),
@@ -210,7 +172,7 @@ impl Exchange {
         {
             http.version = version.map(name);
             http.request = Some(HttpRequest {
-                method: String::from_utf8_lossy(request.slice(method)).into_owned(),
+                method: Some(String::from_utf8_lossy(request.slice(method)).into_owned()),
                 bytes: request.wire,
                 body: Body { bytes: request.body },
                 headers: headers(request, asked, Side::Client, policy, cuts),
@@ -222,7 +184,7 @@ impl Exchange {
             let answered: Vec<_> = fields(response.fields()).collect();
             http.version = http.version.or(Some(name(*version)));
             http.response = Some(HttpResponse {
-                status_code: *status,
+                status_code: Some(*status),
                 bytes: response.wire,
                 body: Body { bytes: response.body },
                 headers: headers(response, &answered, Side::Server, policy, cuts),
@@ -269,39 +231,9 @@ fn headers(message: &Message, sent: &[Field<'_>], side: Side, policy: &Policy, c
     if message.trailer_size > message.trailers.len() as u64 {
         cuts.cut(format!("{place}.trailers"), message.trailer_size);
     }
-    let mut headers = Headers::new();
-    let settings = policy.settings();
-    if !settings.headers {
-        return headers;
-    }
     let trailers: Vec<_> = fields(&message.trailers).collect();
-    let all = sent.len() + trailers.len();
-    if all > settings.max_headers {
-        cuts.cut(format!("{place}.header_count"), message.count.max(all as u64));
-    }
-    for field in sent.iter().chain(&trailers).take(settings.max_headers) {
-        let key = lower_name(field.name, settings.max_header_value);
-        let value = policy.header(&key, &field.value);
-        let value = cuts.keep(value, || format!("{place}.headers.{key}"));
-        match headers.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(vec![value]);
-            }
-            Entry::Occupied(entry) => entry.into_mut().push(value),
-        }
-    }
-    headers
-}
-
-/// A header's name in lower case, within the bound for values.
-fn lower_name(name: &[u8], max: usize) -> String {
-    let name = &name[..name.len().min(max)];
-    let mut lower = match std::str::from_utf8(name) {
-        Ok(name) => name.to_owned(),
-        Err(_) => name.iter().map(|byte| char::from(*byte)).collect(),
-    };
-    lower.make_ascii_lowercase();
-    lower
+    let all = message.count.max((sent.len() + trailers.len()) as u64);
+    http::headers(sent.iter().chain(&trailers), all, place, policy, cuts)
 }
 
 fn error(failure: Failure) -> Error {

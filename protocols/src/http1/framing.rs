@@ -33,7 +33,7 @@ pub(super) struct Fields {
 }
 
 /// Adds an anomaly; one of a kind is enough.
-pub(super) fn note(anomalies: &mut Vec<String>, kind: &str, seen: &str) {
+pub(crate) fn note(anomalies: &mut Vec<String>, kind: &str, seen: &str) {
     let known = anomalies.iter().any(|a| a.split(':').next() == Some(kind));
     if !known && anomalies.len() < MAX_ANOMALIES {
         anomalies.push(if seen.is_empty() {

@@ -254,7 +254,7 @@ fn version(bytes: &[u8]) -> Option<Version> {
 
 /// A field: its name as it was sent, its value without surrounding white space, folded lines joined by a space.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Field<'a> {
+pub(crate) struct Field<'a> {
     pub name: &'a [u8],
     pub value: Cow<'a, [u8]>,
     /// The head was cut in this field.

@@ -2,7 +2,7 @@
 
 /// The parts of a request's target (RFC 9112, 3.2). What it does not say is absent.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Target<'a> {
+pub(crate) struct Target<'a> {
     pub scheme: Option<String>,
     /// Host and port, userinfo included.
     pub authority: Option<&'a [u8]>,
@@ -69,7 +69,7 @@ fn absolute(target: &[u8]) -> Option<(String, &[u8])> {
 }
 
 /// Host, in lower case and with the brackets of an IPv6 address as in ECS, and port of an authority.
-pub(super) fn host(authority: &[u8]) -> Option<(String, Option<u16>)> {
+pub(crate) fn host(authority: &[u8]) -> Option<(String, Option<u16>)> {
     let authority = memchr::memrchr(b'@', authority).map_or(authority, |at| &authority[at + 1..]);
     let text = std::str::from_utf8(authority).ok()?;
     let (name, port) = match text.rfind(':') {

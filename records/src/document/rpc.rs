@@ -1,5 +1,6 @@
 //! OpenTelemetry `rpc`: what remote procedure calls of any system share.
 
+use crate::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -8,9 +9,12 @@ use serde::Serialize;
 pub struct Rpc {
     /// What carries the call.
     pub system: RpcSystem,
-    /// What is called: `interface/method`.
+    /// What is called: `interface/method`, `package.Service/Method`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
+    /// What the client sent (gRPC).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<RpcRequest>,
     /// How it was answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub response: Option<RpcResponse>,
@@ -19,14 +23,50 @@ pub struct Rpc {
 /// `rpc.system`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct RpcSystem {
-    /// `dubbo`.
+    /// `dubbo` (Dubbo 2), `grpc` (gRPC and Triple).
     pub name: &'static str,
+}
+
+/// `rpc.request`.
+#[derive(Clone, Debug, Default, Serialize, JsonSchema)]
+pub struct RpcRequest {
+    /// Whole messages that were sent. This and the others are left out where bytes were missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<u64>,
+    /// Bytes of these messages, as they were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// How many of them were compressed, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compressed_messages: Option<u64>,
+    /// When the first of them began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_message: Option<Timestamp>,
+    /// When the last of them ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_message: Option<Timestamp>,
 }
 
 /// `rpc.response`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct RpcResponse {
-    /// The response's status by name: `OK`, `SERVICE_NOT_FOUND`; the number of one without a name. A method that throws is
-    /// answered with `OK`.
-    pub status_code: String,
+    /// The response's status by name: `OK`, `SERVICE_NOT_FOUND`, `UNAVAILABLE`; the number of one without a name. A method
+    /// that throws is answered with `OK`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub status_code: Option<String>,
+    /// Whole messages that were sent. This and the others are left out where bytes were missed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub messages: Option<u64>,
+    /// Bytes of these messages, as they were sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// How many of them were compressed, if any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compressed_messages: Option<u64>,
+    /// When the first of them began.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub first_message: Option<Timestamp>,
+    /// When the last of them ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_message: Option<Timestamp>,
 }

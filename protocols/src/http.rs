@@ -1,0 +1,96 @@
+//! What documents of every version of HTTP share: how targets and headers become fields.
+
+use crate::http1::{Field, Target};
+use std::collections::{BTreeMap, btree_map::Entry};
+use weir_records::{Headers, Policy, Text, Url, UserAgent};
+
+/// What was cut, with the size that it had.
+#[derive(Default)]
+pub(crate) struct Cuts {
+    pub truncated: bool,
+    pub sizes: BTreeMap<String, u64>,
+}
+
+impl Cuts {
+    pub fn keep(&mut self, text: Text, name: impl FnOnce() -> String) -> String {
+        if let Some(size) = text.original {
+            self.cut(name(), size);
+        }
+        text.value
+    }
+
+    pub fn cut(&mut self, name: String, size: u64) {
+        self.truncated = true;
+        self.sizes.insert(name, size);
+    }
+}
+
+/// What a target says by itself; `clean` is all of it, without its secrets.
+pub(crate) fn url(clean: &[u8], target: &Target<'_>, policy: &Policy, cuts: &mut Cuts) -> Url {
+    let original = cuts.keep(policy.url_part(clean), || "url.original".to_owned());
+    Url {
+        original,
+        path: target
+            .path
+            .map(|path| cuts.keep(policy.url_part(path), || "url.path".to_owned())),
+        query: target
+            .query
+            .map(|query| cuts.keep(policy.url_part(query), || "url.query".to_owned())),
+        scheme: target.scheme.clone(),
+        ..Url::default()
+    }
+}
+
+/// What the client says it is.
+pub(crate) fn user_agent(asked: &[Field<'_>], policy: &Policy, cuts: &mut Cuts) -> Option<UserAgent> {
+    let agent = asked
+        .iter()
+        .find(|field| field.name.eq_ignore_ascii_case(b"user-agent") && !field.cut)?;
+    Some(UserAgent {
+        original: cuts.keep(policy.header("user-agent", &agent.value), || {
+            "user_agent.original".to_owned()
+        }),
+    })
+}
+
+/// The fields of a message, of which there were `all`, within the policy's bounds. `place` is where they stand in the
+/// document.
+pub(crate) fn headers<'a>(
+    sent: impl Iterator<Item = &'a Field<'a>> + Clone,
+    all: u64,
+    place: &str,
+    policy: &Policy,
+    cuts: &mut Cuts,
+) -> Headers {
+    let mut headers = Headers::new();
+    let settings = policy.settings();
+    if !settings.headers {
+        return headers;
+    }
+    if sent.clone().count() > settings.max_headers {
+        cuts.cut(format!("{place}.header_count"), all);
+    }
+    for field in sent.take(settings.max_headers) {
+        let key = lower_name(field.name, settings.max_header_value);
+        let value = policy.header(&key, &field.value);
+        let value = cuts.keep(value, || format!("{place}.headers.{key}"));
+        match headers.entry(key) {
+            Entry::Vacant(entry) => {
+                entry.insert(vec![value]);
+            }
+            Entry::Occupied(entry) => entry.into_mut().push(value),
+        }
+    }
+    headers
+}
+
+/// A header's name in lower case, within the bound for values.
+fn lower_name(name: &[u8], max: usize) -> String {
+    let name = &name[..name.len().min(max)];
+    let mut lower = match std::str::from_utf8(name) {
+        Ok(name) => name.to_owned(),
+        Err(_) => name.iter().map(|byte| char::from(*byte)).collect(),
+    };
+    lower.make_ascii_lowercase();
+    lower
+}

@@ -1,0 +1,196 @@
+//! Header blocks: from HEADERS, PUSH_PROMISE and CONTINUATION to heads and trailers of messages.
+
+use super::connection::{Connection, Out};
+use super::exchange::Message;
+use super::frame::{CONTINUATION, END_HEADERS, END_STREAM, Header, PADDED, PUSH_PROMISE, WITH_PRIORITY};
+use super::hpack::Fields;
+use crate::Side;
+use weir_records::Timestamp;
+
+/// A header block that arrives.
+#[derive(Debug)]
+pub(super) struct Block {
+    /// Of its first frame.
+    header: Header,
+    /// The stream that a PUSH_PROMISE promises.
+    promised: u32,
+    bytes: Vec<u8>,
+    /// Not all of it was kept.
+    cut: bool,
+    /// Bytes of its frames.
+    wire: u64,
+    first: Timestamp,
+}
+
+impl Connection {
+    /// A header block that has begun must go on with the next frame. If not, it is lost, and so is what it did to the
+    /// table.
+    pub(super) fn check_interruption(&mut self, side: Side, header: &Header) {
+        let half = self.half(side);
+        let goes_on = |block: &Block| header.kind == CONTINUATION && header.stream == block.header.stream;
+        if half.block.as_ref().is_none_or(goes_on) {
+            return;
+        }
+        half.hpack.lose();
+        if let Some(block) = half.block.take()
+            && let Some(exchange) = self.streams.get_mut(&block.header.stream)
+        {
+            exchange.note("header_block_interrupted", "");
+        }
+    }
+
+    pub(super) fn begin_block(
+        &mut self,
+        side: Side,
+        header: Header,
+        payload: &[u8],
+        times: [Timestamp; 2],
+        out: Out,
+    ) {
+        let cut = payload.len() < header.length as usize;
+        let mut block = Block {
+            header,
+            promised: 0,
+            bytes: Vec::new(),
+            cut,
+            wire: header.size(),
+            first: times[0],
+        };
+        let Some((promised, fragment)) = fragment(&header, payload, cut) else {
+            block.cut = true;
+            return self.end_block(side, &block, b"", times[1], out);
+        };
+        block.promised = promised;
+        if header.has(END_HEADERS) {
+            self.end_block(side, &block, fragment, times[1], out);
+        } else {
+            block.bytes = fragment.to_vec();
+            self.half(side).block = Some(block);
+        }
+    }
+
+    pub(super) fn continue_block(
+        &mut self,
+        side: Side,
+        header: Header,
+        payload: &[u8],
+        times: [Timestamp; 2],
+        out: Out,
+    ) {
+        let max = self.limits.max_head;
+        let half = self.half(side);
+        let Some(mut block) = half.block.take() else {
+            // Its beginning was missed.
+            return half.hpack.lose();
+        };
+        block.wire += header.size();
+        block.cut |= payload.len() < header.length as usize || block.bytes.len() + payload.len() > max;
+        if block.cut {
+            block.bytes = Vec::new();
+        } else {
+            block.bytes.extend_from_slice(payload);
+        }
+        if header.has(END_HEADERS) {
+            let bytes = std::mem::take(&mut block.bytes);
+            self.end_block(side, &block, &bytes, times[1], out);
+        } else {
+            half.block = Some(block);
+        }
+    }
+
+    fn end_block(&mut self, side: Side, block: &Block, bytes: &[u8], at: Timestamp, out: Out) {
+        let mut fields = Fields::new(self.room(), self.limits.max_headers);
+        let half = self.half(side);
+        let wrong = if block.cut {
+            Some("header_block_too_long")
+        } else if half.hpack.decode(bytes, &mut fields).is_err() {
+            Some("invalid_header_block")
+        } else {
+            None
+        };
+        if wrong.is_some() {
+            half.hpack.lose();
+        }
+        fields.shrink();
+        let promises = block.header.kind == PUSH_PROMISE;
+        let id = if promises {
+            block.promised
+        } else {
+            block.header.stream
+        };
+        let exact = self.is_exact();
+        let Some(exchange) = self.stream(id, side, true, out) else {
+            return;
+        };
+        if let Some(kind) = wrong {
+            exchange.note(kind, "");
+        }
+        let whole = promises || block.header.has(END_STREAM);
+        let status = fields.get(b":status").unwrap_or_default();
+        if side == Side::Server && !promises && !whole && status.starts_with(b"1") {
+            exchange.informational += block.wire;
+            return;
+        }
+        let grpc = fields.get(b"content-type").map(is_grpc);
+        exchange.grpc |= grpc == Some(true);
+        let rpc = exchange.grpc && grpc != Some(false);
+        let asked = exchange.request.is_some();
+        // Whoever promises asks in the client's stead.
+        let asker = if promises { Side::Client } else { side };
+        let message = exchange.begin(asker, block.first);
+        message.last = at;
+        message.wire += block.wire;
+        message.whole |= whole;
+        let stored = fields.stored();
+        if is_trailer(message, &fields, whole, exact, asked) {
+            if message.trailers.is_some() {
+                return self.settle(id, out);
+            }
+            message.trailers = Some(fields);
+        } else {
+            if rpc {
+                message.messages = Some(Box::default());
+            }
+            message.head = Some(fields);
+        }
+        self.stored += stored;
+        self.settle(id, out);
+    }
+}
+
+/// Content of gRPC.
+fn is_grpc(content_type: &[u8]) -> bool {
+    content_type
+        .get(..16)
+        .is_some_and(|begin| begin.eq_ignore_ascii_case(b"application/grpc"))
+}
+
+/// These fields come after the body. Of a message whose beginning may have been missed that is so where they end it and
+/// name nothing that only a head names.
+fn is_trailer(message: &Message, fields: &Fields, whole: bool, exact: bool, asked: bool) -> bool {
+    if message.head.is_some() {
+        return true;
+    }
+    let bare = asked && message.body == 0 && fields.unknown > 0;
+    !exact && whole && fields.pseudo() == 0 && !bare
+}
+
+/// The promised stream and the block's part in the payload of a frame that begins one; `None` if it is too short.
+fn fragment<'a>(header: &Header, mut payload: &'a [u8], cut: bool) -> Option<(u32, &'a [u8])> {
+    let mut padding = 0;
+    if header.has(PADDED) {
+        let (length, rest) = payload.split_first()?;
+        padding = usize::from(*length);
+        payload = rest;
+    }
+    let mut promised = 0;
+    if header.kind == PUSH_PROMISE {
+        let (stream, rest) = payload.split_first_chunk()?;
+        promised = u32::from_be_bytes(*stream) & (u32::MAX >> 1);
+        payload = rest;
+    } else if header.has(WITH_PRIORITY) {
+        payload = payload.get(5..)?;
+    }
+    let end = payload.len().checked_sub(if cut { 0 } else { padding })?;
+    Some((promised, &payload[..end]))
+}

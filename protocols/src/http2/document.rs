@@ -1,0 +1,299 @@
+//! What an exchange means: its document.
+//!
+//! Outcome, seen by the client: that of HTTP/1, where a stream that is reset counts as cut short. A call of gRPC is a success
+//! if its status is OK and no exception was thrown; it is unknown where its status was not seen.
+
+use super::exchange::{Exchange, Failure, Message};
+use super::hpack::Fields;
+use super::names;
+use super::rpc::Answer;
+use crate::Side;
+use crate::http::{self, Cuts, url};
+use crate::http1::{Field, Target, host, note};
+use std::borrow::Cow;
+use weir_records::{
+    Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Host, Http, HttpRequest, HttpResponse,
+    Network, Outcome, Policy, REDACTED, Timestamp, Timing, Url, Weir, WeirHttp2,
+};
+
+/// `event.dataset` of every document made here.
+const DATASET: &str = "weir.http";
+
+/// Where headers stand whose names are unknown.
+const UNKNOWN: &[u8] = b"<unknown>";
+
+impl Exchange {
+    pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
+        let mut cuts = Cuts::default();
+        let mut anomalies = self.anomalies.clone();
+        let request = self.request.as_ref();
+        let asked = fields(request.and_then(|request| request.head.as_ref()), policy);
+        let url = self.url(policy, &mut cuts, &mut anomalies);
+        let http = self.http(policy, &mut cuts, &mut anomalies);
+        let user_agent = http::user_agent(&asked, policy, &mut cuts);
+        let answer = self.grpc.then(|| self.answer(policy));
+        let rpc = answer.as_ref().map(|answer| self.rpc(answer, policy));
+        let asked_bytes = request.map(|request| request.wire);
+        Document {
+            timestamp: self.first(),
+            event: self.event(flow, answer.as_ref()),
+            network: Network {
+                transport: "tcp",
+                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
+                protocol: if self.grpc { "grpc" } else { "http" },
+                direction: flow.direction,
+            },
+            source: Endpoint {
+                ip: flow.client.ip(),
+                port: flow.client.port(),
+                bytes: asked_bytes.filter(|_| !self.pushed),
+                domain: None,
+            },
+            destination: Endpoint {
+                ip: flow.server.ip(),
+                port: flow.server.port(),
+                bytes: self.response_bytes(asked_bytes),
+                domain: url.as_ref().and_then(|url| url.domain.clone()),
+            },
+            host: flow.host.clone().map(|name| Host { name }),
+            url,
+            http: Some(http),
+            dns: None,
+            rpc,
+            dubbo: None,
+            user_agent,
+            error: self.error(answer),
+            weir: Weir {
+                capture: flow.capture,
+                mode: flow.mode,
+                flow_id: flow.id,
+                late_join: self.late,
+                truncated: cuts.truncated,
+                original_sizes: cuts.sizes,
+                anomalies,
+                dns: None,
+                dubbo: None,
+                http2: Some(WeirHttp2 {
+                    stream_id: self.stream,
+                    pushed: self.pushed,
+                }),
+                timing: self.timing(flow),
+            },
+        }
+    }
+
+    fn first(&self) -> Timestamp {
+        let message = self.request.as_ref().or(self.response.as_ref());
+        message.map_or(Timestamp::default(), |message| message.first)
+    }
+
+    fn event(&self, flow: &Flow, answer: Option<&Answer>) -> Event {
+        let ended = self.request.as_ref().and(self.response.as_ref());
+        Event {
+            id: DocumentId::exchange(flow.id, DATASET, self.sequence),
+            dataset: DATASET,
+            category: &["network", "web"],
+            kind: &["connection", "protocol", "access"],
+            outcome: Some(self.outcome(answer)),
+            duration: ended.map(|response| response.last.since(self.first())),
+        }
+    }
+
+    fn status(&self) -> Option<u16> {
+        let status = self.response.as_ref()?.head.as_ref()?.get(b":status")?;
+        std::str::from_utf8(status).ok()?.parse().ok()
+    }
+
+    fn outcome(&self, answer: Option<&Answer>) -> Outcome {
+        let failed = answer.is_some_and(|answer| answer.error.is_some());
+        let understood = answer.is_none_or(|answer| answer.status.is_some());
+        match (self.failure, self.status()) {
+            (_, Some(400..)) => Outcome::Failure,
+            _ if failed => Outcome::Failure,
+            (Some(Failure::Abandoned), _) => Outcome::Unknown,
+            (Some(_), _) => Outcome::Failure,
+            (None, Some(_)) if self.is_answered() && understood => Outcome::Success,
+            (None, None) if self.is_answered() && answer.is_some() && understood => Outcome::Success,
+            (None, _) => Outcome::Unknown,
+        }
+    }
+
+    /// Of a push these are the bytes of the promise too.
+    fn response_bytes(&self, asked: Option<u64>) -> Option<u64> {
+        let promise = asked.filter(|_| self.pushed).unwrap_or(0);
+        let answered = self.response.as_ref().map_or(0, |response| response.wire);
+        let all = answered + self.informational + promise;
+        (self.response.is_some() || all > 0).then_some(all)
+    }
+
+    fn timing(&self, flow: &Flow) -> Timing {
+        let (request, response) = (self.request.as_ref(), self.response.as_ref());
+        let whole = |message: &&Message| message.whole;
+        let span = |message: &Message| message.last.since(message.first);
+        Timing {
+            connect: flow.connect,
+            request: request.filter(whole).map(span),
+            ttfb: request.zip(response).map(|(request, response)| {
+                let asked = if request.whole && request.last <= response.first {
+                    request.last
+                } else {
+                    request.first
+                };
+                response.first.since(asked)
+            }),
+            response: response.filter(whole).map(span),
+        }
+    }
+
+    fn url(&self, policy: &Policy, cuts: &mut Cuts, anomalies: &mut Vec<String>) -> Option<Url> {
+        let head = self.request.as_ref()?.head.as_ref()?;
+        let method = head.get(b":method").unwrap_or_default();
+        let authority = head.get(b":authority").or_else(|| head.get(b"host"));
+        let path = head.get(b":path").or(authority.filter(|_| method == b"CONNECT"));
+        let mut address = match path {
+            Some(path) => {
+                let clean = policy.redact_url(path);
+                // With a path, CONNECT is that of a WebSocket (RFC 8441).
+                let method = head.get(b":path").map_or(method, |_| b"");
+                url(&clean, &Target::parse(method, &clean), policy, cuts)
+            }
+            None if authority.is_some() => Url::default(),
+            None => return None,
+        };
+        let scheme = head.get(b":scheme");
+        address.scheme = scheme.map(|scheme| policy.text(scheme).value);
+        match authority.map(host) {
+            Some(Some((domain, port))) => (address.domain, address.port) = (Some(domain), port),
+            Some(None) => note(anomalies, "invalid_host", ""),
+            None => {}
+        }
+        Some(address)
+    }
+
+    fn http(&self, policy: &Policy, cuts: &mut Cuts, anomalies: &mut Vec<String>) -> Http {
+        let request = self.request.as_ref().map(|request| {
+            let method = request.head.as_ref().and_then(|head| head.get(b":method"));
+            HttpRequest {
+                method: method.map(|method| policy.text(method).value),
+                bytes: request.wire,
+                body: Body { bytes: request.body },
+                headers: headers(request, Side::Client, policy, cuts, anomalies),
+            }
+        });
+        let response = self.response.as_ref().map(|response| HttpResponse {
+            status_code: self.status(),
+            bytes: response.wire,
+            body: Body { bytes: response.body },
+            headers: headers(response, Side::Server, policy, cuts, anomalies),
+        });
+        Http {
+            version: Some("2"),
+            request,
+            response,
+        }
+    }
+
+    fn error(&self, answer: Option<Answer>) -> Option<Error> {
+        let answered = answer.and_then(|answer| answer.error);
+        answered.or_else(|| self.failure.map(error))
+    }
+}
+
+/// Fields without the pseudo-headers. Of one whose name is unknown the value may be a secret.
+fn fields<'a>(list: Option<&'a Fields>, policy: &Policy) -> Vec<Field<'a>> {
+    let redact = policy.settings().redact;
+    let fields = list.into_iter().flat_map(Fields::iter);
+    fields
+        .filter(|field| !field.name.is_some_and(|name| name.starts_with(b":")))
+        .map(|field| Field {
+            name: field.name.unwrap_or(UNKNOWN),
+            value: match (field.value, field.name) {
+                (Err(index), _) => format!("<index {index}>").into_bytes().into(),
+                (Ok(_), None) if redact => REDACTED.as_bytes().into(),
+                (Ok(value), _) => Cow::Borrowed(value),
+            },
+            cut: field.cut,
+        })
+        .collect()
+}
+
+fn headers(
+    message: &Message,
+    side: Side,
+    policy: &Policy,
+    cuts: &mut Cuts,
+    anomalies: &mut Vec<String>,
+) -> Headers {
+    let (place, who) = match side {
+        Side::Client => ("http.request", "request"),
+        Side::Server => ("http.response", "response"),
+    };
+    let (mut all, mut unknown) = (0, 0);
+    for (list, name) in [(&message.head, "head"), (&message.trailers, "trailers")] {
+        let Some(list) = list else { continue };
+        if list.is_cut() {
+            cuts.cut(format!("{place}.{name}"), list.size);
+        }
+        all += list.count - list.pseudo();
+        unknown += list.unknown;
+    }
+    if unknown > 0 {
+        let seen = format!("{unknown} in a part of the table that was not seen");
+        note(anomalies, &format!("unknown_{who}_headers"), &seen);
+    }
+    if message.whole
+        && message
+            .messages
+            .as_ref()
+            .is_some_and(|messages| messages.is_partial())
+    {
+        note(anomalies, &format!("incomplete_{who}_message"), "");
+    }
+    let sent = [
+        fields(message.head.as_ref(), policy),
+        fields(message.trailers.as_ref(), policy),
+    ]
+    .concat();
+    http::headers(sent.iter(), all, place, policy, cuts)
+}
+
+fn error(failure: Failure) -> Error {
+    let (kind, message) = match failure {
+        Failure::Stream(side, code) => {
+            let who = if side == Side::Client { "client" } else { "server" };
+            (
+                "stream_reset",
+                format!("the {who} reset the stream: {}", names::error(code)),
+            )
+        }
+        Failure::GoAway(code) => (
+            "goaway",
+            format!(
+                "the server went away before it looked at the request: {}",
+                names::error(code)
+            ),
+        ),
+        Failure::Connection(Side::Client) => ("connection_reset", "the client reset the connection".into()),
+        Failure::Connection(Side::Server) => ("connection_reset", "the server reset the connection".into()),
+        Failure::NoResponse => (
+            "no_response",
+            "the connection was closed without a response".into(),
+        ),
+        Failure::IncompleteRequest => (
+            "incomplete_request",
+            "the connection was closed within the request".into(),
+        ),
+        Failure::IncompleteResponse => (
+            "incomplete_response",
+            "the connection was closed within the response".into(),
+        ),
+        Failure::Abandoned => (
+            "abandoned",
+            "the exchange was given up before it was complete".into(),
+        ),
+    };
+    Error {
+        kind: kind.into(),
+        message: Some(message),
+    }
+}

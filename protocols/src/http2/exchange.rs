@@ -1,0 +1,127 @@
+//! A request and its response on one stream. What they mean as a document is said in `document`.
+
+use super::hpack::Fields;
+use super::messages::Messages;
+use crate::Side;
+use crate::http1::note;
+use weir_records::Timestamp;
+
+/// A request and its response.
+#[derive(Clone, Debug, Default)]
+pub struct Exchange {
+    /// Which exchange of its connection this is, from 0.
+    pub(super) sequence: u64,
+    pub(super) stream: u32,
+    /// The connection's beginning was not seen.
+    pub(super) late: bool,
+    /// The server sent the request as well (PUSH_PROMISE).
+    pub(super) pushed: bool,
+    /// Bytes of this exchange were missed: how it ended may be unknown for that reason.
+    pub(super) gap: bool,
+    /// A request or response of gRPC, by its content type.
+    pub(super) grpc: bool,
+    /// Absent where only the response was seen.
+    pub(super) request: Option<Message>,
+    pub(super) response: Option<Message>,
+    /// Bytes of 1xx responses before the response.
+    pub(super) informational: u64,
+    pub(super) failure: Option<Failure>,
+    pub(super) anomalies: Vec<String>,
+}
+
+/// One message.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Message {
+    /// Absent where it was missed.
+    pub head: Option<Fields>,
+    pub trailers: Option<Fields>,
+    /// Bytes of its frames.
+    pub wire: u64,
+    /// Bytes of its content.
+    pub body: u64,
+    pub first: Timestamp,
+    pub last: Timestamp,
+    /// Its end was seen.
+    pub whole: bool,
+    /// Of gRPC.
+    pub messages: Option<Box<Messages>>,
+}
+
+/// How an exchange was cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Failure {
+    /// This side reset the stream, with this code.
+    Stream(Side, u32),
+    /// The server went away before it looked at the request, with this code.
+    GoAway(u32),
+    /// This side reset the connection.
+    Connection(Side),
+    /// The connection was closed without a response.
+    NoResponse,
+    /// It was closed within the request.
+    IncompleteRequest,
+    /// It was closed within the response.
+    IncompleteResponse,
+    /// The observer gave up.
+    Abandoned,
+}
+
+impl From<Exchange> for crate::Exchange {
+    fn from(exchange: Exchange) -> Self {
+        Self::Http2(Box::new(exchange))
+    }
+}
+
+impl Exchange {
+    pub(super) fn note(&mut self, kind: &str, seen: &str) {
+        note(&mut self.anomalies, kind, seen);
+    }
+
+    pub(super) fn message(&self, side: Side) -> Option<&Message> {
+        match side {
+            Side::Client => self.request.as_ref(),
+            Side::Server => self.response.as_ref(),
+        }
+    }
+
+    /// The message that `side` sends, from now on at the latest.
+    pub(super) fn begin(&mut self, side: Side, first: Timestamp) -> &mut Message {
+        let message = match side {
+            Side::Client => &mut self.request,
+            Side::Server => &mut self.response,
+        };
+        message.get_or_insert_with(|| Message {
+            first,
+            last: first,
+            ..Message::default()
+        })
+    }
+
+    /// Both messages have been seen to their ends, or as much as will be.
+    pub(super) fn is_done(&self) -> bool {
+        let asked = self.request.as_ref().is_none_or(|request| request.whole);
+        asked && self.is_answered()
+    }
+
+    pub(super) fn is_answered(&self) -> bool {
+        self.response.as_ref().is_some_and(|response| response.whole)
+    }
+
+    /// Bytes of memory that its headers take.
+    pub(super) fn stored(&self) -> usize {
+        let messages = self.request.iter().chain(&self.response);
+        let fields = messages.flat_map(|message| message.head.iter().chain(&message.trailers));
+        fields.map(Fields::stored).sum()
+    }
+
+    /// What it means that the connection was closed now.
+    pub(super) fn cut_short(&self) -> Option<Failure> {
+        match (&self.request, &self.response) {
+            _ if self.gap => None,
+            (_, Some(response)) if response.whole => None,
+            (_, Some(_)) => Some(Failure::IncompleteResponse),
+            (Some(request), None) if !request.whole => Some(Failure::IncompleteRequest),
+            _ => Some(Failure::NoResponse),
+        }
+    }
+}

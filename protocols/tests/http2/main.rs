@@ -1,0 +1,19 @@
+//! HTTP/2 and gRPC from bytes: what an exchange says, how streams are told apart, what a late join knows, and what captures
+//! of real peers mean.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: a failure here is a failed test"
+)]
+
+mod bounds;
+mod captures;
+mod detection;
+mod documents;
+mod endings;
+mod grpc;
+mod late;
+#[path = "../dubbo/pcap.rs"]
+mod pcap;
+mod properties;
+mod support;
