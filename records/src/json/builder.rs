@@ -4,6 +4,9 @@ use super::{Json, Node, Span};
 use crate::{Policy, REDACTED};
 use std::collections::HashSet;
 
+/// Lists right within each other that are kept. OpenSearch refuses a document with more than 20.
+const MAX_LISTS: usize = 16;
+
 /// How much of a value is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -55,6 +58,8 @@ pub struct Builder<'p> {
 struct Open {
     node: u32,
     map: bool,
+    /// Lists right within each other that end with this one.
+    lists: usize,
     /// Items; of a map keys and values.
     seen: u64,
     /// Items that were left out.
@@ -312,7 +317,13 @@ impl<'p> Builder<'p> {
             self.muted += 1;
             return Place(None);
         }
-        if self.open.len() >= self.bounds.depth {
+        let map = matches!(node, Node::Map { .. });
+        let lists = match self.open.last() {
+            _ if map => 0,
+            Some(open) => open.lists + 1,
+            None => 1,
+        };
+        if self.open.len() >= self.bounds.depth || lists > MAX_LISTS {
             let node = self.json.nodes.len();
             self.json.nodes.push(Node::Null);
             self.own_key("@truncated");
@@ -325,7 +336,8 @@ impl<'p> Builder<'p> {
         let at = place(self.json.nodes.len());
         self.open.push(Open {
             node: at,
-            map: matches!(node, Node::Map { .. }),
+            map,
+            lists,
             seen: 0,
             dropped: 0,
             key: 0,

@@ -214,6 +214,33 @@ fn past_a_bound_parts_are_left_out_and_told() {
 }
 
 #[test]
+fn lists_right_within_each_other_are_few_enough_for_search_servers() {
+    let bounds = Bounds { depth: 100, ..WIDE };
+    let nested = |maps: bool| {
+        let (_, mut value, _) = build(bounds, |b| {
+            for _ in 0..30 {
+                b.begin_list();
+                if maps {
+                    b.begin_map(None, false);
+                    b.key("k");
+                }
+            }
+        });
+        let mut depth = 0;
+        while let Value::Array(mut list) = value {
+            depth += 1;
+            value = list.pop().unwrap_or_default();
+            if maps && value.get("k").is_some() {
+                value = value["k"].take();
+            }
+        }
+        (depth, value)
+    };
+    assert_eq!(nested(false), (16, json!({"@truncated": "depth"})));
+    assert_eq!(nested(true).0, 30);
+}
+
+#[test]
 fn what_ends_too_early_is_kept_as_far_as_it_goes() {
     let (_, value, _) = build(WIDE, |b| {
         b.begin_list();
