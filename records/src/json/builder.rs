@@ -49,6 +49,8 @@ pub struct Builder<'p> {
     open: Vec<Open>,
     /// Lists and maps that have begun within one that is left out, that one included.
     muted: usize,
+    /// What stands for a list or map that is too deep, and how many values there were in that.
+    too_deep: Option<Cut>,
     pub(super) cuts: Vec<Cut>,
     pub(super) pointers: bool,
 }
@@ -90,6 +92,7 @@ impl<'p> Builder<'p> {
             json: Json::default(),
             open: Vec::new(),
             muted: 0,
+            too_deep: None,
             cuts: Vec::new(),
             pointers: false,
         }
@@ -274,6 +277,9 @@ impl<'p> Builder<'p> {
     pub fn end(&mut self) {
         if self.muted > 0 {
             self.muted -= 1;
+            if self.muted == 0 {
+                self.cuts.extend(self.too_deep.take());
+            }
             return;
         }
         let Some(open) = self.open.pop() else { return };
@@ -313,7 +319,7 @@ impl<'p> Builder<'p> {
     }
 
     fn begin(&mut self, node: Node, unique: bool) -> Place {
-        if self.muted > 0 || !self.admit() {
+        if !self.admit() {
             self.muted += 1;
             return Place(None);
         }
@@ -325,6 +331,11 @@ impl<'p> Builder<'p> {
         };
         if self.open.len() >= self.bounds.depth || lists > MAX_LISTS {
             let node = self.json.nodes.len();
+            self.too_deep = Some(Cut {
+                node: place(node),
+                size: 0,
+                items: true,
+            });
             self.json.nodes.push(Node::Null);
             self.own_key("@truncated");
             let span = self.push("depth");
@@ -364,6 +375,9 @@ impl<'p> Builder<'p> {
     /// Whether the next value is to be written; counts it.
     fn admit(&mut self) -> bool {
         if self.muted > 0 {
+            if let Some(deep) = &mut self.too_deep {
+                deep.size += 1;
+            }
             return false;
         }
         let full = self.json.nodes.len() >= self.bounds.values || self.json.text.len() >= self.bounds.text;

@@ -194,7 +194,11 @@ fn past_a_bound_parts_are_left_out_and_told() {
     );
     assert_eq!(
         sizes,
-        BTreeMap::from([("a.b.0.data".into(), 70_000), ("a.b.0.long".into(), 6)])
+        BTreeMap::from([
+            ("a.b.0.data".into(), 70_000),
+            ("a.b.0.deep.count".into(), 1),
+            ("a.b.0.long".into(), 6)
+        ])
     );
 
     let bounds = Bounds { text: 10, ..WIDE };
