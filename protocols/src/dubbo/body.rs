@@ -1,7 +1,7 @@
 //! What is in the bodies of requests and responses.
 
 use super::header::OK;
-use super::items::Items;
+use super::items::{Items, Place};
 use super::names;
 use crate::hessian2::{Fault, Read};
 use std::collections::BTreeMap;
@@ -93,10 +93,10 @@ impl<'p> Reading<'p> {
     }
 
     /// Reads one value that will stand at this field. What came before a fault is kept.
-    fn value(&mut self, items: &mut Items<'_>, field: &str, pointer: &str) -> (Json, Read<()>) {
-        let mut builder = Builder::new(self.policy, self.bounds());
+    fn value(&mut self, items: &mut Items<'_>, field: &str, pointer: &'static str) -> (Json, Read<()>) {
+        let mut builder = Builder::for_bytes(self.policy, self.bounds(), items.left());
         items.another();
-        let read = items.value(&mut builder, pointer);
+        let read = items.value(&mut builder, Place(pointer, None));
         (builder.finish(field, &mut self.sizes), read)
     }
 
@@ -130,10 +130,10 @@ impl<'p> Reading<'p> {
                 count
             }
         };
-        let mut builder = Builder::new(self.policy, self.bounds());
+        let mut builder = Builder::for_bytes(self.policy, self.bounds(), items.left());
         items.another();
         builder.begin_list();
-        let read = (0..count).try_for_each(|at| items.value(&mut builder, &format!("/dubbo/args/{at}")));
+        let read = (0..count).try_for_each(|at| items.value(&mut builder, Place("/dubbo/args", Some(at))));
         call.args = builder.finish("dubbo.args", &mut self.sizes);
         read?;
         self.fill_attachments(call, items)
@@ -141,9 +141,9 @@ impl<'p> Reading<'p> {
 
     fn fill_generic(&mut self, call: &mut Call, items: &mut Items<'_>) -> Read<()> {
         call.method = self.text(items, "dubbo.method")?.or(call.method.take());
-        let mut builder = Builder::new(self.policy, self.bounds());
+        let mut builder = Builder::for_bytes(self.policy, self.bounds(), items.left());
         items.another();
-        items.value(&mut builder, "")?;
+        items.value(&mut builder, Place("", None))?;
         let types = builder.finish("dubbo.parameter_types", &mut self.sizes);
         let types: Vec<_> = types.texts().map(names::readable_type).collect();
         self.types(call, types.len(), types);
@@ -205,7 +205,7 @@ impl<'p> Reading<'p> {
         };
         let mut builder = Builder::new(self.policy, bounds);
         items.another();
-        let read = items.value(&mut builder, "");
+        let read = items.value(&mut builder, Place("", None));
         let thrown = builder.finish("", &mut BTreeMap::new());
         let message = ["detailMessage", "message", "localizedMessage"];
         let message = message.iter().find_map(|key| thrown.get(Some(key)));

@@ -7,6 +7,9 @@ use std::collections::HashSet;
 /// Lists right within each other that are kept. OpenSearch refuses a document with more than 20.
 const MAX_LISTS: usize = 16;
 
+/// Memory is not taken in advance for more than this.
+const USUAL: usize = 4 << 10;
+
 /// How much of a value is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -86,10 +89,19 @@ pub(super) struct Cut {
 impl<'p> Builder<'p> {
     /// For one value. Bounds beyond what the policy's settings allow are the caller's to choose.
     pub fn new(policy: &'p Policy, bounds: Bounds) -> Self {
+        Self::for_bytes(policy, bounds, 0)
+    }
+
+    /// The same for a value of about so many bytes on the wire: for those the memory is there at once.
+    pub fn for_bytes(policy: &'p Policy, bounds: Bounds, size: usize) -> Self {
+        let size = size.min(USUAL);
         Self {
             policy,
             bounds,
-            json: Json::default(),
+            json: Json {
+                nodes: Vec::with_capacity(size / 8),
+                text: String::with_capacity(size),
+            },
             open: Vec::new(),
             muted: 0,
             too_deep: None,
