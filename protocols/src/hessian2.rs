@@ -12,6 +12,7 @@ mod text;
 mod value;
 
 use cursor::Cursor;
+use std::borrow::Cow;
 use weir_records::{Name, Place};
 
 /// Values within each other that are read; what is deeper ends the reading. (A builder keeps far fewer.)
@@ -33,8 +34,8 @@ pub(crate) type Read<T> = Result<T, Fault>;
 #[derive(Debug)]
 pub(crate) struct Reader<'a> {
     cursor: Cursor<'a>,
-    classes: Vec<Class>,
-    types: Vec<Named>,
+    classes: Vec<Class<'a>>,
+    types: Vec<Named<'a>>,
     /// Where each list, map and object stands, in order, and in which builder.
     places: Vec<(usize, Place)>,
     /// Which builder is in use.
@@ -45,17 +46,17 @@ pub(crate) struct Reader<'a> {
 
 /// A class definition.
 #[derive(Debug)]
-struct Class {
-    named: Named,
-    fields: Vec<Named>,
+struct Class<'a> {
+    named: Named<'a>,
+    fields: Vec<Named<'a>>,
     /// The fields are all different.
     unique: bool,
 }
 
 /// A name, and its like in the builder that it was last used with: its text is put into each but once.
 #[derive(Debug)]
-struct Named {
-    name: String,
+struct Named<'a> {
+    name: Cow<'a, str>,
     known: Option<(usize, Name)>,
 }
 
@@ -76,6 +77,11 @@ impl<'a> Reader<'a> {
     /// What comes next goes into another builder. References do not reach from one to another.
     pub fn another(&mut self) {
         self.builder += 1;
+    }
+
+    /// Bytes that are left.
+    pub fn left(&self) -> usize {
+        self.cursor.rest().len()
     }
 
     #[cfg(test)]

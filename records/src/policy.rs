@@ -3,6 +3,7 @@
 //! Every text of a document that a peer wrote goes through a [`Policy`] on its way into the document, so that no sink
 //! ever holds a secret. Secrets are replaced before texts are cut, so that a cut can't bare one.
 
+mod json_text;
 mod redact;
 
 use std::borrow::Cow;
@@ -97,8 +98,20 @@ impl Policy {
         }
     }
 
-    /// A text of any length without the secrets in it.
+    /// A text of any length without the secrets in it, which may be JSON or hold URLs.
     pub(crate) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.settings.redact
+            && let Some(clean) = json_text::without_secrets(text, &|key| self.is_secret_key(key))
+        {
+            return Cow::Owned(match self.clean_urls(&clean) {
+                Cow::Owned(clean) => clean,
+                Cow::Borrowed(_) => clean,
+            });
+        }
+        self.clean_urls(text)
+    }
+
+    fn clean_urls<'a>(&self, text: &'a str) -> Cow<'a, str> {
         match self.redact(text.as_bytes()) {
             Cow::Borrowed(_) => Cow::Borrowed(text),
             Cow::Owned(clean) => String::from_utf8_lossy(&clean).into_owned().into(),

@@ -1,7 +1,7 @@
 //! What is in the bodies of requests and responses.
 
 use super::header::OK;
-use super::items::Items;
+use super::items::{Items, Place};
 use super::names;
 use crate::hessian2::{Fault, Read};
 use std::collections::BTreeMap;
@@ -64,11 +64,39 @@ impl<'p> Reading<'p> {
         }
     }
 
+    /// A text, cut at the bound.
+    fn text(&mut self, items: &mut Items<'_>, field: &str) -> Read<Option<String>> {
+        Ok(items.text()?.map(|mut text| {
+            self.cut(&mut text, field);
+            text
+        }))
+    }
+
+    fn cut(&mut self, text: &mut String, field: &str) {
+        let max = self.policy.settings().max_value;
+        if text.len() > max {
+            self.sizes.insert(field.to_owned(), text.len() as u64);
+            text.truncate(text.floor_char_boundary(max));
+            text.shrink_to_fit();
+        }
+    }
+
+    fn types(&mut self, call: &mut Call, count: usize, mut types: Vec<String>) {
+        if count > types.len() {
+            self.sizes
+                .insert("dubbo.parameter_types.count".to_owned(), count as u64);
+        }
+        for kind in &mut types {
+            self.cut(kind, "dubbo.parameter_types");
+        }
+        call.parameter_types = types;
+    }
+
     /// Reads one value that will stand at this field. What came before a fault is kept.
-    fn value(&mut self, items: &mut Items<'_>, field: &str, pointer: &str) -> (Json, Read<()>) {
-        let mut builder = Builder::new(self.policy, self.bounds());
+    fn value(&mut self, items: &mut Items<'_>, field: &str, pointer: &'static str) -> (Json, Read<()>) {
+        let mut builder = Builder::for_bytes(self.policy, self.bounds(), items.left());
         items.another();
-        let read = items.value(&mut builder, pointer);
+        let read = items.value(&mut builder, Place(pointer, None));
         (builder.finish(field, &mut self.sizes), read)
     }
 
@@ -80,10 +108,10 @@ impl<'p> Reading<'p> {
     }
 
     fn fill(&mut self, call: &mut Call, items: &mut Items<'_>) -> Read<()> {
-        call.protocol_version = items.text()?;
-        call.path = items.text()?;
-        call.service_version = items.text()?;
-        call.method = items.text()?;
+        call.protocol_version = self.text(items, "dubbo.protocol_version")?;
+        call.path = self.text(items, "dubbo.interface")?;
+        call.service_version = self.text(items, "dubbo.service_version")?;
+        call.method = self.text(items, "dubbo.method")?;
         // Dubbox, a dialect, has the number of arguments in place of their types, or -1 before these.
         let count = if items.is_int() { items.int()? } else { -1 };
         let count = match usize::try_from(count) {
@@ -95,27 +123,30 @@ impl<'p> Reading<'p> {
                     call.generic = true;
                     return self.fill_generic(call, items);
                 }
-                call.parameter_types = names::parameter_types(&descriptor)
+                let max = self.policy.settings().max_values;
+                let (count, types) = names::parameter_types(&descriptor, max)
                     .ok_or(Fault::Malformed("the parameter types are no descriptor"))?;
-                call.parameter_types.len()
+                self.types(call, count, types);
+                count
             }
         };
-        let mut builder = Builder::new(self.policy, self.bounds());
+        let mut builder = Builder::for_bytes(self.policy, self.bounds(), items.left());
         items.another();
         builder.begin_list();
-        let read = (0..count).try_for_each(|at| items.value(&mut builder, &format!("/dubbo/args/{at}")));
+        let read = (0..count).try_for_each(|at| items.value(&mut builder, Place("/dubbo/args", Some(at))));
         call.args = builder.finish("dubbo.args", &mut self.sizes);
         read?;
         self.fill_attachments(call, items)
     }
 
     fn fill_generic(&mut self, call: &mut Call, items: &mut Items<'_>) -> Read<()> {
-        call.method = items.text()?.or(call.method.take());
-        let mut builder = Builder::new(self.policy, self.bounds());
+        call.method = self.text(items, "dubbo.method")?.or(call.method.take());
+        let mut builder = Builder::for_bytes(self.policy, self.bounds(), items.left());
         items.another();
-        items.value(&mut builder, "")?;
+        items.value(&mut builder, Place("", None))?;
         let types = builder.finish("dubbo.parameter_types", &mut self.sizes);
-        call.parameter_types = types.texts().map(names::readable_type).collect();
+        let types: Vec<_> = types.texts().map(names::readable_type).collect();
+        self.types(call, types.len(), types);
         let read;
         (call.args, read) = self.value(items, "dubbo.args", "/dubbo/args");
         read?;
@@ -174,7 +205,7 @@ impl<'p> Reading<'p> {
         };
         let mut builder = Builder::new(self.policy, bounds);
         items.another();
-        let read = items.value(&mut builder, "");
+        let read = items.value(&mut builder, Place("", None));
         let thrown = builder.finish("", &mut BTreeMap::new());
         let message = ["detailMessage", "message", "localizedMessage"];
         let message = message.iter().find_map(|key| thrown.get(Some(key)));

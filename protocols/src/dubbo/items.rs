@@ -2,6 +2,7 @@
 
 use super::{jsonb, lines, names};
 use crate::hessian2::{Fault, Read, Reader};
+use std::{borrow::Cow, fmt};
 use weir_records::Builder;
 
 /// Reads the items of one body.
@@ -25,7 +26,7 @@ impl<'a> Items<'a> {
     /// A text or null.
     pub fn text(&mut self) -> Read<Option<String>> {
         match self {
-            Self::Hessian2(reader) => reader.string(),
+            Self::Hessian2(reader) => Ok(reader.string()?.map(Cow::into_owned)),
             Self::Jsonb(items) => items.text(),
             Self::Lines(items) => items.text(),
         }
@@ -45,12 +46,20 @@ impl<'a> Items<'a> {
         matches!(self, Self::Hessian2(reader) if reader.is_int())
     }
 
-    /// Any value, put into the builder. It will stand at `pointer` in the document.
-    pub fn value(&mut self, builder: &mut Builder<'_>, pointer: &str) -> Read<()> {
+    /// Any value, put into the builder.
+    pub fn value(&mut self, builder: &mut Builder<'_>, place: Place) -> Read<()> {
         match self {
             Self::Hessian2(reader) => reader.value(builder),
-            Self::Jsonb(items) => items.value(builder, pointer),
-            Self::Lines(items) => items.value(builder, pointer),
+            Self::Jsonb(items) => items.value(builder, place),
+            Self::Lines(items) => items.value(builder, place),
+        }
+    }
+
+    /// About so many bytes are left; 0 where that is not told.
+    pub fn left(&self) -> usize {
+        match self {
+            Self::Hessian2(reader) => reader.left(),
+            _ => 0,
         }
     }
 
@@ -58,6 +67,19 @@ impl<'a> Items<'a> {
     pub fn another(&mut self) {
         if let Self::Hessian2(reader) = self {
             reader.another();
+        }
+    }
+}
+
+/// Where an item will stand in the document: at a JSON pointer, or so far down the list there.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(pub &'static str, pub Option<usize>);
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.1 {
+            Some(at) => write!(f, "{}/{at}", self.0),
+            None => f.write_str(self.0),
         }
     }
 }

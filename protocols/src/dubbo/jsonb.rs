@@ -1,7 +1,7 @@
 //! Fastjson 2's binary form (JSONB): each item has its length in four bytes before it and stands for itself, with its own
 //! names and references. Objects list their keys; a name that comes again is a number (a symbol).
 
-use super::items::{NO_NUMBER, NO_TEXT};
+use super::items::{NO_NUMBER, NO_TEXT, Place};
 use super::{jsonpath, numbers};
 use crate::dates;
 use crate::hessian2::{Fault, Read};
@@ -53,9 +53,9 @@ impl<'a> Items<'a> {
         i32::try_from(number).map_err(|_| NO_NUMBER)
     }
 
-    pub fn value(&mut self, builder: &mut Builder<'_>, pointer: &str) -> Read<()> {
+    pub fn value(&mut self, builder: &mut Builder<'_>, place: Place) -> Read<()> {
         let mut item = self.next()?;
-        item.pointer = pointer;
+        item.place = place;
         item.value(builder)
     }
 }
@@ -64,7 +64,7 @@ impl<'a> Items<'a> {
 struct Item<'a> {
     bytes: &'a [u8],
     /// Where it will stand in the document.
-    pointer: &'a str,
+    place: Place,
     symbols: HashMap<i64, Cow<'a, str>>,
     last_reference: String,
     depth: usize,
@@ -74,7 +74,7 @@ impl<'a> Item<'a> {
     fn new(bytes: &'a [u8]) -> Self {
         Self {
             bytes,
-            pointer: "",
+            place: Place("", None),
             symbols: HashMap::new(),
             last_reference: String::new(),
             depth: 0,
@@ -344,7 +344,7 @@ impl<'a> Item<'a> {
         let tag = self.byte()?;
         let path = self.string(tag)?.ok_or(NO_TEXT)?;
         if path != "#-1" {
-            self.last_reference = jsonpath::pointer(self.pointer, &path);
+            self.last_reference = jsonpath::pointer(&self.place.to_string(), &path);
         }
         builder.reference_to(&self.last_reference);
         Ok(())

@@ -1,6 +1,6 @@
 //! Fastjson's text: a line of JSON for each item.
 
-use super::items::{NO_NUMBER, NO_TEXT};
+use super::items::{NO_NUMBER, NO_TEXT, Place};
 use super::jsonpath;
 use crate::hessian2::{Fault, Read};
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -33,10 +33,10 @@ impl<'a> Items<'a> {
         serde_json::from_slice(self.line()?).map_err(|error| fault(&error, NO_NUMBER))
     }
 
-    pub fn value(&mut self, builder: &mut Builder<'_>, pointer: &str) -> Read<()> {
+    pub fn value(&mut self, builder: &mut Builder<'_>, place: Place) -> Read<()> {
         let line = self.line()?;
         let mut json = serde_json::Deserializer::from_slice(line);
-        Put { builder, pointer }
+        Put { builder, place }
             .deserialize(&mut json)
             .and_then(|()| json.end())
             .map_err(|error| fault(&error, Fault::Malformed("a line is not JSON")))
@@ -50,14 +50,14 @@ fn fault(error: &serde_json::Error, otherwise: Fault) -> Fault {
 /// Puts a value into a builder.
 struct Put<'b, 'p> {
     builder: &'b mut Builder<'p>,
-    pointer: &'b str,
+    place: Place,
 }
 
 impl<'p> Put<'_, 'p> {
     fn again(&mut self) -> Put<'_, 'p> {
         Put {
             builder: self.builder,
-            pointer: self.pointer,
+            place: self.place,
         }
     }
 }
@@ -126,7 +126,8 @@ impl<'de> Visitor<'de> for Put<'_, '_> {
             }
             Some("$ref") => {
                 let path: String = map.next_value()?;
-                self.builder.reference_to(&jsonpath::pointer(self.pointer, &path));
+                self.builder
+                    .reference_to(&jsonpath::pointer(&self.place.to_string(), &path));
                 while map
                     .next_entry::<serde::de::IgnoredAny, serde::de::IgnoredAny>()?
                     .is_some()

@@ -65,16 +65,18 @@ pub(super) fn status_name(number: u8) -> Cow<'static, str> {
 }
 
 /// The types that a method descriptor lists (JVM specification, 4.3): `ILjava/lang/String;[J` is `int`,
-/// `java.lang.String`, `long[]`. `None` if it is none.
-pub(super) fn parameter_types(descriptor: &str) -> Option<Vec<String>> {
-    let mut types = Vec::new();
+/// `java.lang.String`, `long[]`; how many there are, and so many of the first. `None` if it is none.
+pub(super) fn parameter_types(descriptor: &str, max: usize) -> Option<(usize, Vec<String>)> {
+    let (mut count, mut types) = (0, Vec::new());
     let mut rest = descriptor;
     while !rest.is_empty() {
         let (name, after) = type_name(rest)?;
-        types.push(name);
-        rest = after;
+        if count < max {
+            types.push(name);
+        }
+        (rest, count) = (after, count + 1);
     }
-    Some(types)
+    Some((count, types))
 }
 
 /// The type that a descriptor begins with, and what follows it.
@@ -118,7 +120,7 @@ mod tests {
 
     #[test]
     fn descriptors_are_lists_of_types() {
-        let types = parameter_types("ZBSCIJFDLjava/lang/Integer;[[I[La/B;").unwrap();
+        let (count, types) = parameter_types("ZBSCIJFDLjava/lang/Integer;[[I[La/B;", 99).unwrap();
         assert_eq!(
             types,
             [
@@ -135,9 +137,11 @@ mod tests {
                 "a.B[]"
             ]
         );
-        assert_eq!(parameter_types("").unwrap(), [""; 0]);
+        assert_eq!(count, types.len());
+        assert_eq!(parameter_types("", 9).unwrap(), (0, Vec::new()));
+        assert_eq!(parameter_types("IJ", 1).unwrap(), (2, vec!["int".to_owned()]));
         for wrong in ["X", "Ljava/lang", "[", "I[", "\u{e9}"] {
-            assert_eq!(parameter_types(wrong), None, "{wrong}");
+            assert_eq!(parameter_types(wrong, 9), None, "{wrong}");
         }
         assert_eq!(readable_type("[Ljava.lang.String;"), "java.lang.String[]");
         assert_eq!(readable_type("Int"), "Int");

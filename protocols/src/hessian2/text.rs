@@ -4,6 +4,7 @@
 //! bytes each (CESU-8), by others in four bytes of UTF-8; both are read.
 
 use super::{Cursor, Fault, Read, Reader};
+use std::borrow::Cow;
 use weir_records::Builder;
 
 /// Bytes of one string or one binary value that are put together; the rest is counted.
@@ -97,7 +98,7 @@ impl Units {
     }
 }
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// The length of a string's chunk, if this tag begins one.
     fn string_chunk(&mut self, tag: u8) -> Read<Option<Chunk>> {
         Ok(Some(match tag {
@@ -151,8 +152,22 @@ impl Reader<'_> {
         }
     }
 
+    /// A string of one chunk in ASCII, which most are: it can stay where it is. Nothing is read if this is none.
+    fn plain(&mut self, tag: u8) -> Option<&'a str> {
+        let before = self.cursor.clone();
+        if let Ok(Some((length, true))) = self.string_chunk(tag)
+            && let Ok(bytes) = self.cursor.take(length)
+            && bytes.is_ascii()
+            && let Ok(text) = std::str::from_utf8(bytes)
+        {
+            return Some(text);
+        }
+        self.cursor = before;
+        None
+    }
+
     /// A string or null.
-    pub fn string(&mut self) -> Read<Option<String>> {
+    pub fn string(&mut self) -> Read<Option<Cow<'a, str>>> {
         let tag = self.cursor.byte()?;
         if tag == b'N' {
             return Ok(None);
@@ -160,13 +175,20 @@ impl Reader<'_> {
         if !is_string(tag) {
             return Err(Fault::Malformed("something else stands in place of a string"));
         }
+        if let Some(text) = self.plain(tag) {
+            return Ok(Some(Cow::Borrowed(text)));
+        }
         let (_, read) = self.gather(tag);
         read?;
-        Ok(Some(self.scratch.clone()))
+        Ok(Some(Cow::Owned(self.scratch.clone())))
     }
 
     /// Puts a string that begins with this tag into the builder.
     pub(super) fn put_string(&mut self, tag: u8, builder: &mut Builder<'_>) -> Read<()> {
+        if let Some(text) = self.plain(tag) {
+            builder.text(text, text.len() as u64);
+            return Ok(());
+        }
         let (size, read) = self.gather(tag);
         if read.is_ok() || !self.scratch.is_empty() {
             builder.text(&self.scratch, size);

@@ -3,7 +3,7 @@
 use super::text::is_string;
 use super::{Class, Fault, MAX_DEPTH, Named, Read, Reader};
 use crate::dates;
-use std::collections::HashSet;
+use std::{borrow::Cow, collections::HashSet};
 use weir_records::{Builder, Name};
 
 /// Ends lists and maps of unknown length.
@@ -108,8 +108,7 @@ impl Reader<'_> {
         for _ in 0..count {
             fields.push(Named::new(self.string()?.unwrap_or_default()));
         }
-        let different: HashSet<_> = fields.iter().map(|field| &field.name).collect();
-        let unique = different.len() == fields.len();
+        let unique = are_different(&fields);
         self.classes.push(Class {
             named: Named::new(name),
             fields,
@@ -213,8 +212,18 @@ impl Reader<'_> {
     }
 }
 
-impl Named {
-    fn new(name: String) -> Self {
+fn are_different(fields: &[Named<'_>]) -> bool {
+    if fields.len() <= 16 {
+        let new =
+            |(at, field): (usize, &Named<'_>)| fields[..at].iter().all(|other| other.name != field.name);
+        return fields.iter().enumerate().all(new);
+    }
+    let different: HashSet<_> = fields.iter().map(|field| &field.name).collect();
+    different.len() == fields.len()
+}
+
+impl<'a> Named<'a> {
+    fn new(name: Cow<'a, str>) -> Self {
         Self { name, known: None }
     }
 

@@ -95,3 +95,29 @@ fn of_many_long_requests_in_waiting_only_the_beginning_is_kept() {
     );
     assert!(!cut(&&documents[60]));
 }
+
+#[test]
+fn names_are_cut_too() {
+    let mut seen = Observer::new();
+    let (method, class) = ("m".repeat(5000), format!("L{};", "x/".repeat(3000)));
+    let descriptor = class + &"I".repeat(3000);
+    seen.client(frame(
+        REQUEST | HESSIAN2,
+        0,
+        1,
+        &body(&method, &descriptor, &b"\x91".repeat(3001), &[]),
+    ));
+    let document = seen.document();
+    let dubbo = &document["dubbo"];
+    assert_eq!(dubbo["method"].as_str().unwrap().len(), 4096);
+    assert_eq!(dubbo["parameter_types"].as_array().unwrap().len(), 2048);
+    assert_eq!(dubbo["parameter_types"][0].as_str().unwrap().len(), 4096);
+    assert_eq!(anomalies(&document), [""; 0]);
+    assert_eq!(
+        document["weir"]["original_sizes"],
+        json!({
+            "dubbo.method": 5000, "dubbo.parameter_types": 6000, "dubbo.parameter_types.count": 3001,
+            "dubbo.args.count": 3001
+        })
+    );
+}

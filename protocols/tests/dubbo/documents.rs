@@ -277,6 +277,15 @@ fn secrets_are_taken_out() {
 }
 
 #[test]
+fn secrets_are_taken_out_of_json_in_texts() {
+    let document = asked("m", "Ljava/lang/String;", &s(r#"{"user":"a","password":"b"}"#));
+    assert_eq!(
+        document["dubbo"]["args"][0],
+        r#"{"user":"a","password":"<redacted>"}"#
+    );
+}
+
+#[test]
 fn arguments_can_be_left_out() {
     let mut seen = Observer::new();
     seen.client(request(1, "a")).server(response(1, "b"));

@@ -4,6 +4,12 @@ use super::{Json, Node, Span};
 use crate::{Policy, REDACTED};
 use std::collections::HashSet;
 
+/// Lists right within each other that are kept. OpenSearch refuses a document with more than 20.
+const MAX_LISTS: usize = 16;
+
+/// Memory is not taken in advance for more than this.
+const USUAL: usize = 4 << 10;
+
 /// How much of a value is kept.
 #[derive(Clone, Copy, Debug)]
 pub struct Bounds {
@@ -46,6 +52,8 @@ pub struct Builder<'p> {
     open: Vec<Open>,
     /// Lists and maps that have begun within one that is left out, that one included.
     muted: usize,
+    /// What stands for a list or map that is too deep, and how many values there were in that.
+    too_deep: Option<Cut>,
     pub(super) cuts: Vec<Cut>,
     pub(super) pointers: bool,
 }
@@ -55,6 +63,8 @@ pub struct Builder<'p> {
 struct Open {
     node: u32,
     map: bool,
+    /// Lists right within each other that end with this one.
+    lists: usize,
     /// Items; of a map keys and values.
     seen: u64,
     /// Items that were left out.
@@ -79,12 +89,22 @@ pub(super) struct Cut {
 impl<'p> Builder<'p> {
     /// For one value. Bounds beyond what the policy's settings allow are the caller's to choose.
     pub fn new(policy: &'p Policy, bounds: Bounds) -> Self {
+        Self::for_bytes(policy, bounds, 0)
+    }
+
+    /// The same for a value of about so many bytes on the wire: for those the memory is there at once.
+    pub fn for_bytes(policy: &'p Policy, bounds: Bounds, size: usize) -> Self {
+        let size = size.min(USUAL);
         Self {
             policy,
             bounds,
-            json: Json::default(),
+            json: Json {
+                nodes: Vec::with_capacity(size / 8),
+                text: String::with_capacity(size),
+            },
             open: Vec::new(),
             muted: 0,
+            too_deep: None,
             cuts: Vec::new(),
             pointers: false,
         }
@@ -269,6 +289,9 @@ impl<'p> Builder<'p> {
     pub fn end(&mut self) {
         if self.muted > 0 {
             self.muted -= 1;
+            if self.muted == 0 {
+                self.cuts.extend(self.too_deep.take());
+            }
             return;
         }
         let Some(open) = self.open.pop() else { return };
@@ -308,12 +331,23 @@ impl<'p> Builder<'p> {
     }
 
     fn begin(&mut self, node: Node, unique: bool) -> Place {
-        if self.muted > 0 || !self.admit() {
+        if !self.admit() {
             self.muted += 1;
             return Place(None);
         }
-        if self.open.len() >= self.bounds.depth {
+        let map = matches!(node, Node::Map { .. });
+        let lists = match self.open.last() {
+            _ if map => 0,
+            Some(open) => open.lists + 1,
+            None => 1,
+        };
+        if self.open.len() >= self.bounds.depth || lists > MAX_LISTS {
             let node = self.json.nodes.len();
+            self.too_deep = Some(Cut {
+                node: place(node),
+                size: 0,
+                items: true,
+            });
             self.json.nodes.push(Node::Null);
             self.own_key("@truncated");
             let span = self.push("depth");
@@ -325,7 +359,8 @@ impl<'p> Builder<'p> {
         let at = place(self.json.nodes.len());
         self.open.push(Open {
             node: at,
-            map: matches!(node, Node::Map { .. }),
+            map,
+            lists,
             seen: 0,
             dropped: 0,
             key: 0,
@@ -352,6 +387,9 @@ impl<'p> Builder<'p> {
     /// Whether the next value is to be written; counts it.
     fn admit(&mut self) -> bool {
         if self.muted > 0 {
+            if let Some(deep) = &mut self.too_deep {
+                deep.size += 1;
+            }
             return false;
         }
         let full = self.json.nodes.len() >= self.bounds.values || self.json.text.len() >= self.bounds.text;

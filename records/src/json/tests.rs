@@ -194,7 +194,11 @@ fn past_a_bound_parts_are_left_out_and_told() {
     );
     assert_eq!(
         sizes,
-        BTreeMap::from([("a.b.0.data".into(), 70_000), ("a.b.0.long".into(), 6)])
+        BTreeMap::from([
+            ("a.b.0.data".into(), 70_000),
+            ("a.b.0.deep.count".into(), 1),
+            ("a.b.0.long".into(), 6)
+        ])
     );
 
     let bounds = Bounds { text: 10, ..WIDE };
@@ -211,6 +215,33 @@ fn past_a_bound_parts_are_left_out_and_told() {
         sizes,
         BTreeMap::from([("a.b.a".into(), 10), ("a.b.count".into(), 3)])
     );
+}
+
+#[test]
+fn lists_right_within_each_other_are_few_enough_for_search_servers() {
+    let bounds = Bounds { depth: 100, ..WIDE };
+    let nested = |maps: bool| {
+        let (_, mut value, _) = build(bounds, |b| {
+            for _ in 0..30 {
+                b.begin_list();
+                if maps {
+                    b.begin_map(None, false);
+                    b.key("k");
+                }
+            }
+        });
+        let mut depth = 0;
+        while let Value::Array(mut list) = value {
+            depth += 1;
+            value = list.pop().unwrap_or_default();
+            if maps && value.get("k").is_some() {
+                value = value["k"].take();
+            }
+        }
+        (depth, value)
+    };
+    assert_eq!(nested(false), (16, json!({"@truncated": "depth"})));
+    assert_eq!(nested(true).0, 30);
 }
 
 #[test]

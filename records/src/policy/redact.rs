@@ -51,33 +51,28 @@ fn tells_secret(mut key: &[u8], further: &[String]) -> bool {
     {
         key = rest;
     }
+    let Some(last) = key.last() else { return false };
+    // By the last letter first: it is asked of every key of every value.
+    let by_end = match last {
+        b'n' => ends(key, &["token", "session", "authorization"]),
+        b'e' => ends(key, &["signature", "passphrase", "passcode", "cookie"]),
+        b'h' => key.ends_with(b"auth"),
+        b'l' => key.ends_with(b"credential"),
+        b's' => key.ends_with(b"credentials") || key == b"pass",
+        b't' => key.ends_with(b"jwt"),
+        b'd' => key.ends_with(b"pwd") || key == b"sid" || is_session_id(key),
+        b'w' => key == b"psw",
+        b'g' => key == b"sig",
+        b'p' => key == b"otp",
+        b'y' => is_key(key),
+        _ => false,
+    };
     let telling = |(at, first): (usize, &u8)| match first {
         b'p' => key[at..].starts_with(b"password") || key[at..].starts_with(b"passwd"),
         b's' => key[at..].starts_with(b"secret"),
         _ => false,
     };
-    key.iter().enumerate().any(telling)
-        || ends(
-            key,
-            &[
-                "token",
-                "signature",
-                "session",
-                "auth",
-                "authorization",
-                "credential",
-                "credentials",
-                "jwt",
-                "pwd",
-                "passphrase",
-                "passcode",
-                "cookie",
-            ],
-        )
-        || matches!(key, b"pass" | b"psw" | b"sig" | b"sid" | b"otp")
-        || is_key(key)
-        || is_session_id(key)
-        || further.iter().any(|name| name.as_bytes() == key)
+    by_end || key.iter().enumerate().any(telling) || further.iter().any(|name| name.as_bytes() == key)
 }
 
 fn ends(name: &[u8], words: &[&str]) -> bool {
