@@ -131,7 +131,7 @@ impl Connection {
             exchange.informational += block.wire;
             return;
         }
-        let grpc = fields.get(b"content-type").map(is_grpc);
+        let grpc = grpc(&fields);
         exchange.grpc |= grpc == Some(true);
         let rpc = exchange.grpc && grpc != Some(false);
         let asked = exchange.request.is_some();
@@ -158,11 +158,18 @@ impl Connection {
     }
 }
 
-/// Content of gRPC.
-fn is_grpc(content_type: &[u8]) -> bool {
-    content_type
-        .get(..16)
-        .is_some_and(|begin| begin.eq_ignore_ascii_case(b"application/grpc"))
+/// Whether these are fields of gRPC: by the content type, or, where that is unknown, by fields that only gRPC has.
+fn grpc(fields: &Fields) -> Option<bool> {
+    const TYPE: &[u8] = b"application/grpc";
+    if let Some(content) = fields.get(b"content-type") {
+        let begin = content.get(..TYPE.len());
+        return Some(begin.is_some_and(|begin| begin.eq_ignore_ascii_case(TYPE)));
+    }
+    let own = |name: &[u8]| name.starts_with(b"grpc-");
+    fields
+        .iter()
+        .any(|field| field.name.is_some_and(own))
+        .then_some(true)
 }
 
 /// These fields come after the body. Of a message whose beginning may have been missed that is so where they end it and

@@ -18,7 +18,7 @@ pub struct Exchange {
     pub(super) pushed: bool,
     /// Bytes of this exchange were missed: how it ended may be unknown for that reason.
     pub(super) gap: bool,
-    /// A request or response of gRPC, by its content type.
+    /// A call of gRPC.
     pub(super) grpc: bool,
     /// Absent where only the response was seen.
     pub(super) request: Option<Message>,

@@ -70,7 +70,11 @@ fn a_stream_that_began_before_is_marked() {
         documents[0]["http"]["response"]["headers"]["grpc-status"],
         json!(["0"])
     );
-    assert_eq!(documents[0]["event"]["outcome"], "unknown");
+    // The status says that it was gRPC, and how it ended.
+    assert_eq!(documents[0]["rpc"]["response"], json!({"status_code": "OK"}));
+    assert_eq!(documents[0]["event"]["outcome"], "success");
+    assert_eq!(documents[1]["rpc"], Value::Null);
+    assert_eq!(documents[1]["event"]["outcome"], "unknown");
 }
 
 #[test]
