@@ -18,6 +18,7 @@ mod framing;
 mod head;
 mod server;
 mod target;
+mod upgrade;
 
 use crate::Protocol;
 use crate::detect::{Entry, Verdict};

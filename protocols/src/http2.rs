@@ -18,11 +18,13 @@ mod hpack;
 mod messages;
 mod names;
 mod rpc;
+mod upgrade;
 
 use crate::detect::{Entry, Verdict};
 use crate::{Protocol, Side};
 pub use exchange::Exchange;
 use frame::{DEFAULT_MAX, HEADER, Header, SETTINGS};
+pub(crate) use upgrade::{Upgrade, upgraded};
 
 /// What a client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -69,7 +71,7 @@ fn detect_server(bytes: &[u8], late: bool) -> Verdict {
     };
     let header = Header::read(header);
     let settings = (header.kind, header.flags, header.stream) == (SETTINGS, 0, 0);
-    if settings && header.length % 6 == 0 && header.length <= 256 {
+    if settings && header.length.is_multiple_of(6) && header.length <= 256 {
         Verdict::Yes
     } else {
         detect_late(bytes, late, Side::Server)

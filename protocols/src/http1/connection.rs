@@ -37,6 +37,8 @@ pub(super) struct Connection {
     pub missed: bool,
     /// Nothing more can come out.
     pub opaque: bool,
+    /// What decodes the connection since it went on in HTTP/2.
+    pub successor: Option<Box<dyn Dissector>>,
 }
 
 /// One direction.
@@ -116,6 +118,7 @@ impl Connection {
             gap: false,
             missed: late,
             opaque: false,
+            successor: None,
         }
     }
 
@@ -128,6 +131,9 @@ impl Connection {
 
     pub fn feed(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: Out) {
         while !bytes.is_empty() && !self.opaque {
+            if let Some(successor) = &mut self.successor {
+                return successor.data(side, at, bytes, out);
+            }
             let used = match side {
                 Side::Client => self.client_data(at, bytes, out),
                 Side::Server => self.server_data(at, bytes, out),
@@ -233,6 +239,9 @@ impl Connection {
 
 impl Dissector for Connection {
     fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: Out) {
+        if let Some(successor) = &mut self.successor {
+            return successor.data(side, at, bytes, out);
+        }
         if side == Side::Server {
             self.check_doubtful_body(bytes, out);
         }
@@ -242,11 +251,17 @@ impl Dissector for Connection {
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out) {
+        if let Some(successor) = &mut self.successor {
+            return successor.gap(side, at, missed, out);
+        }
         self.miss(side, at, missed, out);
         self.settle();
     }
 
-    fn end(&mut self, side: Side, _: Timestamp, out: Out) {
+    fn end(&mut self, side: Side, at: Timestamp, out: Out) {
+        if let Some(successor) = &mut self.successor {
+            return successor.end(side, at, out);
+        }
         match side {
             Side::Client => self.client_end(out),
             Side::Server => self.server_end(out),
@@ -254,7 +269,10 @@ impl Dissector for Connection {
         self.settle();
     }
 
-    fn close(&mut self, _: Timestamp, how: Close, out: Out) {
+    fn close(&mut self, at: Timestamp, how: Close, out: Out) {
+        if let Some(successor) = &mut self.successor {
+            return successor.close(at, how, out);
+        }
         self.finish(how, out);
     }
 

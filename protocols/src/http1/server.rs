@@ -126,6 +126,7 @@ impl Connection {
 
     /// From here on the connection speaks something else.
     fn switch(&mut self, out: Out) {
+        let successor = self.successor();
         if let Some(exchange) = self.answered() {
             exchange.abandoned = true;
             if let Some(response) = &mut exchange.response {
@@ -137,6 +138,9 @@ impl Connection {
             None => self.emit_front(out),
         }
         self.step_aside("after_upgrade", "", out);
+        if let Some(successor) = successor {
+            self.hand_over(successor, out);
+        }
     }
 
     /// What the client sent behind a CONNECT or an upgrade request is HTTP after all.

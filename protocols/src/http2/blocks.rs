@@ -159,7 +159,7 @@ impl Connection {
 }
 
 /// Whether these are fields of gRPC: by the content type, or, where that is unknown, by fields that only gRPC has.
-fn grpc(fields: &Fields) -> Option<bool> {
+pub(super) fn grpc(fields: &Fields) -> Option<bool> {
     const TYPE: &[u8] = b"application/grpc";
     if let Some(content) = fields.get(b"content-type") {
         let begin = content.get(..TYPE.len());

@@ -77,6 +77,19 @@ impl Connection {
         }
     }
 
+    /// Its first stream was opened in HTTP/1.1.
+    pub fn begin_upgraded(&mut self, sequence: u64, exchange: Exchange) {
+        self.sequence = sequence + 1;
+        self.highest[0] = exchange.stream;
+        self.stored = exchange.stored();
+        self.streams.insert(exchange.stream, Box::new(exchange));
+    }
+
+    /// What settings a side has to keep to is unknown.
+    pub fn allow_any_frame(&mut self, side: Side) {
+        self.half(side).framing.max_frame = MAX;
+    }
+
     pub fn half(&mut self, side: Side) -> &mut Half {
         match side {
             Side::Client => &mut self.client,

@@ -78,7 +78,7 @@ impl Header {
             RST_STREAM => (0, self.length == 4, true),
             SETTINGS => (
                 ACK,
-                self.length % 6 == 0 && self.length <= 1024 && (self.length == 0 || !self.has(ACK)),
+                self.length.is_multiple_of(6) && self.length <= 1024 && (self.length == 0 || !self.has(ACK)),
                 false,
             ),
             PUSH_PROMISE => (

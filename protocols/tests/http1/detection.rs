@@ -1,7 +1,7 @@
 //! What a connection speaks is told from the first bytes of both sides, and not before it is certain.
 
 use crate::support::*;
-use weir_protocols::Protocol::{Http1, Tcp, Unknown};
+use weir_protocols::Protocol::{Http1, Http2, Tcp, Unknown};
 
 #[test]
 fn first_bytes_decide() {
@@ -11,7 +11,7 @@ fn first_bytes_decide() {
         (vec![client("GET / HTTP/1.1")], Unknown),
         (vec![client("GET"), client(" / HTTP/1"), client(".0\n")], Http1),
         (vec![client("GET /\r\n")], Tcp),
-        (vec![client("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")], Tcp),
+        (vec![client("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")], Http2),
         (vec![client("\x16\x03\x01\x02\x00")], Tcp),
         (vec![client("SET a b\r\n")], Tcp),
         (vec![client("x".repeat(8192))], Tcp),

@@ -13,7 +13,9 @@ mod documents;
 mod endings;
 mod grpc;
 mod late;
+#[allow(dead_code, reason = "shared with the tests of Dubbo, which need all of it")]
 #[path = "../dubbo/pcap.rs"]
 mod pcap;
 mod properties;
 mod support;
+mod upgrade;

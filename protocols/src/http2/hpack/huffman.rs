@@ -97,7 +97,7 @@ mod tests {
             let word = CODE.first[length] + offset as u32;
             bits.extend((0..length).rev().map(|bit| word >> bit & 1));
         }
-        while bits.len() % 8 != 0 {
+        while !bits.len().is_multiple_of(8) {
             bits.push(1);
         }
         bits.chunks(8)
