@@ -21,6 +21,7 @@ mod jsonpath;
 mod lines;
 mod names;
 mod numbers;
+pub(crate) mod triple;
 
 use crate::Protocol;
 use crate::detect::{Entry, Verdict};

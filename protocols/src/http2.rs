@@ -18,6 +18,7 @@ mod hpack;
 mod messages;
 mod names;
 mod rpc;
+mod triple;
 mod upgrade;
 
 use crate::detect::{Entry, Verdict};
@@ -29,12 +30,15 @@ pub(crate) use upgrade::{Upgrade, upgraded};
 /// What a client sends first.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Headers of streams under way that are kept on a connection, in multiples of the longest head. Past it of each list only
-/// the beginning is kept.
+/// Headers and messages of streams under way that are kept on a connection, in multiples of the longest head. Past it of
+/// each list only the beginning is kept, and nothing of messages.
 const STORED_HEADS: usize = 16;
 
 /// That beginning: the pseudo-headers, and what fits of the others.
 const BEGINNING: usize = 1 << 10;
+
+/// Bytes of a wrapped call or answer of Triple that are kept.
+const KEPT: usize = 128 << 10;
 
 /// Streams whose end is remembered, so that what comes later is not taken for another exchange.
 const FINISHED: usize = 128;

@@ -47,7 +47,7 @@ pub struct Document {
     /// The remote procedure call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpc: Option<Rpc>,
-    /// The Dubbo 2 call.
+    /// The Dubbo call, by Dubbo 2 or by Triple.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dubbo: Option<Box<Dubbo>>,
     /// The client's software.

@@ -54,7 +54,7 @@ impl<'p> Reading<'p> {
         }
     }
 
-    fn bounds(&self) -> Bounds {
+    pub fn bounds(&self) -> Bounds {
         let settings = self.policy.settings();
         Bounds {
             values: settings.max_values,
@@ -65,7 +65,7 @@ impl<'p> Reading<'p> {
     }
 
     /// A text, cut at the bound.
-    fn text(&mut self, items: &mut Items<'_>, field: &str) -> Read<Option<String>> {
+    pub fn text(&mut self, items: &mut Items<'_>, field: &str) -> Read<Option<String>> {
         Ok(items.text()?.map(|mut text| {
             self.cut(&mut text, field);
             text
@@ -93,7 +93,7 @@ impl<'p> Reading<'p> {
     }
 
     /// Reads one value that will stand at this field. What came before a fault is kept.
-    fn value(&mut self, items: &mut Items<'_>, field: &str, pointer: &'static str) -> (Json, Read<()>) {
+    pub fn value(&mut self, items: &mut Items<'_>, field: &str, pointer: &'static str) -> (Json, Read<()>) {
         let mut builder = Builder::for_bytes(self.policy, self.bounds(), items.left());
         items.another();
         let read = items.value(&mut builder, Place(pointer, None));
@@ -198,7 +198,7 @@ impl<'p> Reading<'p> {
     }
 
     /// An exception is an object, of which class and message are told.
-    fn exception(&self, reply: &mut Reply, items: &mut Items<'_>) -> Read<()> {
+    pub fn exception(&self, reply: &mut Reply, items: &mut Items<'_>) -> Read<()> {
         let bounds = Bounds {
             depth: 1,
             ..self.bounds()

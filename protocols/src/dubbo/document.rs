@@ -151,7 +151,7 @@ impl Exchange {
             group,
             method: call.method,
             parameter_types: call.parameter_types,
-            request_id: header.map_or(0, |header| header.id),
+            request_id: header.map(|header| header.id),
             serialization: header.map_or("".into(), |header| {
                 names::serialization_name(header.serialization())
             }),

@@ -133,6 +133,7 @@ impl Connection {
         }
         let grpc = grpc(&fields);
         exchange.grpc |= grpc == Some(true);
+        exchange.triple |= triple(&fields);
         let rpc = exchange.grpc && grpc != Some(false);
         let asked = exchange.request.is_some();
         // Whoever promises asks in the client's stead.
@@ -170,6 +171,12 @@ pub(super) fn grpc(fields: &Fields) -> Option<bool> {
         .iter()
         .any(|field| field.name.is_some_and(own))
         .then_some(true)
+}
+
+/// Whether these are fields of Triple.
+fn triple(fields: &Fields) -> bool {
+    let own = |name: &[u8]| name.starts_with(b"tri-");
+    fields.iter().any(|field| field.name.is_some_and(own))
 }
 
 /// These fields come after the body. Of a message whose beginning may have been missed that is so where they end it and

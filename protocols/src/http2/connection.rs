@@ -7,7 +7,7 @@ use super::frame::{
 };
 use super::framing::{Fed, Framing, Piece};
 use super::hpack::Hpack;
-use super::{FINISHED, STORED_HEADS};
+use super::{FINISHED, KEPT, STORED_HEADS};
 use crate::detect::Dissector;
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::collections::{BTreeMap, VecDeque};
@@ -143,9 +143,13 @@ impl Connection {
     fn data(&mut self, side: Side, piece: &Piece<'_>, at: Timestamp, out: Out) {
         self.check_interruption(side, &piece.header);
         let id = piece.header.stream;
+        let stored = STORED_HEADS * self.limits.max_head;
+        let room = stored.saturating_sub(self.stored).min(KEPT);
         let Some(exchange) = self.stream(id, side, false, out) else {
             return;
         };
+        let keep = if exchange.triple { room } else { 0 };
+        let mut kept = 0;
         if piece.missed > 0 {
             exchange.gap = true;
             exchange.note("gap", &format!("{} bytes of a body were missed", piece.missed));
@@ -155,11 +159,15 @@ impl Connection {
         message.wire += piece.wire;
         message.body += piece.content.len() as u64 + u64::from(piece.missed);
         if let Some(messages) = &mut message.messages {
-            messages.take(at, piece.content);
+            let before = messages.first.len();
+            messages.take(at, piece.content, keep);
             messages.skip(at, piece.missed);
+            kept = messages.first.len() - before;
         }
-        if piece.last && piece.header.has(END_STREAM) {
-            message.whole = true;
+        let whole = piece.last && piece.header.has(END_STREAM);
+        message.whole |= whole;
+        self.stored += kept;
+        if whole {
             self.settle(id, out);
         }
     }

@@ -12,8 +12,8 @@ use crate::http::{self, Cuts, url};
 use crate::http1::{Field, Target, host, note};
 use std::borrow::Cow;
 use weir_records::{
-    Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Host, Http, HttpRequest, HttpResponse,
-    Network, Outcome, Policy, REDACTED, Timestamp, Timing, Url, Weir, WeirHttp2,
+    Body, Document, DocumentId, Dubbo, Endpoint, Error, Event, Flow, Headers, Host, Http, HttpRequest,
+    HttpResponse, Network, Outcome, Policy, REDACTED, Timestamp, Timing, Url, Weir, WeirHttp2,
 };
 
 /// `event.dataset` of every document made here.
@@ -33,6 +33,10 @@ impl Exchange {
         let user_agent = http::user_agent(&asked, policy, &mut cuts);
         let answer = self.grpc.then(|| self.answer(policy));
         let rpc = answer.as_ref().map(|answer| self.rpc(answer, policy));
+        let triple = self.triple && self.grpc;
+        let dubbo = triple
+            .then(|| self.dubbo(policy, &mut cuts, &mut anomalies))
+            .flatten();
         let asked_bytes = request.map(|request| request.wire);
         Document {
             timestamp: self.first(),
@@ -60,9 +64,9 @@ impl Exchange {
             http: Some(http),
             dns: None,
             rpc,
-            dubbo: None,
             user_agent,
-            error: self.error(answer),
+            error: self.error(answer, dubbo.as_ref(), policy),
+            dubbo: dubbo.map(Box::new),
             weir: Weir {
                 capture: flow.capture,
                 mode: flow.mode,
@@ -193,7 +197,14 @@ impl Exchange {
         }
     }
 
-    fn error(&self, answer: Option<Answer>) -> Option<Error> {
+    fn error(&self, answer: Option<Answer>, dubbo: Option<&Dubbo>, policy: &Policy) -> Option<Error> {
+        if let Some(exception) = dubbo.and_then(|dubbo| dubbo.exception.as_ref()) {
+            let message = exception.message.as_ref();
+            return Some(Error {
+                kind: exception.class.clone().into(),
+                message: message.map(|message| policy.text(message.as_bytes()).value),
+            });
+        }
         let answered = answer.and_then(|answer| answer.error);
         answered.or_else(|| self.failure.map(error))
     }

@@ -20,6 +20,8 @@ pub struct Exchange {
     pub(super) gap: bool,
     /// A call of gRPC.
     pub(super) grpc: bool,
+    /// A call of Triple: its first messages are kept.
+    pub(super) triple: bool,
     /// Absent where only the response was seen.
     pub(super) request: Option<Message>,
     pub(super) response: Option<Message>,
@@ -107,11 +109,17 @@ impl Exchange {
         self.response.as_ref().is_some_and(|response| response.whole)
     }
 
-    /// Bytes of memory that its headers take.
+    /// Bytes of memory that its headers and messages take.
     pub(super) fn stored(&self) -> usize {
-        let messages = self.request.iter().chain(&self.response);
-        let fields = messages.flat_map(|message| message.head.iter().chain(&message.trailers));
-        fields.map(Fields::stored).sum()
+        let stored = |message: &Message| {
+            let fields = message.head.iter().chain(&message.trailers);
+            let first = message
+                .messages
+                .as_ref()
+                .map_or(0, |messages| messages.first.len());
+            fields.map(Fields::stored).sum::<usize>() + first
+        };
+        self.request.iter().chain(&self.response).map(stored).sum()
     }
 
     /// What it means that the connection was closed now.

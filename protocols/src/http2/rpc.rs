@@ -76,12 +76,16 @@ impl Exchange {
         lists.find_map(|fields| fields.get(name))
     }
 
+    /// The method of a Triple service threw an exception.
+    pub(super) fn has_thrown(&self) -> bool {
+        self.trailer(b"tri-exception-code")
+            .is_some_and(|code| code != b"0")
+    }
+
     /// What status and message say; an exception that a Triple service threw comes with the status OK.
     pub(super) fn answer(&self, policy: &Policy) -> Answer {
         let status = self.trailer(b"grpc-status").and_then(names::grpc_status);
-        let thrown = self
-            .trailer(b"tri-exception-code")
-            .is_some_and(|code| code != b"0");
+        let thrown = self.has_thrown();
         let failed = status.as_ref().filter(|status| *status != "OK");
         let kind = match failed {
             Some(status) => Some(status.clone()),

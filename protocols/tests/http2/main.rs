@@ -18,4 +18,5 @@ mod late;
 mod pcap;
 mod properties;
 mod support;
+mod triple;
 mod upgrade;

@@ -1,4 +1,4 @@
-//! A Dubbo 2 call.
+//! A call of Dubbo: of Dubbo 2, or of Triple where arguments are wrapped.
 
 use crate::Json;
 use schemars::JsonSchema;
@@ -41,8 +41,9 @@ pub struct Dubbo {
     /// The request's attachments.
     #[serde(skip_serializing_if = "Json::is_empty")]
     pub attachments: Json,
-    /// The number that request and response share.
-    pub request_id: i64,
+    /// The number that request and response share (Dubbo 2).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<i64>,
     /// How bodies are encoded: `hessian2`, `fastjson2`; the number of one without a name. Only those of `hessian2`, `fastjson2`
     /// and `fastjson` are read.
     pub serialization: Cow<'static, str>,
@@ -55,7 +56,7 @@ pub struct Dubbo {
     /// The provider calls the consumer, on the consumer's connection: `destination` asks, `source` answers.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub callback: bool,
-    /// The response's status: 20 is `OK`.
+    /// The response's status in Dubbo 2: 20 is `OK`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status: Option<u8>,
     /// What the method returned: any value, as those in `dubbo.args`.
