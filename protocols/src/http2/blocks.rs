@@ -139,6 +139,10 @@ impl Connection {
         // Whoever promises asks in the client's stead.
         let asker = if promises { Side::Client } else { side };
         let message = exchange.begin(asker, block.first);
+        if message.whole {
+            // An error of the stream: it has ended.
+            return;
+        }
         message.last = at;
         message.wire += block.wire;
         message.whole |= whole;

@@ -150,6 +150,10 @@ impl Connection {
         };
         let keep = if exchange.triple { room } else { 0 };
         let mut kept = 0;
+        if exchange.message(side).is_some_and(|message| message.whole) {
+            // An error of the stream: it has ended.
+            return;
+        }
         if piece.missed > 0 {
             exchange.gap = true;
             exchange.note("gap", &format!("{} bytes of a body were missed", piece.missed));

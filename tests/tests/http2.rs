@@ -1,0 +1,48 @@
+//! HTTP/2 and gRPC through Weir, with real peers: curl, h2load and nginx; gRPC's own client and server.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "test code: a failure here is a failed test"
+)]
+
+#[path = "http2/grpc.rs"]
+mod grpc;
+#[path = "http2/web.rs"]
+mod web;
+
+use serde_json::Value;
+use weir_tests::stage::{
+    Direction::{Inbound, Outbound},
+    Family::{V4, V6},
+    Mode::{Ebpf, Redirected},
+    Stage, Weight, play,
+};
+use weir_tests::weir::wait_for;
+
+/// Runs a case in both directions.
+fn in_both_directions(name: &str, case: impl Fn(&Stage)) {
+    for combination in [
+        (Redirected, Inbound, V4),
+        (Redirected, Outbound, V6),
+        (Ebpf, Inbound, V6),
+        (Ebpf, Outbound, V4),
+    ] {
+        play(name, Weight::Light, combination, &case);
+    }
+}
+
+/// The documents of exchanges over HTTP/2, once there are so many, in the order in which they began.
+fn documents(stage: &Stage, count: usize) -> Vec<Value> {
+    let sidecar = stage.sidecar.as_ref().unwrap();
+    let seen = || -> Vec<Value> {
+        let all = sidecar.documents().into_iter();
+        all.filter(|document| document["http"]["version"] == "2")
+            .collect()
+    };
+    wait_for(&format!("{count} documents"), || seen().len() >= count);
+    let mut seen = seen();
+    assert_eq!(seen.len(), count);
+    // (Connections end, and their documents come, in any order.)
+    seen.sort_by_key(|document| document["@timestamp"].to_string());
+    seen
+}
