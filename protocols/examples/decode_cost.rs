@@ -104,14 +104,78 @@ fn dubbo() -> (Vec<u8>, Vec<u8>) {
     (frame(0xc2, 0, &asked.concat()), frame(2, 20, &answered))
 }
 
-fn main() {
-    let response = [HEAD, &[b'x'; 1024][..]].concat();
-    measure("HTTP/1", REQUEST, &response);
-    let (request, response) = dubbo();
-    measure("Dubbo", &request, &response);
+/// A literal of HPACK, inserted into the table.
+fn inserted(name: &str, value: &str) -> Vec<u8> {
+    [&b"\x40"[..], &s(name), &s(value)].concat()
 }
 
-fn measure(protocol: &str, request: &[u8], response: &[u8]) {
+/// A frame of HTTP/2, on stream 1.
+fn frame2(kind: u8, flags: u8, payload: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(payload.len()).expect("a short frame").to_be_bytes();
+    [&length[1..], &[kind, flags, 0, 0, 0, 1], payload].concat()
+}
+
+/// What goes before, on each side; then a call of gRPC whose headers are all in the tables, and its answer.
+fn grpc() -> ([Vec<u8>; 2], [Vec<u8>; 2]) {
+    let asked = [
+        inserted(":path", "/shop.v1.OrderService/Place"),
+        inserted(":authority", "shop.example:8080"),
+        inserted("content-type", "application/grpc+proto"),
+        inserted("user-agent", "grpc-java-netty/1.60.0"),
+        inserted("grpc-timeout", "5S"),
+        inserted("te", "trailers"),
+    ];
+    let answered = [
+        inserted("content-type", "application/grpc"),
+        inserted("grpc-status", "0"),
+    ];
+    let before = [
+        [
+            &b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..],
+            &frame2(1, 5, &asked.concat()),
+        ]
+        .concat(),
+        frame2(1, 5, &answered.concat()),
+    ];
+    let message = [&b"\0\0\0\x01\0"[..], &[b'x'; 256]].concat();
+    let request = [
+        frame2(1, 4, b"\x83\x86\xbe\xbf\xc0\xc1\xc2\xc3"),
+        frame2(0, 1, &message),
+    ];
+    let response = [
+        frame2(1, 4, b"\x88\xbf"),
+        frame2(0, 0, &message),
+        frame2(1, 5, b"\xbe"),
+    ];
+    (before, [request.concat(), response.concat()])
+}
+
+/// Puts frames of HTTP/2 onto another stream.
+fn renumber(frames: &mut [u8], stream: u32) {
+    let mut rest = frames;
+    while let Some((header, tail)) = rest.split_first_chunk_mut::<9>() {
+        header[5..].copy_from_slice(&stream.to_be_bytes());
+        let length = u32::from_be_bytes([0, header[0], header[1], header[2]]);
+        rest = &mut tail[length as usize..];
+    }
+}
+
+fn main() {
+    let nothing = [Vec::new(), Vec::new()];
+    let response = [HEAD, &[b'x'; 1024][..]].concat();
+    measure("HTTP/1", &nothing, [REQUEST.to_vec(), response], |_, _| ());
+    let (request, response) = dubbo();
+    measure("Dubbo", &nothing, [request, response], |_, _| ());
+    let (before, call) = grpc();
+    measure("gRPC", &before, call, renumber);
+}
+
+fn measure(
+    protocol: &str,
+    before: &[Vec<u8>; 2],
+    [mut request, mut response]: [Vec<u8>; 2],
+    renumber: impl Fn(&mut [u8], u32),
+) {
     let rounds: u64 = 500_000;
     let limits = Arc::new(Limits {
         max_head: 64 << 10,
@@ -133,8 +197,13 @@ fn measure(protocol: &str, request: &[u8], response: &[u8]) {
     let mut line = Vec::new();
     for stage in ["decode", "decode + document", "decode + document + JSON"] {
         let mut decoder = Decoder::new(&limits);
+        decoder.data(Side::Client, Timestamp(0), &before[0], &mut drop);
+        decoder.data(Side::Server, Timestamp(0), &before[1], &mut drop);
         let start = cpu_time();
         for round in 0..rounds {
+            let stream = u32::try_from(round * 2 + 3).expect("few rounds");
+            renumber(&mut request, stream);
+            renumber(&mut response, stream);
             let mut out = |exchange: weir_protocols::Exchange| match stage {
                 "decode" => drop(black_box(exchange)),
                 "decode + document" => drop(black_box(exchange.document(&flow, &policy))),
@@ -147,13 +216,13 @@ fn measure(protocol: &str, request: &[u8], response: &[u8]) {
             decoder.data(
                 Side::Client,
                 Timestamp(round * 1000),
-                black_box(request),
+                black_box(&request),
                 &mut out,
             );
             decoder.data(
                 Side::Server,
                 Timestamp(round * 1000 + 500),
-                black_box(response),
+                black_box(&response),
                 &mut out,
             );
         }

@@ -114,7 +114,11 @@ fuzz_target!(|input: &[u8]| {
     for piece in [1, 7] {
         let (cut, _) = Run::steps(input, piece);
         let cut = cut.documents();
-        // Where the stream was lost, the beginnings of segments are what it is found again by.
+        // Where the stream was lost, the beginnings of segments are what it is found again by. After an upgrade to HTTP/2
+        // that may be so at any time.
+        let http1 = |text: &&String| !text.contains("\"http2\":{");
+        let (documents, cut): (Vec<_>, Vec<_>) =
+            (documents.iter().filter(http1).collect(), cut.iter().filter(http1).collect());
         if exact {
             assert_eq!(documents, cut, "in pieces of {piece}");
         }

@@ -23,6 +23,8 @@ const LENGTHS: [u8; 256] = [
 
 /// The longest code, and that of the end of a string, which has as many ones.
 const LONGEST: usize = 30;
+/// The shortest.
+const SHORTEST: usize = 5;
 
 /// Of each length: the first code, the number of codes, and where their bytes begin in `symbols`.
 struct Code {
@@ -63,24 +65,41 @@ const CODE: Code = {
 /// beginning of the end's code or a byte long.
 pub(super) fn decode(coded: &[u8], out: &mut Vec<u8>) -> Option<()> {
     static CODE_TABLE: Code = CODE;
-    let code = &CODE_TABLE;
-    let (mut word, mut length) = (0_u32, 0);
-    for byte in coded {
-        for bit in (0..8).rev() {
-            word = word << 1 | u32::from(byte >> bit & 1);
-            length += 1;
-            if length > LONGEST {
+    let mut rest = coded.iter();
+    // The next bits are the highest ones of `word`; below them it is all ones, as padding would be.
+    let (mut word, mut bits) = (u64::MAX, 0_usize);
+    loop {
+        while bits <= 56 {
+            let Some(byte) = rest.next() else { break };
+            word ^= u64::from(!byte) << (56 - bits);
+            bits += 8;
+        }
+        if bits < 8 && word == u64::MAX {
+            return Some(());
+        }
+        let (symbol, length) = CODE_TABLE.next(word)?;
+        if length > bits {
+            return None;
+        }
+        out.push(symbol);
+        word = word << length | ((1 << length) - 1);
+        bits -= length;
+    }
+}
+
+impl Code {
+    /// The byte whose code these bits begin with, and how long that is.
+    fn next(&self, word: u64) -> Option<(u8, usize)> {
+        (SHORTEST..=LONGEST).find_map(|length| {
+            let code = u32::try_from(word >> (64 - length)).ok()?;
+            let offset = code.wrapping_sub(self.first[length]);
+            if code < self.first[length] || offset >= self.count[length] {
                 return None;
             }
-            let offset = word.wrapping_sub(code.first[length]);
-            if word >= code.first[length] && offset < code.count[length] {
-                let at = usize::from(code.start[length]) + offset as usize;
-                out.push(code.symbols[at]);
-                (word, length) = (0, 0);
-            }
-        }
+            let at = usize::from(self.start[length]) + offset as usize;
+            Some((self.symbols[at], length))
+        })
     }
-    (length < 8 && word == (1 << length) - 1).then_some(())
 }
 
 #[cfg(test)]
