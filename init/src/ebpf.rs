@@ -241,29 +241,46 @@ pub async fn take_away() -> Result<bool, Error> {
 ///
 /// # Errors
 /// Those of looking.
-pub async fn is_present() -> Result<bool, Error> {
+async fn is_present() -> Result<bool, Error> {
     Ok(!Scene::look().await?.filters.is_empty())
 }
 
-/// Replaces the programs by ones that take nothing new, and carry on what has been taken. True if there were any.
-///
-/// # Errors
-/// Those of the kernel.
-pub async fn drain(config: &Config) -> Result<bool, Error> {
-    let scene = Scene::look().await?;
-    if scene.filters.is_empty() {
-        return Ok(false);
-    }
-    let programs = Redirect::load(&settings(config).draining())?;
-    for interface in &scene.interfaces {
-        if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
-            attach(&scene, interface, kind, &programs, |side| {
-                format!("{}{DRAINING}", weir_bpf::program(kind, side))
-            })
-            .await?;
+/// Programs that take nothing new, and carry on what has been taken.
+pub struct Draining(Redirect);
+
+impl Draining {
+    /// Loads them; nothing where no programs are attached.
+    ///
+    /// # Errors
+    /// [`Error::Drain`].
+    pub async fn load(config: &Config) -> Result<Option<Self>, Error> {
+        if !is_present().await? {
+            return Ok(None);
+        }
+        match Redirect::load(&settings(config).draining()) {
+            Ok(programs) => Ok(Some(Self(programs))),
+            Err(cause) => Err(Error::Drain {
+                cause: Box::new(cause),
+            }),
         }
     }
-    Ok(true)
+
+    /// Puts them in the place of those that are attached.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn put(self) -> Result<(), Error> {
+        let scene = Scene::look().await?;
+        for interface in &scene.interfaces {
+            if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
+                attach(&scene, interface, kind, &self.0, |side| {
+                    format!("{}{DRAINING}", weir_bpf::program(kind, side))
+                })
+                .await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is not as the configuration has it, in words.

@@ -77,6 +77,15 @@ pub enum Error {
         /// What the kernel said.
         cause: Box<LoadError>,
     },
+    /// The programs that take the place of others that are to go can't be loaded.
+    #[error(
+        "{cause}; connections that are open would break without the programs that carry them on: run this with the \
+         privileges of the installation, or run `weir-init remove --force`, which breaks them"
+    )]
+    Drain {
+        /// What the kernel said.
+        cause: Box<LoadError>,
+    },
     /// No mode works here.
     #[error("no way to redirect works here, so nothing was installed; tried:{0}")]
     NoMode(Attempts),

@@ -6,7 +6,8 @@
 use crate::{
     Error, Family, Plan,
     apply::{self, Outcome},
-    check, ebpf,
+    check,
+    ebpf::{self, Draining},
     error::Attempts,
     lock,
     open::{self, Way},
@@ -122,7 +123,9 @@ fn leave(open: usize) {
 async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Error> {
     let mut plan = Plan::new(config, families);
     let pieces = plan.pieces.clone();
-    if ebpf::is_present().await? {
+    // What can't be loaded is better known before anything is changed.
+    let draining = Draining::load(config).await?;
+    if draining.is_some() {
         let theirs = routes::pieces(Mode::Ebpf, &config.interception);
         plan.pieces.extend(theirs.into_iter().filter(|piece| {
             let is_metric = matches!(piece, Piece::Spare { .. });
@@ -131,9 +134,10 @@ async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Erro
     }
     let outcome = apply::install(&plan, &config.interception).await?;
     let _lock = lock::acquire()?;
-    if !ebpf::drain(config).await? {
+    let Some(draining) = draining else {
         return Ok(outcome);
-    }
+    };
+    draining.put().await?;
     match open::wait(Way::InPlace, &config.interception, CHANGE).await {
         0 => {
             ebpf::take_away().await?;
@@ -167,7 +171,14 @@ pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<
     privilege::check()?;
     let families = Family::of_this_kernel();
     let _lock = lock::acquire()?;
-    let drained = !force && ebpf::drain(config).await?;
+    let draining = match force {
+        true => None,
+        false => Draining::load(config).await?,
+    };
+    let drained = draining.is_some();
+    if let Some(draining) = draining {
+        draining.put().await?;
+    }
     let withdrawn = apply::withdraw_rules(&families, &config.interception)?;
     let routing = Plumbing::open()?;
     if !force && (drained || withdrawn || in_force().await?.is_some()) {
