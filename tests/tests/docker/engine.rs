@@ -48,8 +48,6 @@ pub struct Engine {
 /// A running container.
 #[derive(Debug)]
 pub struct Container {
-    /// Its name.
-    pub name: &'static str,
     /// Its network namespace.
     pub node: Node,
     /// Its addresses: IPv4, IPv6.
@@ -157,13 +155,7 @@ impl Engine {
     }
 
     /// Starts a container with addresses of its own; the last number of both is `host`.
-    pub fn container(
-        &mut self,
-        name: &'static str,
-        host: u8,
-        options: &[&str],
-        program: &[&str],
-    ) -> Container {
+    pub fn container(&mut self, name: &str, host: u8, options: &[&str], program: &[&str]) -> Container {
         let ips = SUBNETS.map(|subnet| {
             let (network, _) = subnet.split_once('/').unwrap();
             let network = network.strip_suffix('0').unwrap_or(network);
@@ -186,7 +178,7 @@ impl Engine {
         self.node.run(command).unwrap();
         self.containers.push(name.into());
         let node = self.lab.adopt(name, self.pid(name)).unwrap();
-        Container { name, node, ips }
+        Container { node, ips }
     }
 
     /// The number of a container's first process, on this machine.
@@ -201,6 +193,11 @@ impl Engine {
     }
 }
 
+/// The cgroup above the containers' own.
+fn cgroup() -> String {
+    format!("weir-lab-{}", std::process::id())
+}
+
 impl Drop for Engine {
     fn drop(&mut self) {
         let mut remove = self.client();
@@ -208,6 +205,12 @@ impl Drop for Engine {
         if let Err(error) = self.node.run(remove) {
             eprintln!("containers are left to the end of their namespaces: {error}");
         }
+        // Of version 2, and of each controller of version 1. Where another engine of this process has containers, it stays.
+        let root = Path::new("/sys/fs/cgroup");
+        for entry in fs::read_dir(root).into_iter().flatten().flatten() {
+            let _ = fs::remove_dir(entry.path().join(cgroup()));
+        }
+        let _ = fs::remove_dir(root.join(cgroup()));
     }
 }
 
@@ -227,5 +230,6 @@ fn daemon(node: &Node, directory: &Path) -> Command {
     let socket = directory.join("docker.sock");
     command.arg("--host").arg(format!("unix://{}", socket.display()));
     command.args(["--bridge", "none", "--exec-opt", "native.cgroupdriver=cgroupfs"]);
+    command.arg("--cgroup-parent").arg(format!("/{}", cgroup()));
     command
 }
