@@ -49,6 +49,7 @@ macro_rules! by_every_way {
 
 by_every_way! {
     traffic::connections_are_relayed_and_seen;
+    traffic::without_ipv6_they_are_too;
     traffic::sidecar_that_is_killed;
     installation::other_settings_and_removal;
     dns::queries_are_answered_and_seen;

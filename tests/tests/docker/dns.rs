@@ -1,5 +1,6 @@
 //! DNS, by Docker's own server at 127.0.0.11 and by one outside.
 
+use crate::engine::Network;
 use crate::pod::{Pod, User, Way};
 use std::fs;
 use weir_tests::weir::{LIMIT, wait_for};
@@ -9,7 +10,7 @@ const RESOLVER: [&str; 2] = ["198.18.40.53", "fd00:198:18:40::53"];
 const EMBEDDED: &str = "127.0.0.11";
 
 pub fn queries_are_answered_and_seen(way: Way) {
-    let mut pod = Pod::with(way, &["--dns", RESOLVER[0]]);
+    let mut pod = Pod::with(way, Network::DUAL, &["--dns", RESOLVER[0]]);
     start_resolver(&mut pod);
     assert_answers(&pod, EMBEDDED);
     pod.install(&["--dns"]);
@@ -127,7 +128,7 @@ fn start_resolver(pod: &mut Pod) {
     let file = directory.join("nsd.conf").display().to_string();
     let resolver = pod
         .engine
-        .container("resolver", 53, &[], &["nsd", "-d", "-c", &file]);
+        .container("resolver", Network::DUAL, 53, &[], &["nsd", "-d", "-c", &file]);
     for ip in resolver.ips {
         resolver.node.tcp_ready((ip, 53), LIMIT).unwrap();
     }

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    net::IpAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::Command,
@@ -11,9 +12,31 @@ use tempfile::TempDir;
 use weir_lab::{Lab, Node, Process, skip_unless_root};
 use weir_tests::weir::wait_for;
 
-/// The network's subnets.
-const SUBNETS: [&str; 2] = ["198.18.40.0/24", "fd00:198:18:40::/64"];
-const NETWORK: &str = "weir";
+/// A network of the engine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    name: &'static str,
+    subnets: &'static [&'static str],
+}
+
+impl Network {
+    pub const DUAL: Self = Self {
+        name: "dual",
+        subnets: &["198.18.40.0/24", "fd00:198:18:40::/64"],
+    };
+    /// As a network is unless IPv6 is asked for: it is switched off in its containers.
+    pub const IPV4: Self = Self {
+        name: "ipv4",
+        subnets: &["198.18.41.0/24"],
+    };
+
+    fn options(self) -> impl Iterator<Item = &'static str> {
+        let v6 = self.subnets.len() > 1;
+        let subnets = self.subnets.iter().flat_map(|subnet| ["--subnet", *subnet]);
+        v6.then_some("--ipv6").into_iter().chain(subnets)
+    }
+}
+
 /// The image holds directories alone; the programs are this machine's, mounted.
 pub const IMAGE: &str = "weir-test";
 
@@ -50,8 +73,8 @@ pub struct Engine {
 pub struct Container {
     /// Its network namespace.
     pub node: Node,
-    /// Its addresses: IPv4, IPv6.
-    pub ips: [std::net::IpAddr; 2],
+    /// Its addresses: IPv4, and IPv6 if the network has it.
+    pub ips: Vec<IpAddr>,
 }
 
 impl Engine {
@@ -69,10 +92,11 @@ impl Engine {
         };
         engine.wait_ready();
         engine.import();
-        let [v4, v6] = SUBNETS;
-        engine.docker(&[
-            "network", "create", "--ipv6", "--subnet", v4, "--subnet", v6, NETWORK,
-        ]);
+        for network in [Network::DUAL, Network::IPV4] {
+            let create = ["network", "create"].into_iter().chain(network.options());
+            let create: Vec<_> = create.chain([network.name]).collect();
+            engine.docker(&create);
+        }
         engine
     }
 
@@ -154,30 +178,31 @@ impl Engine {
         command
     }
 
-    /// Starts a container with addresses of its own; the last number of both is `host`.
-    pub fn container(&mut self, name: &str, host: u8, options: &[&str], program: &[&str]) -> Container {
-        let ips = SUBNETS.map(|subnet| {
-            let (network, _) = subnet.split_once('/').unwrap();
-            let network = network.strip_suffix('0').unwrap_or(network);
-            format!("{network}{host}").parse().unwrap()
-        });
-        let [v4, v6] = ips.map(|ip: std::net::IpAddr| ip.to_string());
-        let own = [
-            "--detach",
-            "--name",
-            name,
-            "--network",
-            NETWORK,
-            "--ip",
-            &v4,
-            "--ip6",
-            &v6,
-        ];
+    /// Starts a container with addresses of its own; the last number of each is `host`.
+    pub fn container(
+        &mut self,
+        name: &str,
+        network: Network,
+        host: u8,
+        options: &[&str],
+        program: &[&str],
+    ) -> Container {
+        let address = |subnet: &&str| {
+            let (prefix, _) = subnet.split_once('/').unwrap();
+            let prefix = prefix.strip_suffix('0').unwrap_or(prefix);
+            format!("{prefix}{host}")
+        };
+        let addresses: Vec<_> = network.subnets.iter().map(address).collect();
+        let mut own = vec!["--detach", "--name", name, "--network", network.name];
+        for (option, address) in ["--ip", "--ip6"].iter().zip(&addresses) {
+            own.extend([option, address.as_str()]);
+        }
         let mut command = self.run(&[&own, options].concat());
         command.args(program);
         self.node.run(command).unwrap();
         self.containers.push(name.into());
         let node = self.lab.adopt(name, self.pid(name)).unwrap();
+        let ips = addresses.iter().map(|address| address.parse().unwrap()).collect();
         Container { node, ips }
     }
 

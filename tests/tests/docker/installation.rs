@@ -21,12 +21,12 @@ pub fn other_settings_and_removal(way: Way) {
     let excluded = PORT.to_string();
     pod.install(&["--exclude-inbound-ports", &excluded]);
     pod.check(&["--exclude-inbound-ports", &excluded]);
-    for (client, app) in pod.client.ips.into_iter().zip(pod.app.ips) {
+    for (client, app) in pod.pairs() {
         assert_eq!(pod.client_asks(app), client);
     }
     assert_eq!(inbound(&pod), 2, "it is left alone now");
     pod.install(&[]);
-    for (client, app) in pod.client.ips.into_iter().zip(pod.app.ips) {
+    for (client, app) in pod.pairs() {
         pod.assert_seen(pod.client_asks(app), client);
     }
     assert_eq!(inbound(&pod), 4);
@@ -36,7 +36,7 @@ pub fn other_settings_and_removal(way: Way) {
     // Nothing new from now on; what is open stays.
     let said = pod.init(&["remove", "--drain", "0s"]);
     assert!(said.contains("run `weir-init remove` again"), "{said}");
-    for (client, app) in pod.client.ips.into_iter().zip(pod.app.ips) {
+    for (client, app) in pod.pairs() {
         assert_eq!(pod.client_asks(app), client);
         assert_eq!(pod.app_asks(client), app);
     }

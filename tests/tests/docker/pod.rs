@@ -1,6 +1,6 @@
 //! An application in a container, somebody else in another, and Weir in containers beside the application.
 
-use crate::engine::{Container, Engine};
+use crate::engine::{Container, Engine, Network};
 use nix::sys::signal::Signal;
 use std::{
     fs,
@@ -92,21 +92,21 @@ pub struct Pod {
 
 impl Pod {
     pub fn new(way: Way) -> Self {
-        Self::with(way, &[])
+        Self::with(way, Network::DUAL, &[])
     }
 
     /// With options of `docker run` for the application.
-    pub fn with(way: Way, options: &[&str]) -> Self {
+    pub fn with(way: Way, network: Network, options: &[&str]) -> Self {
         let mut engine = Engine::start();
         let file = engine.directory().join("nginx.conf");
         fs::write(&file, NGINX).unwrap();
         let file = file.display().to_string();
         let nginx = ["nginx", "-c", &file];
-        let client = engine.container("client", 3, &[], &nginx);
-        let app = engine.container("app", 2, options, &nginx);
+        let client = engine.container("client", network, 3, &[], &nginx);
+        let app = engine.container("app", network, 2, options, &nginx);
         for container in [&client, &app] {
-            for ip in container.ips {
-                container.node.tcp_ready((ip, PORT), LIMIT).unwrap();
+            for ip in &container.ips {
+                container.node.tcp_ready((*ip, PORT), LIMIT).unwrap();
             }
         }
         Self {
@@ -116,6 +116,16 @@ impl Pod {
             client,
             engine,
         }
+    }
+
+    /// The client's and the application's addresses, by family.
+    pub fn pairs(&self) -> Vec<(IpAddr, IpAddr)> {
+        self.client
+            .ips
+            .iter()
+            .copied()
+            .zip(self.app.ips.iter().copied())
+            .collect()
     }
 
     /// `docker run` of a container beside the application.
@@ -245,12 +255,13 @@ impl Pod {
 
     /// Connections in both directions, over both families.
     pub fn open(&self) -> Vec<Kept> {
-        let both = |from: &Container, to: &Container| {
-            let node = from.node.clone();
-            to.ips.map(|ip| Kept::open(&node, (ip, PORT).into()))
+        let open = |(client, app)| {
+            [
+                Kept::open(&self.client.node, (app, PORT).into()),
+                Kept::open(&self.app.node, (client, PORT).into()),
+            ]
         };
-        let (inbound, outbound) = (both(&self.client, &self.app), both(&self.app, &self.client));
-        inbound.into_iter().chain(outbound).collect()
+        self.pairs().into_iter().flat_map(open).collect()
     }
 
     /// Everything that `remove` must leave as it was.

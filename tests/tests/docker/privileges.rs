@@ -55,7 +55,7 @@ pub fn sidecar_works_with_the_least_privileges() {
     for program in [&plain, &capable] {
         start(&mut pod, "1337:1337", &nothing, program);
         assert_eq!(pod.sidecar_status("CapPrm"), NOTHING);
-        for app in pod.app.ips {
+        for (_, app) in pod.pairs() {
             assert!(crate::pod::is_spare(pod.client_asks(app)));
         }
         pod.sidecar = None;
@@ -69,7 +69,7 @@ fn start(pod: &mut Pod, user: &str, options: &[&str], program: &std::path::Path)
 }
 
 fn assert_kept(pod: &Pod) {
-    for (client, app) in pod.client.ips.into_iter().zip(pod.app.ips) {
+    for (client, app) in pod.pairs() {
         assert_eq!(pod.client_asks(app), client);
         assert_eq!(pod.app_asks(client), app);
     }

@@ -1,5 +1,6 @@
 //! What passes, and who sees whom.
 
+use crate::engine::Network;
 use crate::pod::{CLOSED, PORT, Pod, User, Way};
 use std::{io::Read, net::IpAddr, thread};
 use weir_tests::{
@@ -14,7 +15,15 @@ fn counted(sidecar: &Sidecar) -> [u64; 2] {
 
 /// In and out, IPv4 and IPv6, closed ports, calls to itself.
 pub fn connections_are_relayed_and_seen(way: Way) {
-    let mut pod = Pod::new(way);
+    relay(Pod::new(way), way);
+}
+
+/// Docker switches IPv6 off in the containers of a network that is not asked to have it.
+pub fn without_ipv6_they_are_too(way: Way) {
+    relay(Pod::with(way, Network::IPV4, &[]), way);
+}
+
+fn relay(mut pod: Pod, way: Way) {
     let said = pod.install(&[]);
     match way {
         Way::Redirect => {}
@@ -33,7 +42,7 @@ pub fn connections_are_relayed_and_seen(way: Way) {
     for user in [User::Own, User::Root] {
         pod.start_sidecar(user, &[]);
         assert_eq!(pod.sidecar().stats()["mode"], way.mode());
-        for (client, app) in pod.client.ips.into_iter().zip(pod.app.ips) {
+        for (client, app) in pod.pairs() {
             in_and_out(&pod, client, app);
         }
         documents(&pod);
@@ -75,12 +84,13 @@ fn closed(pod: &Pod, app: IpAddr, inbound: u64) {
 /// One for each request, with the true addresses.
 fn documents(pod: &Pod) {
     let mut expected = Vec::new();
-    for (client, app) in pod.client.ips.iter().zip(pod.app.ips) {
+    for (client, app) in pod.pairs() {
         let [client, app] = [client.to_string(), app.to_string()];
         expected.push(["ingress".to_owned(), client.clone(), app.clone()]);
         expected.push(["egress".to_owned(), app, client]);
     }
-    wait_for("four documents", || pod.sidecar().documents().len() >= 4);
+    let what = format!("{} documents", expected.len());
+    wait_for(&what, || pod.sidecar().documents().len() >= expected.len());
     let mut seen: Vec<_> = pod
         .sidecar()
         .documents()
@@ -106,11 +116,11 @@ pub fn sidecar_that_is_killed(way: Way) {
     let mut pod = Pod::new(way);
     pod.install(&[]);
     pod.start_sidecar(User::Own, &[]);
-    for app in pod.app.ips {
+    for (_, app) in pod.pairs() {
         pod.client_asks(app);
     }
     pod.kill_sidecar();
-    let pairs: Vec<_> = pod.client.ips.into_iter().zip(pod.app.ips).collect();
+    let pairs = pod.pairs();
     match way {
         Way::AutoWithSysAdmin => {
             for (client, app) in &pairs {
