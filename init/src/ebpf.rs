@@ -116,28 +116,45 @@ async fn put(
 ///
 /// # Errors
 /// Those of looking.
-pub async fn is_present() -> Result<bool, Error> {
+async fn is_present() -> Result<bool, Error> {
     Ok(!Scene::look(Set::Redirect).await?.filters.is_empty())
 }
 
-/// Replaces the programs by ones that take nothing new, and carry on what has been taken. True if there were any.
-///
-/// # Errors
-/// Those of the kernel.
-pub async fn drain(config: &Config) -> Result<bool, Error> {
-    let scene = Scene::look(Set::Redirect).await?;
-    if scene.filters.is_empty() {
-        return Ok(false);
-    }
-    let programs = Redirect::load(&settings(config).draining())?;
-    for interface in &scene.interfaces {
-        if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
-            let name = |side| format!("{}{DRAINING}", weir_bpf::program(kind, side));
-            let program = |side| programs.descriptor(kind, side);
-            scene.attach(interface, program, name).await?;
+/// Programs that take nothing new, and carry on what has been taken.
+pub struct Draining(Redirect);
+
+impl Draining {
+    /// Loads them; nothing where no programs are attached.
+    ///
+    /// # Errors
+    /// [`Error::Drain`].
+    pub async fn load(config: &Config) -> Result<Option<Self>, Error> {
+        if !is_present().await? {
+            return Ok(None);
+        }
+        match Redirect::load(&settings(config).draining()) {
+            Ok(programs) => Ok(Some(Self(programs))),
+            Err(cause) => Err(Error::Drain {
+                cause: Box::new(cause),
+            }),
         }
     }
-    Ok(true)
+
+    /// Puts them in the place of those that are attached.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn put(self) -> Result<(), Error> {
+        let scene = Scene::look(Set::Redirect).await?;
+        for interface in &scene.interfaces {
+            if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
+                let name = |side| format!("{}{DRAINING}", weir_bpf::program(kind, side));
+                let program = |side| self.0.descriptor(kind, side);
+                scene.attach(interface, program, name).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is not as the configuration has it, in words.
