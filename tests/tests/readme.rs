@@ -136,6 +136,17 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Programs of control groups do not go with the namespace.
+        let mut remove = self.pod.command(binary("weir-init").unwrap());
+        remove.args(["remove", "--force"]);
+        if let Err(error) = self.pod.run(remove) {
+            eprintln!("a port map's programs may be left: {error}");
+        }
+    }
+}
+
 fn unknown(line: &str) -> ! {
     panic!("README.md has a command that no test runs: {line}")
 }
