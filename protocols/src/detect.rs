@@ -1,12 +1,12 @@
 //! What finds out which protocol a connection speaks: the registry of protocols, and the memory of a first line that
 //! has not arrived whole.
 
-use crate::{Close, Exchange, Limits, Protocol, Side, dns, http1};
+use crate::{Close, Exchange, Limits, Protocol, Side, dns, http1, tls};
 use std::{fmt, sync::Arc};
 use weir_records::Timestamp;
 
 /// Every protocol that is decoded, in the order in which they are tried.
-pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY, dns::ENTRY];
+pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY, tls::ENTRY, dns::ENTRY];
 
 /// One protocol: how its beginning is known, and how its decoder is made.
 pub(crate) struct Entry {

@@ -11,6 +11,7 @@ mod decoder;
 mod detect;
 pub mod dns;
 pub mod http1;
+pub mod tls;
 
 pub use decoder::Decoder;
 use weir_records::{Document, Flow, Policy};
@@ -44,6 +45,8 @@ pub enum Protocol {
     Http1,
     /// DNS.
     Dns,
+    /// TLS.
+    Tls,
     /// Nothing that is decoded here, or no longer (after CONNECT, an upgrade, a bound).
     Tcp,
 }
@@ -66,6 +69,8 @@ pub enum Exchange {
     Http1(Box<http1::Exchange>),
     /// DNS.
     Dns(Box<dns::Exchange>),
+    /// TLS.
+    Tls(Box<tls::Exchange>),
 }
 
 impl From<dns::Exchange> for Exchange {
@@ -80,6 +85,7 @@ impl Exchange {
         match self {
             Self::Http1(exchange) => exchange.document(flow, policy),
             Self::Dns(exchange) => exchange.document(flow, policy),
+            Self::Tls(exchange) => exchange.document(flow, policy),
         }
     }
 }

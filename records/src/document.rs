@@ -2,12 +2,14 @@
 //! under `weir`. A field that is not known is left out, never guessed.
 
 mod dns;
+mod tls;
 
 use crate::{Capture, Direction, DocumentId, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+pub use tls::{Tls, TlsClient};
 
 /// Headers by lower-case name; a repeated header has several values, in order of arrival.
 pub type Headers = BTreeMap<String, Vec<String>>;
@@ -38,6 +40,9 @@ pub struct Document {
     /// The DNS query and its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// The TLS handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// The client's software.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<UserAgent>,
@@ -53,7 +58,7 @@ pub struct Document {
 pub struct Event {
     /// Identity of this document; a repeat of the same exchange keeps it.
     pub id: DocumentId,
-    /// Kind of document: `weir.http`, `weir.dns`.
+    /// Kind of document: `weir.http`, `weir.dns`, `weir.tls`.
     pub dataset: &'static str,
     /// ECS categories: `network`, `web`.
     pub category: &'static [&'static str],
@@ -88,7 +93,7 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// `http` or `dns`.
+    /// `http`, `dns` or `tls`.
     pub protocol: &'static str,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,

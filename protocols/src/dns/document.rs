@@ -44,6 +44,7 @@ impl Exchange {
             url: None,
             http: None,
             dns: Some(dns),
+            tls: None,
             user_agent: None,
             error: self.failure.map(|failure| self.error(failure)),
             weir: Weir {

@@ -83,6 +83,7 @@ impl Exchange {
             url,
             http: Some(http),
             dns: None,
+            tls: None,
             user_agent,
             error: self.failure.map(error),
             weir: Weir {
