@@ -1,7 +1,9 @@
 //! DNS, by Docker's own server at 127.0.0.11 and by one outside.
 
-use crate::engine::Network;
-use crate::pod::{Pod, User, Way};
+use crate::{
+    engine::Network,
+    pod::{Pod, User, Way},
+};
 use std::fs;
 use weir_tests::weir::{LIMIT, wait_for};
 

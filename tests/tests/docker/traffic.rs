@@ -1,12 +1,14 @@
 //! What passes, and who sees whom.
 
-use crate::engine::Network;
-use crate::pod::{CLOSED, PORT, Pod, User, Way};
+use crate::{
+    engine::Network,
+    pod::{CLOSED, PORT, Pod, User, Way},
+};
 use std::{io::Read, net::IpAddr, thread};
 use weir_tests::{
     peer::connect,
     stage::Direction,
-    weir::{Sidecar, wait_for},
+    weir::{LIMIT, Sidecar, wait_for},
 };
 
 fn counted(sidecar: &Sidecar) -> [u64; 2] {
@@ -50,7 +52,7 @@ fn relay(mut pod: Pod, way: Way) {
         let sidecar = pod.sidecar.as_mut().unwrap();
         sidecar.assert_well();
         // SIGTERM, which Docker passes on.
-        let status = sidecar.process.terminate(weir_tests::weir::LIMIT).unwrap();
+        let status = sidecar.process.terminate(LIMIT).unwrap();
         assert!(status.success(), "{}", sidecar.process.output());
         pod.sidecar = None;
     }
