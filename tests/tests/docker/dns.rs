@@ -130,7 +130,7 @@ fn start_resolver(pod: &mut Pod) {
     let file = directory.join("nsd.conf").display().to_string();
     let resolver = pod
         .engine
-        .container("resolver", Network::DUAL, 53, &[], &["nsd", "-d", "-c", &file]);
+        .container("resolver", 53, &[], &["nsd", "-d", "-c", &file]);
     for ip in resolver.ips {
         resolver.node.tcp_ready((ip, 53), LIMIT).unwrap();
     }
