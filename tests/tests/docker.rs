@@ -71,6 +71,7 @@ macro_rules! once {
 
 once! {
     published::published_port_comes_to_the_sidecar_first;
+    privileges::containers_are_confined_as_by_default;
     privileges::auto_works_where_all_capabilities_but_net_admin_are_dropped;
     privileges::sidecar_works_with_the_least_privileges;
     privileges::without_the_right_to_load_programs_their_removal_says_what_to_do;

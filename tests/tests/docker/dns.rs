@@ -1,7 +1,9 @@
 //! DNS, by Docker's own server at 127.0.0.11 and by one outside.
 
-use crate::engine::Network;
-use crate::pod::{Pod, User, Way};
+use crate::{
+    engine::Network,
+    pod::{Pod, User, Way},
+};
 use std::fs;
 use weir_tests::weir::{LIMIT, wait_for};
 
@@ -128,7 +130,7 @@ fn start_resolver(pod: &mut Pod) {
     let file = directory.join("nsd.conf").display().to_string();
     let resolver = pod
         .engine
-        .container("resolver", Network::DUAL, 53, &[], &["nsd", "-d", "-c", &file]);
+        .container("resolver", 53, &[], &["nsd", "-d", "-c", &file]);
     for ip in resolver.ips {
         resolver.node.tcp_ready((ip, 53), LIMIT).unwrap();
     }

@@ -12,21 +12,21 @@ use tempfile::TempDir;
 use weir_lab::{Lab, Link, Node, Process, skip_unless_root};
 use weir_tests::weir::wait_for;
 
-/// A network of the engine.
+/// The network's name.
+const NETWORK: &str = "weir";
+
+/// The engine's network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
-    name: &'static str,
     subnets: &'static [&'static str],
 }
 
 impl Network {
     pub const DUAL: Self = Self {
-        name: "dual",
         subnets: &["198.18.40.0/24", "fd00:198:18:40::/64"],
     };
     /// As a network is unless IPv6 is asked for: it is switched off in its containers.
     pub const IPV4: Self = Self {
-        name: "ipv4",
         subnets: &["198.18.41.0/24"],
     };
 
@@ -61,6 +61,7 @@ pub fn skip(test: &str) -> bool {
 
 /// Ends when dropped, with its containers.
 pub struct Engine {
+    network: Network,
     containers: Vec<String>,
     daemon: Process,
     node: Node,
@@ -78,12 +79,13 @@ pub struct Container {
 }
 
 impl Engine {
-    pub fn start() -> Self {
+    pub fn start(network: Network) -> Self {
         let mut lab = Lab::new("docker").unwrap();
         let node = lab.node("engine").unwrap();
         let directory = TempDir::new().unwrap();
         fs::set_permissions(directory.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let mut engine = Self {
+            network,
             containers: Vec::new(),
             daemon: node.spawn(daemon(&node, directory.path())).unwrap(),
             node,
@@ -92,11 +94,9 @@ impl Engine {
         };
         engine.wait_ready();
         engine.import();
-        for network in [Network::DUAL, Network::IPV4] {
-            let create = ["network", "create"].into_iter().chain(network.options());
-            let create: Vec<_> = create.chain([network.name]).collect();
-            engine.docker(&create);
-        }
+        let create = ["network", "create"].into_iter().chain(network.options());
+        let create: Vec<_> = create.chain([NETWORK]).collect();
+        engine.docker(&create);
         engine
     }
 
@@ -179,21 +179,14 @@ impl Engine {
     }
 
     /// Starts a container with addresses of its own; the last number of each is `host`.
-    pub fn container(
-        &mut self,
-        name: &str,
-        network: Network,
-        host: u8,
-        options: &[&str],
-        program: &[&str],
-    ) -> Container {
+    pub fn container(&mut self, name: &str, host: u8, options: &[&str], program: &[&str]) -> Container {
         let address = |subnet: &&str| {
             let (prefix, _) = subnet.split_once('/').unwrap();
             let prefix = prefix.strip_suffix('0').unwrap_or(prefix);
             format!("{prefix}{host}")
         };
-        let addresses: Vec<_> = network.subnets.iter().map(address).collect();
-        let mut own = vec!["--detach", "--name", name, "--network", network.name];
+        let addresses: Vec<_> = self.network.subnets.iter().map(address).collect();
+        let mut own = vec!["--detach", "--name", name, "--network", NETWORK];
         for (option, address) in ["--ip", "--ip6"].iter().zip(&addresses) {
             own.extend([option, address.as_str()]);
         }
@@ -242,6 +235,8 @@ impl Drop for Engine {
         if let Err(error) = self.node.run(remove) {
             eprintln!("containers are left to the end of their namespaces: {error}");
         }
+        // Nothing is left for it to do; its containerd ends with its namespace.
+        let _ = self.daemon.kill();
         // Of version 2, and of each controller of version 1. Where another engine of this process has containers, it stays.
         let root = Path::new("/sys/fs/cgroup");
         for entry in fs::read_dir(root).into_iter().flatten().flatten() {

@@ -1,13 +1,13 @@
 //! Connections from before, other settings, removal.
 
-use crate::pod::{PORT, Pod, User, Way};
+use crate::pod::{Kept, PORT, Pod, User, Way};
 use weir_tests::stage::Direction;
 
 pub fn other_settings_and_removal(way: Way) {
     let mut pod = Pod::new(way);
     let before = pod.state();
     let mut kept = pod.open();
-    let mut go_on = || kept.iter_mut().for_each(super::pod::Kept::ask);
+    let mut go_on = || kept.iter_mut().for_each(Kept::ask);
     pod.install(&[]);
     go_on();
     pod.start_sidecar(User::Root, &[]);
@@ -31,7 +31,7 @@ pub fn other_settings_and_removal(way: Way) {
     }
     assert_eq!(inbound(&pod), 4);
     go_on();
-    relayed.iter_mut().for_each(super::pod::Kept::ask);
+    relayed.iter_mut().for_each(Kept::ask);
 
     // Nothing new from now on; what is open stays.
     let said = pod.init(&["remove", "--drain", "0s"]);
@@ -42,7 +42,7 @@ pub fn other_settings_and_removal(way: Way) {
     }
     assert_eq!(inbound(&pod), 4);
     go_on();
-    relayed.iter_mut().for_each(super::pod::Kept::ask);
+    relayed.iter_mut().for_each(Kept::ask);
     drop(relayed);
     let said = pod.init(&["remove"]);
     assert!(said.contains("removed"), "{said}");

@@ -97,13 +97,13 @@ impl Pod {
 
     /// With options of `docker run` for the application.
     pub fn with(way: Way, network: Network, options: &[&str]) -> Self {
-        let mut engine = Engine::start();
+        let mut engine = Engine::start(network);
         let file = engine.directory().join("nginx.conf");
         fs::write(&file, NGINX).unwrap();
         let file = file.display().to_string();
         let nginx = ["nginx", "-c", &file];
-        let client = engine.container("client", network, 3, &[], &nginx);
-        let app = engine.container("app", network, 2, options, &nginx);
+        let client = engine.container("client", 3, &[], &nginx);
+        let app = engine.container("app", 2, options, &nginx);
         for container in [&client, &app] {
             for ip in &container.ips {
                 container.node.tcp_ready((*ip, PORT), LIMIT).unwrap();

@@ -1,12 +1,26 @@
 //! The least that the containers of installer and sidecar can do with.
 
-use crate::pod::{Pod, User, Way};
+use crate::pod::{Pod, User, Way, is_spare};
 use weir_lab::binary;
 use weir_tests::weir::Sidecar;
 
 /// CAP_NET_RAW (13) alone, as `/proc/PID/status` has it.
 const NET_RAW: &str = "0000000000002000";
 const NOTHING: &str = "0000000000000000";
+
+/// What all of this is about: `/proc/sys` can't be written, and Docker's seccomp profile is in force.
+pub fn containers_are_confined_as_by_default() {
+    let pod = Pod::new(Way::AutoWithSysAdmin);
+    let mut command = pod.beside(pod.way.capabilities());
+    command.args(["cat", "/proc/self/mounts", "/proc/self/status"]);
+    let said = pod.app.node.run(command).unwrap();
+    assert!(said.contains("proc /proc/sys proc ro,"), "{said}");
+    assert!(said.contains("Seccomp:\t2\n"), "{said}");
+    let capabilities = said.lines().find_map(|line| line.strip_prefix("CapEff:"));
+    let capabilities = u64::from_str_radix(capabilities.unwrap().trim(), 16).unwrap();
+    let [net_admin, sys_admin, bpf, perfmon] = [12, 21, 39, 38].map(|bit| capabilities >> bit & 1);
+    assert_eq!([net_admin, sys_admin, bpf, perfmon], [1, 1, 0, 0]);
+}
 
 /// As an init container is commonly given it.
 pub fn auto_works_where_all_capabilities_but_net_admin_are_dropped() {
@@ -56,7 +70,7 @@ pub fn sidecar_works_with_the_least_privileges() {
         start(&mut pod, "1337:1337", &nothing, program);
         assert_eq!(pod.sidecar_status("CapPrm"), NOTHING);
         for (_, app) in pod.pairs() {
-            assert!(crate::pod::is_spare(pod.client_asks(app)));
+            assert!(is_spare(pod.client_asks(app)));
         }
         pod.sidecar = None;
     }

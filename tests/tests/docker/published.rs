@@ -25,15 +25,15 @@ struct Host {
 
 impl Host {
     fn new() -> Self {
-        let mut engine = Engine::start();
+        let mut engine = Engine::start(Network::DUAL);
         let (outside, link) = engine.outside();
         let file = engine.directory().join("nginx.conf");
         fs::write(&file, NGINX).unwrap();
         let file = file.display().to_string();
         let nginx = ["nginx", "-c", &file];
         let published = format!("{PORT}:{PORT}");
-        let app = engine.container("app", Network::DUAL, 2, &["--publish", &published], &nginx);
-        let neighbour = engine.container("neighbour", Network::DUAL, 3, &[], &nginx);
+        let app = engine.container("app", 2, &["--publish", &published], &nginx);
+        let neighbour = engine.container("neighbour", 3, &[], &nginx);
         let container = SocketAddr::new(app.ips[0], PORT);
         app.node.tcp_ready(container, LIMIT).unwrap();
         Self {

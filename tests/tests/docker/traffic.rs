@@ -1,12 +1,14 @@
 //! What passes, and who sees whom.
 
-use crate::engine::Network;
-use crate::pod::{CLOSED, PORT, Pod, User, Way};
+use crate::{
+    engine::Network,
+    pod::{CLOSED, PORT, Pod, User, Way},
+};
 use std::{io::Read, net::IpAddr, thread};
 use weir_tests::{
     peer::connect,
     stage::Direction,
-    weir::{Sidecar, wait_for},
+    weir::{LIMIT, Sidecar, wait_for},
 };
 
 fn counted(sidecar: &Sidecar) -> [u64; 2] {
@@ -15,15 +17,16 @@ fn counted(sidecar: &Sidecar) -> [u64; 2] {
 
 /// In and out, IPv4 and IPv6, closed ports, calls to itself.
 pub fn connections_are_relayed_and_seen(way: Way) {
-    relay(Pod::new(way), way);
+    relay(Pod::new(way), &[User::Own, User::Root]);
 }
 
 /// Docker switches IPv6 off in the containers of a network that is not asked to have it.
 pub fn without_ipv6_they_are_too(way: Way) {
-    relay(Pod::with(way, Network::IPV4, &[]), way);
+    relay(Pod::with(way, Network::IPV4, &[]), &[User::Own]);
 }
 
-fn relay(mut pod: Pod, way: Way) {
+fn relay(mut pod: Pod, users: &[User]) {
+    let way = pod.way;
     let said = pod.install(&[]);
     match way {
         Way::Redirect => {}
@@ -39,8 +42,8 @@ fn relay(mut pod: Pod, way: Way) {
         "{said}"
     );
     pod.check(&[]);
-    for user in [User::Own, User::Root] {
-        pod.start_sidecar(user, &[]);
+    for user in users {
+        pod.start_sidecar(*user, &[]);
         assert_eq!(pod.sidecar().stats()["mode"], way.mode());
         for (client, app) in pod.pairs() {
             in_and_out(&pod, client, app);
@@ -50,7 +53,7 @@ fn relay(mut pod: Pod, way: Way) {
         let sidecar = pod.sidecar.as_mut().unwrap();
         sidecar.assert_well();
         // SIGTERM, which Docker passes on.
-        let status = sidecar.process.terminate(weir_tests::weir::LIMIT).unwrap();
+        let status = sidecar.process.terminate(LIMIT).unwrap();
         assert!(status.success(), "{}", sidecar.process.output());
         pod.sidecar = None;
     }
