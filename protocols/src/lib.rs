@@ -13,6 +13,7 @@ pub mod dns;
 pub mod http1;
 
 pub use decoder::Decoder;
+pub use detect::speaker;
 use weir_records::{Document, Flow, Policy};
 
 /// Who sent the bytes.
