@@ -17,6 +17,9 @@ use weir_records::Timestamp;
 
 /// How often what waits is looked at, in ns of the packets' time.
 const TICK: u64 = 1_000_000_000;
+/// Packets may be seen a little out of order; one so much earlier, in ns, shows that the clock was set, or a time before it
+/// was damaged.
+const ANOTHER_TIME: u64 = 60_000_000_000;
 
 /// Two sockets, whichever of them sent: the lower first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -311,6 +314,9 @@ impl Tracker {
 
     /// It is now this late, though nothing may have come: what has waited for too long comes out.
     pub fn tick(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        if self.now.since(now) > ANOTHER_TIME {
+            (self.now, self.ticked) = (now, now);
+        }
         self.now = self.now.max(now);
         if self.now.since(self.ticked) < TICK {
             return;

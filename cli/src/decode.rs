@@ -129,8 +129,8 @@ fn report(name: &str, counters: &Counters) {
     for (_, what, count) in counters.losses() {
         tell(name, format_args!("{what}: {count}"));
     }
-    if counters.exchanges == 0 {
-        let packets = counters.packets;
+    let packets = counters.packets;
+    if counters.exchanges == 0 && packets > 0 {
         tell(name, format_args!("no request was found in {packets} packets"));
     }
 }

@@ -114,7 +114,12 @@ impl Section {
                 };
                 return Step::Packet(found, len);
             }
-            Block::Unknown(block) if block.block_type == OBSOLETE_PACKET => return Step::Skipped(len),
+            // (The parser reads the type as little-endian in either case.)
+            Block::Unknown(block)
+                if [block.block_type, block.block_type.swap_bytes()].contains(&OBSOLETE_PACKET) =>
+            {
+                return Step::Skipped(len);
+            }
             _ => {}
         }
         Step::Other(len)

@@ -1,0 +1,83 @@
+//! DNS over UDP.
+
+use crate::support::*;
+
+/// A query of type A for `weir.example`, or its answer.
+fn message(id: u8, response: bool) -> Vec<u8> {
+    let flags = if response { [0x81, 0x80] } else { [1, 0] };
+    [
+        &[0, id][..],
+        &flags,
+        b"\0\x01\0\0\0\0\0\0\x04weir\x07example\0\0\x01\0\x01",
+    ]
+    .concat()
+}
+
+fn frame(at: u64, bytes: Vec<u8>) -> Frame {
+    Frame {
+        at: START + at * MS,
+        kept: bytes.len(),
+        bytes,
+    }
+}
+
+fn query(at: u64, id: u8) -> Frame {
+    frame(at, udp("198.18.0.2:40000", "198.18.0.1:53", &message(id, false)))
+}
+
+fn answer(at: u64, id: u8) -> Frame {
+    frame(at, udp("198.18.0.1:53", "198.18.0.2:40000", &message(id, true)))
+}
+
+#[test]
+fn queries_and_answers_are_paired() {
+    let (seen, _) = track(&[query(0, 1), query(1, 2), answer(3, 2), answer(5, 1)]);
+    let durations: Vec<_> = seen
+        .documents
+        .iter()
+        .map(|d| d["event"]["duration"].as_u64().unwrap() / MS)
+        .collect();
+    assert_eq!(durations, [2, 5]);
+    assert_eq!(seen.documents[0]["dns"]["question"]["name"], "weir.example");
+    assert_eq!(seen.documents[0]["weir"].get("late_join"), None);
+}
+
+#[test]
+fn a_query_without_an_answer_comes_out_when_time_has_passed() {
+    let mut tracker = weir_capture::Tracker::new(settings());
+    let mut seen = Seen::default();
+    for frame in [query(0, 1), query(7000, 2)] {
+        tracker.packet(&packet(&frame), &mut seen);
+    }
+    assert_eq!(seen.documents.len(), 1);
+    assert_eq!(seen.documents[0]["weir"]["dns"]["rcode"], -1);
+}
+
+#[test]
+fn an_answer_whose_query_was_missed_is_shown_and_marked() {
+    let (seen, _) = track(&[answer(0, 1), query(1, 2), answer(2, 2)]);
+    assert_eq!(seen.documents.len(), 2);
+    assert_eq!(seen.documents[0]["weir"]["late_join"], true);
+    assert_eq!(seen.documents[0]["source"]["ip"], "198.18.0.2");
+}
+
+#[test]
+fn a_datagram_that_is_seen_twice_is_one() {
+    // As on the two ends of a virtual cable.
+    let (seen, counters) = track(&[query(0, 1), query(0, 1), answer(3, 1), answer(3, 1)]);
+    assert_eq!((seen.documents.len(), counters.duplicates), (1, 2));
+    let [client, server] = seen.traffic[0];
+    assert_eq!((client.packets, server.packets), (1, 1));
+    // But one that was sent again is another.
+    let (_, counters) = track(&[query(0, 1), query(5000, 1), answer(5003, 1)]);
+    assert_eq!(counters.duplicates, 0);
+}
+
+#[test]
+fn between_two_ports_53_the_one_that_asks_is_the_client() {
+    let ask = frame(0, udp("198.18.0.2:53", "198.18.0.1:53", &message(1, false)));
+    let tell = frame(1, udp("198.18.0.1:53", "198.18.0.2:53", &message(1, true)));
+    let (seen, _) = track(&[ask, tell]);
+    assert_eq!(seen.documents.len(), 1);
+    assert_eq!(seen.documents[0]["source"]["ip"], "198.18.0.2");
+}
