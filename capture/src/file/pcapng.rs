@@ -59,7 +59,7 @@ impl Interface {
         let power = u32::from(self.resolution & 0x7f);
         let ns = match self.resolution & 0x80 {
             0 => (units * SECOND).checked_div(10u128.checked_pow(power).unwrap_or(u128::MAX)),
-            _ => Some(units * SECOND >> power),
+            _ => Some((units * SECOND) >> power),
         };
         let ns = i128::try_from(ns.unwrap_or(0)).unwrap_or(i128::MAX);
         let ns = ns.saturating_add(i128::from(self.offset) * SECOND as i128);

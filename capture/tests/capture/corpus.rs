@@ -64,7 +64,7 @@ fn captures_of_dns_mean_what_they_are_known_to_mean() {
                 continue;
             }
             let same = |document: &&Value| {
-                document["dns"]["id"] == known["request_id"].to_string()
+                document["dns"]["id"].as_str() == Some(&*known["request_id"].to_string())
                     && document["dns"]["question"]["type"] == known["request_type"]
             };
             let document = seen

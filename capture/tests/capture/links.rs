@@ -90,7 +90,7 @@ fn fragments(packet: &[u8]) -> [Vec<u8>; 2] {
         let mut bytes = [header, part].concat();
         let length = bytes.len() as u16;
         bytes[2..4].copy_from_slice(&length.to_be_bytes());
-        bytes[6..8].copy_from_slice(&(offset / 8 | if more { 0x2000u16 } else { 0 }).to_be_bytes());
+        bytes[6..8].copy_from_slice(&((offset / 8) | if more { 0x2000u16 } else { 0 }).to_be_bytes());
         bytes
     })
 }
