@@ -2,7 +2,7 @@
 //!
 //! Who is the client is told by SYN or SYN-ACK. Where neither was seen (a late join), what is sent tells, once it looks like
 //! a known protocol's request or response; until then the side with the lower port counts as the server, and of equal ports
-//! the one that did not send the first packet.
+//! the one that did not send the first packet with data.
 
 use crate::{
     flow::{Context, Observed, flow},
@@ -128,20 +128,19 @@ impl Connection {
         }
     }
 
-    /// True if the segment begins another connection between the same sockets.
+    /// True if the segment begins another connection between the same sockets: it is a SYN, or the answer to one, and not
+    /// this connection's own.
     pub fn is_succeeded_by(&self, seen: &Seen<'_>) -> bool {
         let segment = &seen.segment;
-        let known = match (segment.syn, segment.acknowledged) {
-            (true, None) => self.syns[0],
-            (true, Some(_)) => self.syns[1].or(self.syns[0]
-                .filter(|syn| {
-                    // The answer to the SYN that was seen, and to no other.
-                    !self.over && segment.acknowledged == Some(syn.wrapping_add(1))
-                })
-                .map(|_| segment.sequence)),
-            (false, _) => return false,
-        };
-        known != Some(segment.sequence)
+        let [client, server] = self.syns;
+        match (segment.syn, segment.acknowledged) {
+            (false, _) => false,
+            (true, None) => client != Some(segment.sequence),
+            (true, Some(next)) => match server {
+                Some(own) => own != segment.sequence,
+                None => self.over || client.is_none_or(|client| client.wrapping_add(1) != next),
+            },
+        }
     }
 
     /// Takes a segment.

@@ -55,6 +55,13 @@ impl LinkType {
     pub const UNKNOWN: Self = Self(u32::MAX);
 }
 
+impl LinkType {
+    /// True if packets of this type can be read.
+    pub fn is_known(self) -> bool {
+        link::is_known(self)
+    }
+}
+
 /// A packet as its source saw it.
 #[derive(Clone, Copy, Debug)]
 pub struct Packet<'a> {

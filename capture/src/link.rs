@@ -18,19 +18,46 @@ pub(crate) struct Network<'a> {
     pub sent: Option<bool>,
 }
 
+/// How a link layer is taken off.
+enum Kind {
+    Ethernet,
+    Cooked,
+    Cooked2,
+    Loopback,
+    Raw,
+}
+
+impl Kind {
+    fn of(link: LinkType) -> Option<Self> {
+        Some(match link {
+            LinkType::ETHERNET => Self::Ethernet,
+            LinkType::LINUX_SLL => Self::Cooked,
+            LinkType::LINUX_SLL2 => Self::Cooked2,
+            LinkType::NULL | LinkType::LOOP => Self::Loopback,
+            // 12 and 14 are what BSDs wrote for RAW.
+            LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 | LinkType(12 | 14) => Self::Raw,
+            _ => return None,
+        })
+    }
+}
+
+/// True if it can be taken off.
+pub(crate) fn is_known(link: LinkType) -> bool {
+    Kind::of(link).is_some()
+}
+
 /// Takes the link layer off.
 pub(crate) fn network<'a>(packet: &Packet<'a>) -> Result<Network<'a>, Skip> {
     let bytes = packet.bytes;
-    match packet.link {
-        LinkType::ETHERNET => ethernet(packet, 12, None),
-        LinkType::LINUX_SLL => ethernet(packet, 14, sent(byte(bytes, 1)?)),
-        LinkType::LINUX_SLL2 => {
+    match Kind::of(packet.link).ok_or(Skip::UnknownLink)? {
+        Kind::Ethernet => ethernet(packet, 12, None),
+        Kind::Cooked => ethernet(packet, 14, sent(byte(bytes, 1)?)),
+        Kind::Cooked2 => {
             let sent = sent(byte(bytes, 10)?);
             beyond(packet, short(bytes, 0)?, 20, sent)
         }
-        // 12 and 14 are what BSDs wrote for RAW.
-        LinkType::RAW | LinkType::IPV4 | LinkType::IPV6 | LinkType(12 | 14) => at(packet, 0, None),
-        LinkType::NULL | LinkType::LOOP => {
+        Kind::Raw => at(packet, 0, None),
+        Kind::Loopback => {
             // The family's number, in either byte order: 2 is IPv4, IPv6 differs among systems.
             let family = bytes.first_chunk::<4>().ok_or(Skip::Malformed)?;
             match u32::from_be_bytes(*family).min(u32::from_le_bytes(*family)) {
@@ -38,7 +65,6 @@ pub(crate) fn network<'a>(packet: &Packet<'a>) -> Result<Network<'a>, Skip> {
                 _ => Err(Skip::NotIp),
             }
         }
-        _ => Err(Skip::UnknownLink),
     }
 }
 

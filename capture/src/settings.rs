@@ -51,7 +51,7 @@ impl Default for Bounds {
             fragment_patience: Duration::from_secs(30), // net.ipv4.ipfrag_time
             hole_patience: Duration::from_secs(10),
             idle: Duration::from_secs(3600),
-            linger: Duration::from_secs(60),
+            linger: Duration::from_secs(30),
         }
     }
 }

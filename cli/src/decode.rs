@@ -9,6 +9,7 @@ use clap::ValueEnum;
 use input::Input;
 use output::Output;
 use std::{
+    collections::BTreeSet,
     io::{self, Write},
     process::ExitCode,
     sync::Arc,
@@ -101,7 +102,15 @@ fn decode(name: &str, tracker: &mut Tracker, output: &mut Output) -> Result<()> 
     let input = Input::open(name)?;
     output.flush_each = input.is_live();
     let mut reader = Reader::new(input)?;
+    let mut unknown = BTreeSet::new();
     while let Some(packet) = reader.next_packet()? {
+        if !packet.link.is_known() && unknown.insert(packet.link.0) {
+            let link = packet.link.0;
+            tell(
+                name,
+                format_args!("link type {link} is not known here (https://www.tcpdump.org/linktypes.html)"),
+            );
+        }
         tracker.packet(&packet, output);
         if output.has_failed() {
             break;

@@ -214,6 +214,29 @@ fn what_cannot_be_read_is_told_and_the_rest_is_read() {
 }
 
 #[test]
+fn what_was_left_out_is_counted_by_its_reason() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut sample = fs::read(SAMPLE).unwrap();
+    sample[20] = 147;
+    let path = directory.path().join("other.pcap");
+    fs::write(&path, &sample).unwrap();
+    let output = run(&[path.to_str().unwrap()]);
+    assert!(output.status.success() && output.stdout.is_empty(), "{output:?}");
+    let said: Vec<_> = text(&output.stderr)
+        .lines()
+        .map(|line| line.rsplit(".pcap: ").next().unwrap())
+        .collect();
+    assert_eq!(
+        said,
+        [
+            "link type 147 is not known here (https://www.tcpdump.org/linktypes.html)",
+            "packets of an unknown link type: 24",
+            "no request was found in 24 packets",
+        ]
+    );
+}
+
+#[test]
 fn a_reader_that_leaves_is_no_failure() {
     let mut child = weir(&[SAMPLE])
         .stdout(Stdio::piped())

@@ -118,7 +118,9 @@ impl Dialer {
             match (direction, source) {
                 (Direction::Ingress, Source::Client(client)) => self.dial_as(client, destination.0).await,
                 (Direction::Ingress, Source::Spare) => Ok((self.dial_local(destination.0).await?, None)),
-                (Direction::Egress | Direction::Unknown, _) => Ok((self.dial_out(destination.0).await?, None)),
+                (Direction::Egress | Direction::Unknown, _) => {
+                    Ok((self.dial_out(destination.0).await?, None))
+                }
             }
         };
         match self.timeout {

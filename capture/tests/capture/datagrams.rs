@@ -54,6 +54,20 @@ fn a_query_without_an_answer_comes_out_when_time_has_passed() {
 }
 
 #[test]
+fn a_time_that_was_damaged_stops_no_clock() {
+    let mut tracker = weir_capture::Tracker::new(settings());
+    let mut seen = Seen::default();
+    let mut damaged = query(0, 9);
+    damaged.at = u64::MAX;
+    damaged.bytes[20..22].copy_from_slice(&[1, 1]); // from another socket
+    for frame in [damaged, query(0, 1), query(7000, 2)] {
+        tracker.packet(&packet(&frame), &mut seen);
+    }
+    assert_eq!(seen.documents.len(), 1);
+    assert_eq!(seen.documents[0]["dns"]["id"], "1");
+}
+
+#[test]
 fn an_answer_whose_query_was_missed_is_shown_and_marked() {
     let (seen, _) = track(&[answer(0, 1), query(1, 2), answer(2, 2)]);
     assert_eq!(seen.documents.len(), 2);
