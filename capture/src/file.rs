@@ -1,11 +1,10 @@
 //! Capture files: pcap and pcapng, from anything that can be read, a pipe included.
 
+mod pcap;
 mod pcapng;
 
 use crate::{LinkType, Packet};
-use pcap_parser::{
-    PcapError, PcapHeader, nom, parse_pcap_frame, parse_pcap_frame_be, parse_pcap_frame_modified,
-};
+use pcap::Header;
 use pcapng::Section;
 use std::{
     io::{self, Read},
@@ -61,7 +60,7 @@ pub struct Reader<R> {
 
 #[derive(Debug)]
 enum Format {
-    Pcap(PcapHeader),
+    Pcap(Header),
     PcapNg(Section),
 }
 
@@ -101,27 +100,18 @@ impl<R: Read> Reader<R> {
             cut: 0,
             skipped: 0,
         };
-        while reader.unread.len() < 4 && reader.fill(4)? {}
-        if reader.unread.is_empty() {
+        while reader.unread.len() < pcap::HEADER && reader.fill(1)? {}
+        let begin = reader.unread();
+        if begin.is_empty() {
             return Err(FileError::Empty);
         }
-        if reader.unread().starts_with(&pcapng::MAGIC) {
+        if begin.starts_with(&pcapng::MAGIC) {
             return Ok(reader); // its header is a block as any other
         }
-        loop {
-            match pcap_parser::parse_pcap_header(reader.unread()) {
-                Ok((_, header)) => {
-                    reader.consume(header.size());
-                    reader.format = Format::Pcap(header);
-                    return Ok(reader);
-                }
-                Err(nom::Err::Incomplete(_)) => {}
-                Err(_) => return Err(reader.not_a_capture()),
-            }
-            if !reader.fill(1)? {
-                return Err(reader.not_a_capture());
-            }
-        }
+        let header = Header::read(begin).ok_or_else(|| reader.not_a_capture())?;
+        reader.consume(pcap::HEADER);
+        reader.format = Format::Pcap(header);
+        Ok(reader)
     }
 
     fn not_a_capture(&self) -> FileError {
@@ -136,7 +126,7 @@ impl<R: Read> Reader<R> {
         loop {
             let bytes = &self.buffer[self.unread.clone()];
             let step = match &mut self.format {
-                Format::Pcap(header) => legacy(header, bytes),
+                Format::Pcap(header) => header.step(bytes),
                 Format::PcapNg(section) => section.step(bytes),
             };
             match step {
@@ -219,47 +209,36 @@ impl<R: Read> Reader<R> {
     }
 }
 
-/// What is missing according to the parser.
-fn missing(needed: nom::Needed) -> usize {
-    match needed {
-        nom::Needed::Size(n) => n.get(),
-        nom::Needed::Unknown => 1,
-    }
+/// The order of a number's bytes in a file: that of the machine which wrote it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Order {
+    #[default]
+    Little,
+    Big,
 }
 
-/// A packet of a pcap file.
-fn legacy(header: &PcapHeader, bytes: &[u8]) -> Step {
-    let (parsed, head) = match (header.is_bigendian(), header.is_modified_format()) {
-        (_, true) => (parse_pcap_frame_modified(bytes), 24),
-        (true, _) => (parse_pcap_frame_be(bytes), 16),
-        (false, _) => (parse_pcap_frame(bytes), 16),
-    };
-    match parsed {
-        Ok((_, frame)) => {
-            let fraction = u64::from(frame.ts_usec);
-            let ns = match header.is_nanosecond_precision() {
-                true => fraction,
-                false => fraction * 1000,
-            };
-            let end = head + frame.data.len();
-            let found = Found {
-                at: Timestamp(u64::from(frame.ts_sec) * 1_000_000_000 + ns),
-                // The upper bits tell of checksums behind the packet, which IP's own length leaves out.
-                link: LinkType(header.network.0 as u32 & 0xffff),
-                bytes: head..end,
-                wire_len: frame.origlen as usize,
-            };
-            Step::Packet(found, end)
-        }
-        Err(nom::Err::Incomplete(needed)) => Step::More(missing(needed)),
-        Err(nom::Err::Error(_) | nom::Err::Failure(_)) => Step::Damaged("no packet's header"),
+impl Order {
+    fn u16(self, bytes: &[u8], at: usize) -> Option<u16> {
+        let bytes = *bytes.get(at..)?.first_chunk()?;
+        Some(match self {
+            Self::Little => u16::from_le_bytes(bytes),
+            Self::Big => u16::from_be_bytes(bytes),
+        })
     }
-}
 
-/// In words, for people.
-fn reason(error: &PcapError<&[u8]>) -> &'static str {
-    match error {
-        PcapError::HeaderNotRecognized => "no section's header",
-        _ => "no block",
+    fn u32(self, bytes: &[u8], at: usize) -> Option<u32> {
+        let bytes = *bytes.get(at..)?.first_chunk()?;
+        Some(match self {
+            Self::Little => u32::from_le_bytes(bytes),
+            Self::Big => u32::from_be_bytes(bytes),
+        })
+    }
+
+    fn i64(self, bytes: &[u8], at: usize) -> Option<i64> {
+        let bytes = *bytes.get(at..)?.first_chunk()?;
+        Some(match self {
+            Self::Little => i64::from_le_bytes(bytes),
+            Self::Big => i64::from_be_bytes(bytes),
+        })
     }
 }

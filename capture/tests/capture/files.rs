@@ -225,8 +225,16 @@ fn a_length_that_cannot_be_is_damage_and_is_not_allocated() {
     assert!(matches!(error, FileError::Damaged { offset: 46, .. }), "{error}");
     let file = [order.section(), order.words(&[6, u32::MAX - 3, 0, 0, 0, 0, 0, 0])].concat();
     assert!(read_all(&file).unwrap_err().to_string().contains("byte 28"));
-    let file = [order.section(), order.words(&[6, 4, 0, 0, 0, 0, 0, 0, 0, 0])].concat();
-    assert!(read_all(&file).unwrap_err().to_string().contains("byte 28"));
+    for short in [
+        order.words(&[6, 4, 0, 0, 0, 0, 0, 0, 0, 0]),
+        order.block(6, &[0; 16]),
+        order.block(6, &order.words(&[0, 0, 0, 9, 9, 1])),
+        order.block(3, &[]),
+        order.block(1, &[0; 4]),
+    ] {
+        let file = [order.section(), short].concat();
+        assert!(read_all(&file).unwrap_err().to_string().contains("byte 28"));
+    }
 }
 
 /// Gives as many bytes at once as it likes.
