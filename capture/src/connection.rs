@@ -305,6 +305,7 @@ impl Connection {
         for side in [Side::Client, Side::Server] {
             let (stream, mut feed) = self.parts(side, context);
             stream.give_up(at, room, &mut feed);
+            stream.give_up_acknowledged_end(at, &mut feed);
         }
         self.observed.close(how, context);
         context.counters.not_decoded += u64::from(self.observed.is_not_decoded());

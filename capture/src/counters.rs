@@ -80,6 +80,11 @@ impl Counters {
                 self.not_decoded,
             ),
             (
+                "other_datagrams",
+                "UDP datagrams that are not DNS",
+                self.other_datagrams,
+            ),
+            (
                 "bound_reached",
                 "times that memory's bound ended the wait for missing bytes",
                 self.bound_reached,

@@ -313,9 +313,9 @@ impl Stream {
     }
 
     /// As [`Self::give_up_acknowledged`] where the other side may have acknowledged an end that was not seen either, which
-    /// counts as one byte: how much is missing is not known.
+    /// counts as one byte: how much is missing is not known, and a single byte is nothing but that.
     pub fn give_up_acknowledged_end(&mut self, at: Timestamp, feed: &mut dyn Feed) {
-        if self.acknowledged > self.next {
+        if self.acknowledged > self.next + 1 {
             feed.gap(at, None);
             self.next = self.acknowledged;
         }

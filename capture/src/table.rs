@@ -130,7 +130,7 @@ impl Tracker {
     }
 
     fn network(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) -> Result<(), Skip> {
-        let network = link::network(packet)?;
+        let mut network = link::network(packet)?;
         let mut ip = Ip::read(&network)?;
         let whole;
         if let Some(fragment) = ip.fragment {
@@ -139,6 +139,7 @@ impl Tracker {
             let Some(payload) = taken else { return Ok(()) };
             self.counters.reassembled += 1;
             whole = payload;
+            network.wire_len = network.wire_len.saturating_sub(ip.payload.len) + whole.len();
             ip.payload = Payload {
                 bytes: &whole,
                 len: whole.len(),

@@ -1,6 +1,9 @@
 //! DNS over UDP.
 
 use crate::support::*;
+use weir_capture::Sink;
+use weir_protocols::{Close, Decoder, Side};
+use weir_records::Timestamp;
 
 /// A query of type A for `weir.example`, or its answer.
 fn message(id: u8, response: bool) -> Vec<u8> {
@@ -40,6 +43,39 @@ fn queries_and_answers_are_paired() {
     assert_eq!(durations, [2, 5]);
     assert_eq!(seen.documents[0]["dns"]["question"]["name"], "weir.example");
     assert_eq!(seen.documents[0]["weir"].get("late_join"), None);
+}
+
+#[test]
+fn a_capture_gives_the_documents_that_the_relay_gives() {
+    let (client, server) = (
+        "198.18.0.2:40000".parse().unwrap(),
+        "198.18.0.1:53".parse().unwrap(),
+    );
+    let flow = flow(client, server, START);
+    let mut relayed = Seen::default();
+    let mut decoder = Decoder::dns_datagrams(&limits());
+    let mut out = |exchange| relayed.exchange(&flow, exchange);
+    for (at, side, message) in [
+        (0, Side::Client, message(1, false)),
+        (1, Side::Client, message(2, false)),
+        (3, Side::Server, message(2, true)),
+        (5000, Side::Client, message(1, false)),
+        (5002, Side::Server, message(1, true)),
+        (5003, Side::Client, message(3, false)),
+    ] {
+        decoder.data(side, Timestamp(START + at * MS), &message, &mut out);
+    }
+    decoder.close(Timestamp(START + 5003 * MS), Close::Abandoned, &mut out);
+    let (captured, _) = track(&[
+        query(0, 1),
+        query(1, 2),
+        answer(3, 2),
+        query(5000, 1),
+        answer(5002, 1),
+        query(5003, 3),
+    ]);
+    assert_eq!(captured.documents, relayed.documents);
+    assert_eq!(captured.documents.len(), 3);
 }
 
 #[test]

@@ -75,6 +75,20 @@ fn one_direction_alone_gives_what_it_holds() {
 }
 
 #[test]
+fn an_answer_that_was_acknowledged_and_not_captured_is_known_to_be_missed() {
+    let mut conversation = Conversation::default();
+    conversation.handshake().client(GET).server(OK).lost();
+    conversation.next(Side::Client, ACK, b"");
+    let (seen, counters) = track(&conversation.frames);
+    assert_eq!(seen.summary(), ["GET /a -"]);
+    assert_eq!(seen.anomalies(), ["gap: response"]);
+    assert_eq!((counters.gaps, counters.gap_bytes), (1, 0));
+    // Without that acknowledgement nobody can tell whether there was one.
+    conversation.frames.pop();
+    assert_eq!(track(&conversation.frames).0.anomalies(), [""]);
+}
+
+#[test]
 fn a_hole_that_nobody_acknowledges_is_waited_for_until_patience_ends() {
     let mut conversation = Conversation::default();
     conversation
