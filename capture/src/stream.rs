@@ -74,6 +74,8 @@ pub(crate) struct Stream {
     /// Where it ends.
     fin: Option<i64>,
     ended: bool,
+    /// Nobody needs the bytes: only places are kept, and what is missing is told all the same.
+    unwanted: bool,
 }
 
 impl Stream {
@@ -107,7 +109,7 @@ impl Stream {
         self.next + i64::from(sequence.wrapping_sub(next) as i32)
     }
 
-    /// A segment that begins with this number. `wanted` is false where nobody needs the bytes: then none are kept.
+    /// A segment that begins with this number. `wanted` is false where nobody needs its bytes: then none are kept.
     pub fn segment(
         &mut self,
         at: Timestamp,
@@ -136,13 +138,9 @@ impl Stream {
             true => Arrival::Early,
             false => Arrival::InOrder,
         };
-        if !wanted {
-            self.drop_waiting(room);
-            self.next = end;
-            self.check_end(at, feed);
-            return arrival;
-        }
-        self.take(at, start, end, payload.bytes, room, feed);
+        self.unwanted = !wanted;
+        let bytes = if wanted { payload.bytes } else { &[] };
+        self.take(at, start, end, bytes, room, feed);
         arrival
     }
 
@@ -229,7 +227,7 @@ impl Stream {
             feed.data(at, bytes);
         }
         let missed = len - bytes.len() as i64;
-        if missed > 0 {
+        if missed > 0 && !self.unwanted {
             feed.gap(at, Some(missed as u64));
         }
         self.next += len;
@@ -335,13 +333,6 @@ impl Stream {
             self.ended = true;
             feed.end(at);
         }
-    }
-
-    /// Nothing of it is needed any more.
-    pub fn drop_waiting(&mut self, room: &mut Room<'_>) {
-        *room.waiting -= self.waiting;
-        self.waiting = 0;
-        self.pieces = BTreeMap::new();
     }
 }
 

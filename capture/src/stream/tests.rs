@@ -236,19 +236,23 @@ fn joined_late_it_begins_with_the_first_bytes_that_are_seen() {
 }
 
 #[test]
-fn bytes_that_nobody_wants_are_not_kept() {
+fn of_bytes_that_nobody_wants_only_places_are_kept() {
     let mut test = Test::new(7, 10_000);
-    test.segment(WHOLE, 3, 3);
-    let payload = Payload {
-        bytes: WHOLE,
-        len: 26,
+    let segment = |test: &mut Test, place: usize, len| {
+        let (sequence, bytes) = (test.sequence(place), &WHOLE[..len]);
+        let payload = Payload { bytes, len };
+        test.with(|stream, at, room, seen| stream.segment(at, sequence, &payload, false, room, seen))
     };
-    test.with(|stream, at, room, seen| stream.segment(at, 7 + 9, &payload, false, room, seen));
-    test.finish(35);
-    assert_eq!(
-        (test.text().as_str(), test.waiting, test.seen.ended.len()),
-        ("", 0, 1)
-    );
+    assert_eq!(segment(&mut test, 0, 3), Arrival::InOrder);
+    assert_eq!(segment(&mut test, 6, 26), Arrival::Early);
+    assert_eq!(test.waiting, PIECE);
+    assert_eq!(segment(&mut test, 3, 3), Arrival::InOrder);
+    assert_eq!(segment(&mut test, 6, 26), Arrival::Repeated);
+    assert_eq!((test.text().as_str(), test.waiting), ("", 0));
+    segment(&mut test, 34, 6);
+    test.finish(40);
+    test.give_up();
+    assert_eq!((test.text().as_str(), test.seen.ended.len()), ("..", 1)); // what is missing
 }
 
 /// Pieces of a stream of so many bytes that cover all of it, some of it more than once.
