@@ -69,6 +69,14 @@ impl Decoder {
         }
     }
 
+    /// As [`Self::dns_datagrams`], for a flow whose first queries may have been missed.
+    pub fn late_dns_datagrams(limits: &Arc<Limits>) -> Self {
+        Self {
+            limits: Arc::clone(limits),
+            state: State::Decoding(Protocol::Dns, dns::datagrams(limits, true)),
+        }
+    }
+
     /// These bytes were sent by `side`; `out` gets each exchange that they complete.
     pub fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
         if let State::Detecting(_) = self.state {

@@ -89,6 +89,16 @@ impl Probe {
     }
 }
 
+/// Who sends what looks like this, at any point of a connection, if it can be told.
+pub fn speaker(bytes: &[u8]) -> Option<Side> {
+    let is = |side| recognise(side, bytes, true).0 == Verdict::Yes;
+    match (is(Side::Client), is(Side::Server)) {
+        (true, false) => Some(Side::Client),
+        (false, true) => Some(Side::Server),
+        _ => None,
+    }
+}
+
 /// Which protocol begins like this on `side`, if it can be told.
 pub(crate) fn recognise(side: Side, bytes: &[u8], late: bool) -> (Verdict, Option<&'static Entry>) {
     let mut open = false;

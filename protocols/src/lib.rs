@@ -14,6 +14,8 @@ pub mod http1;
 pub mod tls;
 
 pub use decoder::Decoder;
+pub use detect::speaker;
+use weir_config::Decoding;
 use weir_records::{Document, Flow, Policy};
 
 /// Who sent the bytes.
@@ -60,6 +62,16 @@ pub struct Limits {
     pub max_headers: usize,
     /// Most requests waiting for a response.
     pub max_pending: usize,
+}
+
+impl From<&Decoding> for Limits {
+    fn from(settings: &Decoding) -> Self {
+        Self {
+            max_head: usize::try_from(settings.max_head.0).unwrap_or(usize::MAX),
+            max_headers: settings.max_headers,
+            max_pending: settings.max_pending,
+        }
+    }
 }
 
 /// One request and its response, of whichever protocol.

@@ -97,11 +97,11 @@ impl Drop for Open<'_> {
 }
 
 impl WorkerMetrics {
-    /// The counters of a direction.
+    /// The counters of a direction; a redirected connection always has one.
     pub fn of(&self, direction: Direction) -> &DirectionMetrics {
         match direction {
             Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
+            Direction::Egress | Direction::Unknown => &self.egress,
         }
     }
 
@@ -313,6 +313,7 @@ fn name(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
+        Direction::Unknown => "unknown",
     }
 }
 

@@ -117,6 +117,14 @@ impl Stage {
                 sidecar.wait_http(health, "/healthz/ready", LIMIT).unwrap();
                 self.running.push(sidecar);
             }
+            "weir" if words[1] == "decode" => {
+                program.current_dir(root());
+                let said = self
+                    .pod
+                    .run(program)
+                    .unwrap_or_else(|error| panic!("{line}: {error}"));
+                assert!(said.contains("/orders"), "{line}: {said}");
+            }
             "weir" if words[1] == "tail" => {
                 let tail = self.pod.spawn(program).unwrap();
                 assert_eq!(self.client.http_get(self.address, "/readme").unwrap().0, 200);
