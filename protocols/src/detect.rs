@@ -29,6 +29,10 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange));
     /// It is now this late: whatever has waited for too long comes out.
     fn tick(&mut self, _at: Timestamp, _out: &mut dyn FnMut(Exchange)) {}
+    /// Messages since this was last asked that keep the connection and are no exchange.
+    fn take_events(&mut self) -> u64 {
+        0
+    }
     /// Nothing more can come out.
     fn is_opaque(&self) -> bool;
 }
