@@ -70,6 +70,12 @@ pub struct Records {
     pub max_headers: usize,
     /// Longest path, query or target, in bytes.
     pub max_url: usize,
+    /// Record arguments, results and attachments of calls (Dubbo).
+    pub arguments: bool,
+    /// Longest text or binary value within arguments and results, in bytes; all of them together at most 16 times that.
+    pub max_value: usize,
+    /// Most values within arguments, and within a result, with everything in their lists and maps.
+    pub max_values: usize,
     /// Name of this host or container in `host.name`; empty for the system's host name.
     pub host_name: String,
 }
@@ -84,6 +90,9 @@ impl Default for Records {
             max_header_value: 1024,
             max_headers: 64,
             max_url: 2048,
+            arguments: true,
+            max_value: 4096,
+            max_values: 2048,
             host_name: String::new(),
         }
     }

@@ -57,6 +57,8 @@ pub(crate) fn document(number: u64) -> Document {
         }),
         dns: None,
         tls: None,
+        rpc: None,
+        dubbo: None,
         user_agent: None,
         error: None,
         weir: Weir {
@@ -68,6 +70,7 @@ pub(crate) fn document(number: u64) -> Document {
             original_sizes: std::collections::BTreeMap::new(),
             anomalies: Vec::new(),
             dns: None,
+            dubbo: None,
             timing: weir_records::Timing::default(),
         },
     }

@@ -1,4 +1,5 @@
-//! What decoding costs: nanoseconds of CPU time for a request and its response, from bytes to the JSON line, on one thread.
+//! What decoding costs: nanoseconds of CPU time for a request and its response, from bytes to the JSON line, on one thread,
+//! and megabytes of traffic a second of it.
 //! `cargo run --release -p weir-protocols --example decode_cost`
 // A measuring tool may fail by panicking.
 #![allow(clippy::expect_used)]
@@ -24,7 +25,93 @@ fn cpu_time() -> u64 {
         .expect("nanoseconds come first")
 }
 
+/// A string in Hessian 2.
+fn s(text: &str) -> Vec<u8> {
+    [
+        &[u8::try_from(text.len()).expect("a short text")],
+        text.as_bytes(),
+    ]
+    .concat()
+}
+
+fn frame(flags: u8, status: u8, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).expect("a short body").to_be_bytes();
+    [
+        &[0xda, 0xbb, flags, status, 0, 0, 0, 0, 0, 0, 0, 7],
+        &length[..],
+        body,
+    ]
+    .concat()
+}
+
+/// An order: an object of 6 fields, with a list of three objects of 3 fields.
+fn order() -> Vec<u8> {
+    let fields = ["id", "customer", "express", "total", "lines", "note"];
+    let line = ["sku", "amount", "price"];
+    let class = |name: &str, fields: &[&str]| {
+        let count = 0x90 + u8::try_from(fields.len()).expect("few fields");
+        let fields: Vec<u8> = fields.iter().flat_map(|field| s(field)).collect();
+        [&b"C"[..], &s(name), &[count], &fields].concat()
+    };
+    let lines: Vec<u8> = (0..3)
+        .flat_map(|_| {
+            [
+                &b"\x61"[..],
+                &s("SKU-0001-BLUE"),
+                b"\x93",
+                b"\x5f\x00\x00\x4d\xf7",
+            ]
+            .concat()
+        })
+        .collect();
+    let object = [
+        &b"\x60L\x00\x00\x01\x8f\x00\x00\x12\x34"[..],
+        &s("customer-4711"),
+        b"TD\x40\x4d\xf7\x0a\x3d\x70\xa3\xd7",
+        &class("shop.api.OrderLine", &line),
+        b"\x7b",
+        &lines,
+        b"N",
+    ];
+    [class("shop.api.Order", &fields), object.concat()].concat()
+}
+
+/// A call of `place(Order, String)` with the attachments that Java sends, and its answer.
+fn dubbo() -> (Vec<u8>, Vec<u8>) {
+    let pairs = [
+        ("path", "shop.api.OrderService"),
+        ("remote.application", "shop-web"),
+        ("interface", "shop.api.OrderService"),
+        ("version", "1.0.0"),
+        ("timeout", "5000"),
+    ];
+    let pairs: Vec<u8> = pairs
+        .iter()
+        .flat_map(|(key, value)| [s(key), s(value)].concat())
+        .collect();
+    let descriptor = "Lshop/api/Order;Ljava/lang/String;";
+    let asked = [
+        s("2.0.2"),
+        s("shop.api.OrderService"),
+        s("1.0.0"),
+        s("place"),
+        [&b"\x30"[..], &s(descriptor)].concat(),
+        order(),
+        s("web"),
+        [&b"H"[..], &pairs, b"Z"].concat(),
+    ];
+    let answered = [&b"\x94"[..], &order(), b"H", &s("dubbo"), &s("2.0.2"), b"Z"].concat();
+    (frame(0xc2, 0, &asked.concat()), frame(2, 20, &answered))
+}
+
 fn main() {
+    let response = [HEAD, &[b'x'; 1024][..]].concat();
+    measure("HTTP/1", REQUEST, &response);
+    let (request, response) = dubbo();
+    measure("Dubbo", &request, &response);
+}
+
+fn measure(protocol: &str, request: &[u8], response: &[u8]) {
     let rounds: u64 = 500_000;
     let limits = Arc::new(Limits {
         max_head: 64 << 10,
@@ -43,7 +130,6 @@ fn main() {
         connect: Some(50_000),
         host: Some("pod".into()),
     };
-    let response = [HEAD, &[b'x'; 1024][..]].concat();
     let mut line = Vec::new();
     for stage in ["decode", "decode + document", "decode + document + JSON"] {
         let mut decoder = Decoder::new(&limits);
@@ -61,18 +147,25 @@ fn main() {
             decoder.data(
                 Side::Client,
                 Timestamp(round * 1000),
-                black_box(REQUEST),
+                black_box(request),
                 &mut out,
             );
             decoder.data(
                 Side::Server,
                 Timestamp(round * 1000 + 500),
-                black_box(&response),
+                black_box(response),
                 &mut out,
             );
         }
         let each = (cpu_time() - start) / rounds;
-        println!("{stage:26} {each:6} ns a request");
+        let size = (request.len() + response.len()) as u64;
+        let speed = size * 1000 / each.max(1);
+        println!("{protocol:6} {stage:26} {each:6} ns a request, {speed:6} MB/s");
     }
-    println!("{} bytes of JSON", line.len());
+    println!(
+        "{protocol:6} {} + {} bytes of traffic, {} of JSON",
+        request.len(),
+        response.len(),
+        line.len()
+    );
 }

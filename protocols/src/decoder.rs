@@ -111,6 +111,14 @@ impl Decoder {
         self.state = State::Closed(self.protocol());
     }
 
+    /// Messages since this was last asked that are counted and not listed: heartbeats and the like.
+    pub fn take_events(&mut self) -> u64 {
+        match &mut self.state {
+            State::Decoding(_, decoder) => decoder.take_events(),
+            _ => 0,
+        }
+    }
+
     /// What the connection was found to speak so far.
     pub fn protocol(&self) -> Protocol {
         match &self.state {

@@ -7,9 +7,12 @@
 //! A new protocol is one module with an [`Entry`](detect::Entry), and its line in [`detect::REGISTRY`].
 #![forbid(unsafe_code)]
 
+mod dates;
 mod decoder;
 mod detect;
 pub mod dns;
+pub mod dubbo;
+mod hessian2;
 pub mod http1;
 pub mod tls;
 
@@ -49,6 +52,8 @@ pub enum Protocol {
     Dns,
     /// TLS.
     Tls,
+    /// Dubbo 2.
+    Dubbo,
     /// Nothing that is decoded here, or no longer (after CONNECT, an upgrade, a bound).
     Tcp,
 }
@@ -83,6 +88,8 @@ pub enum Exchange {
     Dns(Box<dns::Exchange>),
     /// TLS.
     Tls(Box<tls::Exchange>),
+    /// Dubbo 2.
+    Dubbo(Box<dubbo::Exchange>),
 }
 
 impl From<dns::Exchange> for Exchange {
@@ -98,6 +105,7 @@ impl Exchange {
             Self::Http1(exchange) => exchange.document(flow, policy),
             Self::Dns(exchange) => exchange.document(flow, policy),
             Self::Tls(exchange) => exchange.document(flow, policy),
+            Self::Dubbo(exchange) => exchange.document(flow, policy),
         }
     }
 }

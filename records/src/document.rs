@@ -2,13 +2,17 @@
 //! under `weir`. A field that is not known is left out, never guessed.
 
 mod dns;
+mod dubbo;
+mod rpc;
 mod tls;
 
 use crate::{Capture, Direction, DocumentId, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
+pub use dubbo::{Dubbo, DubboException, WeirDubbo};
+pub use rpc::{Rpc, RpcResponse, RpcSystem};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
 pub use tls::{Tls, TlsClient};
 
 /// Headers by lower-case name; a repeated header has several values, in order of arrival.
@@ -43,6 +47,12 @@ pub struct Document {
     /// The TLS handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// The remote procedure call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rpc: Option<Rpc>,
+    /// The Dubbo 2 call.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dubbo: Option<Box<Dubbo>>,
     /// The client's software.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<UserAgent>,
@@ -58,7 +68,7 @@ pub struct Document {
 pub struct Event {
     /// Identity of this document; a repeat of the same exchange keeps it.
     pub id: DocumentId,
-    /// Kind of document: `weir.http`, `weir.dns`, `weir.tls`.
+    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`.
     pub dataset: &'static str,
     /// ECS categories: `network`, `web`.
     pub category: &'static [&'static str],
@@ -93,7 +103,7 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// `http`, `dns` or `tls`.
+    /// `http`, `dns`, `dubbo` or `tls`.
     pub protocol: &'static str,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,
@@ -205,9 +215,9 @@ pub struct UserAgent {
 /// ECS `error`.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Error {
-    /// A short stable name, such as `connection_reset`, `no_response`, `timeout`.
+    /// A short stable name, such as `connection_reset`, `no_response`, `timeout`; the class of an exception.
     #[serde(rename = "type")]
-    pub kind: &'static str,
+    pub kind: Cow<'static, str>,
     /// A sentence for people.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-elasticsearch" = "text"))]
@@ -239,6 +249,9 @@ pub struct Weir {
     /// What ECS has no place for in a DNS exchange.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<WeirDns>,
+    /// What happened on a Dubbo connection between its calls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dubbo: Option<WeirDubbo>,
     /// Where the time went.
     pub timing: Timing,
 }

@@ -7,6 +7,7 @@
 mod document;
 mod flow;
 mod id;
+mod json;
 mod policy;
 pub mod schema;
 mod time;
@@ -14,5 +15,6 @@ mod time;
 pub use document::*;
 pub use flow::{Capture, Direction, Flow};
 pub use id::DocumentId;
+pub use json::{Bounds, Builder, Json, Name, Place};
 pub use policy::{Policy, REDACTED, Text};
 pub use time::Timestamp;

@@ -3,6 +3,7 @@
 //! Every text of a document that a peer wrote goes through a [`Policy`] on its way into the document, so that no sink
 //! ever holds a secret. Secrets are replaced before texts are cut, so that a cut can't bare one.
 
+mod json_text;
 mod redact;
 
 use std::borrow::Cow;
@@ -97,6 +98,31 @@ impl Policy {
         }
     }
 
+    /// A text of any length without the secrets in it, which may be JSON or hold URLs.
+    pub(crate) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if self.settings.redact
+            && let Some(clean) = json_text::without_secrets(text, &|key| self.is_secret_key(key))
+        {
+            return Cow::Owned(match self.clean_urls(&clean) {
+                Cow::Owned(clean) => clean,
+                Cow::Borrowed(_) => clean,
+            });
+        }
+        self.clean_urls(text)
+    }
+
+    fn clean_urls<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        match self.redact(text.as_bytes()) {
+            Cow::Borrowed(_) => Cow::Borrowed(text),
+            Cow::Owned(clean) => String::from_utf8_lossy(&clean).into_owned().into(),
+        }
+    }
+
+    /// What stands at this key of an object is a credential.
+    pub fn is_secret_key(&self, key: &str) -> bool {
+        self.settings.redact && redact::is_secret_name(key, &self.query_keys)
+    }
+
     fn is_secret_header(&self, name: &str) -> bool {
         redact::is_secret_header(name) || self.headers.iter().any(|header| header == name)
     }
@@ -171,6 +197,36 @@ mod tests {
         });
         assert_eq!(policy.header("x-customer", b"abc").value, REDACTED);
         assert_eq!(policy.url(b"/?IBAN=DE1&a=b").value, "/?IBAN=<redacted>&a=b");
+    }
+
+    #[test]
+    fn keys_of_objects_are_secret_by_their_names() {
+        let open = policy(|s| s.redact_query_keys = vec!["iban".into()]);
+        for key in [
+            "password",
+            "userPassWord",
+            "accessToken",
+            "PWD",
+            "apiKey",
+            "IBAN",
+            "sessionId",
+            "client_secret",
+        ] {
+            assert!(open.is_secret_key(key), "{key}");
+        }
+        for key in [
+            "",
+            "id",
+            "passenger",
+            "key",
+            "author",
+            "remote.application",
+            "tokens",
+            &"x".repeat(100),
+        ] {
+            assert!(!open.is_secret_key(key), "{key}");
+        }
+        assert!(!policy(|s| s.redact = false).is_secret_key("password"));
     }
 
     #[test]

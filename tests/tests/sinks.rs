@@ -87,6 +87,8 @@ fn document(number: u64, answered: bool) -> Document {
         }),
         dns: None,
         tls: None,
+        rpc: None,
+        dubbo: None,
         user_agent: None,
         error: None,
         weir: Weir {
@@ -98,6 +100,7 @@ fn document(number: u64, answered: bool) -> Document {
             original_sizes: BTreeMap::new(),
             anomalies: Vec::new(),
             dns: None,
+            dubbo: None,
             timing: weir_records::Timing::default(),
         },
     }

@@ -45,6 +45,8 @@ impl Exchange {
             http: None,
             dns: Some(dns),
             tls: None,
+            rpc: None,
+            dubbo: None,
             user_agent: None,
             error: self.failure.map(|failure| self.error(failure)),
             weir: Weir {
@@ -59,6 +61,7 @@ impl Exchange {
                     rcode: self.rcode(),
                     repeats: self.repeats,
                 }),
+                dubbo: None,
                 timing: self.timing(flow),
             },
         }
@@ -152,7 +155,7 @@ impl Exchange {
             (Failure::Abandoned, _) => ("abandoned", "given up before it was answered".to_owned()),
         };
         Error {
-            kind,
+            kind: kind.into(),
             message: Some(message),
         }
     }

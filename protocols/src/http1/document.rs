@@ -84,6 +84,8 @@ impl Exchange {
             http: Some(http),
             dns: None,
             tls: None,
+            rpc: None,
+            dubbo: None,
             user_agent,
             error: self.failure.map(error),
             weir: Weir {
@@ -95,6 +97,7 @@ impl Exchange {
                 original_sizes: cuts.sizes,
                 anomalies,
                 dns: None,
+                dubbo: None,
                 timing: self.timing(flow),
             },
         }
@@ -328,7 +331,7 @@ fn error(failure: Failure) -> Error {
         ),
     };
     Error {
-        kind,
+        kind: kind.into(),
         message: Some(message.to_owned()),
     }
 }

@@ -62,6 +62,8 @@ impl Exchange {
             http: None,
             dns: None,
             tls: Some(self.tls(name)),
+            rpc: None,
+            dubbo: None,
             user_agent: None,
             error: self.error(),
             weir: Weir {
@@ -77,6 +79,7 @@ impl Exchange {
                     .into_iter()
                     .collect(),
                 dns: None,
+                dubbo: None,
                 timing: Timing {
                     connect: flow.connect,
                     request: self.hellos[0].map(|hello| hello.since(self.first)),
@@ -144,7 +147,7 @@ impl Exchange {
             ),
         };
         Some(Error {
-            kind,
+            kind: kind.into(),
             message: Some(message),
         })
     }

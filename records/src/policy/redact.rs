@@ -25,37 +25,54 @@ pub(super) fn is_secret_header(name: &str) -> bool {
 fn is_secret_key(key: &[u8], further: &[String]) -> bool {
     let mut key = decode(key);
     key.make_ascii_lowercase();
-    while matches!(
-        key.last(),
-        Some(b']' | b'[' | b' ' | b'+' | b'.' | b'-' | b'_' | b'0'..=b'9')
-    ) {
-        key.pop();
+    tells_secret(&key, further)
+}
+
+/// A key of an object, as it is. It is asked of every key of every value, so it allocates nothing.
+pub(super) fn is_secret_name(key: &str, further: &[String]) -> bool {
+    const USUAL: usize = 64;
+    let mut lower = [0; USUAL];
+    match lower.get_mut(..key.len()) {
+        Some(lower) => {
+            lower.copy_from_slice(key.as_bytes());
+            lower.make_ascii_lowercase();
+            tells_secret(lower, further)
+        }
+        None => tells_secret(key.to_ascii_lowercase().as_bytes(), further),
     }
-    let has = |word: &str| memchr::memmem::find(&key, word.as_bytes()).is_some();
-    has("password")
-        || has("passwd")
-        || has("secret")
-        || ends(
-            &key,
-            &[
-                "token",
-                "signature",
-                "session",
-                "auth",
-                "authorization",
-                "credential",
-                "credentials",
-                "jwt",
-                "pwd",
-                "passphrase",
-                "passcode",
-                "cookie",
-            ],
-        )
-        || matches!(&*key, b"pass" | b"psw" | b"sig" | b"sid" | b"otp")
-        || is_key(&key)
-        || is_session_id(&key)
-        || further.iter().any(|name| name.as_bytes() == key)
+}
+
+/// A key in lower case.
+fn tells_secret(mut key: &[u8], further: &[String]) -> bool {
+    while let [
+        rest @ ..,
+        b']' | b'[' | b' ' | b'+' | b'.' | b'-' | b'_' | b'0'..=b'9',
+    ] = key
+    {
+        key = rest;
+    }
+    let Some(last) = key.last() else { return false };
+    // By the last letter first: it is asked of every key of every value.
+    let by_end = match last {
+        b'n' => ends(key, &["token", "session", "authorization"]),
+        b'e' => ends(key, &["signature", "passphrase", "passcode", "cookie"]),
+        b'h' => key.ends_with(b"auth"),
+        b'l' => key.ends_with(b"credential"),
+        b's' => key.ends_with(b"credentials") || key == b"pass",
+        b't' => key.ends_with(b"jwt"),
+        b'd' => key.ends_with(b"pwd") || key == b"sid" || is_session_id(key),
+        b'w' => key == b"psw",
+        b'g' => key == b"sig",
+        b'p' => key == b"otp",
+        b'y' => is_key(key),
+        _ => false,
+    };
+    let telling = |(at, first): (usize, &u8)| match first {
+        b'p' => key[at..].starts_with(b"password") || key[at..].starts_with(b"passwd"),
+        b's' => key[at..].starts_with(b"secret"),
+        _ => false,
+    };
+    by_end || key.iter().enumerate().any(telling) || further.iter().any(|name| name.as_bytes() == key)
 }
 
 fn ends(name: &[u8], words: &[&str]) -> bool {

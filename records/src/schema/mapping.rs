@@ -11,7 +11,8 @@ const LONGEST_KEYWORD: u32 = 8191;
 ///
 /// Whatever is not named here is kept in the document and not indexed (`dynamic: false`), so that no traffic can make the
 /// mapping grow. The same goes for objects whose keys are data (headers): `flattened` would make them searchable, but
-/// belongs to X-Pack. Times are `date_nanos`, so that documents of the same millisecond keep their order.
+/// belongs to X-Pack, OpenSearch calls it otherwise, and both refuse a list of objects and plain values. Values of any shape
+/// (arguments of calls) are not even parsed; what can be searched for in them is beside them as text. Times are `date_nanos`, so that documents of the same millisecond keep their order.
 pub fn mapping() -> Value {
     let mut root = Map::new();
     for field in fields() {
@@ -28,11 +29,12 @@ fn leaf(kind: Kind) -> Value {
             "ignore_above": LONGEST_KEYWORD,
             "fields": {"text": {"type": "text", "norms": false}},
         }),
+        Kind::Words => json!({"type": "text", "norms": false}),
         Kind::Integer => json!({"type": "long"}),
         Kind::Boolean => json!({"type": "boolean"}),
         Kind::Ip => json!({"type": "ip"}),
         Kind::Date => json!({"type": "date_nanos"}),
-        Kind::Map => json!({"type": "object", "enabled": false}),
+        Kind::Map | Kind::Json => json!({"type": "object", "enabled": false}),
     }
 }
 
@@ -79,6 +81,11 @@ mod tests {
             at("http.request.headers"),
             json!({"type": "object", "enabled": false})
         );
+        assert_eq!(at("dubbo.args"), json!({"type": "object", "enabled": false}));
+        assert_eq!(at("dubbo.result")["enabled"], false);
+        assert_eq!(at("dubbo.args_text"), json!({"type": "text", "norms": false}));
+        assert_eq!(at("rpc.system.name")["type"], "keyword");
+        assert_eq!(at("dubbo.request_id")["type"], "long");
         assert_eq!(at("weir.original_sizes")["enabled"], false);
         assert_eq!(mapping["dynamic"], false);
     }

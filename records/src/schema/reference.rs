@@ -15,7 +15,7 @@ that has none; Weir's own are under `weir`. A field that is not known is left ou
 Types are those of the index template that Weir installs. `keyword` takes the whole value, and of one that is longer than
 8191 characters only the document knows; `keyword, text` can also be searched by words, as `url.path.text`. `map` is an
 object whose keys are data: it is kept in the document, but not indexed, so that no traffic can make the index's mapping
-grow; the same holds for anything that is not listed here.
+grow; the same holds for `json`, any JSON value, and for anything that is not listed here.
 ";
 
 /// The field reference, in Markdown.
@@ -59,10 +59,12 @@ fn type_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Keyword => "keyword",
         Kind::Text => "keyword, text",
+        Kind::Words => "text",
         Kind::Integer => "long",
         Kind::Boolean => "boolean",
         Kind::Ip => "ip",
         Kind::Date => "date_nanos",
         Kind::Map => "map",
+        Kind::Json => "json",
     }
 }

@@ -11,6 +11,8 @@ pub enum Kind {
     Keyword,
     /// Text whose words are looked for as well.
     Text,
+    /// Text of which only words are looked for.
+    Words,
     /// A whole number.
     Integer,
     /// True or false.
@@ -21,6 +23,8 @@ pub enum Kind {
     Date,
     /// An object whose keys are data, such as header names.
     Map,
+    /// Any JSON value.
+    Json,
 }
 
 /// One field of a document.
@@ -119,6 +123,12 @@ impl Walk {
 fn kind(property: &Value, value: &Value) -> Kind {
     if property["x-elasticsearch"] == "text" {
         return Kind::Text;
+    }
+    if property["x-elasticsearch"] == "words" {
+        return Kind::Words;
+    }
+    if value["x-elasticsearch"] == "json" {
+        return Kind::Json;
     }
     match value["format"].as_str() {
         Some("ip") => return Kind::Ip,

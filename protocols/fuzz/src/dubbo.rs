@@ -1,0 +1,130 @@
+//! Any conversation: survived, each exchange out once, and the same documents however it is cut.
+//!
+//! The input is a list of steps, each with a byte for its kind and two for its length before it. Data of the client (`C`)
+//! and the server (`S`) are bytes as they are; a body (`c`, `s`) is put into a whole frame, whose flags, status and number
+//! are its first three bytes. `G` and `g` are gaps (of the length), `E` and `e` the sides' ends. A first byte `L` makes it a late
+//! join.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::{collections::HashSet, sync::Arc};
+use weir_config::Records;
+use weir_protocols::{Close, Decoder, Exchange, Limits, Side};
+use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
+
+struct Run {
+    decoder: Decoder,
+    exchanges: Vec<Exchange>,
+}
+
+impl Run {
+    fn steps(mut input: &[u8], piece: usize) -> (Self, bool) {
+        let late = input.first() == Some(&b'L');
+        if late {
+            input = &input[1..];
+        }
+        let limits = Arc::new(Limits {
+            max_head: 1,
+            max_headers: 1,
+            max_pending: 3,
+        });
+        let decoder = if late {
+            Decoder::late(&limits)
+        } else {
+            Decoder::new(&limits)
+        };
+        let mut run = Self {
+            decoder,
+            exchanges: Vec::new(),
+        };
+        let mut exact = !late;
+        while let Some(([kind, high, low], rest)) = input.split_first_chunk() {
+            let length = u16::from_be_bytes([*high, *low]);
+            let (bytes, rest) = rest.split_at(usize::from(length).min(rest.len()));
+            input = rest;
+            // Before the protocol is known, where segments begin may matter; and so it does after a gap.
+            exact &= !matches!(kind, b'G' | b'g');
+            run.step(*kind, length, bytes, piece);
+        }
+        run.step(b'R', 0, b"", piece);
+        (run, exact)
+    }
+
+    fn step(&mut self, kind: u8, length: u16, bytes: &[u8], piece: usize) {
+        let Self { decoder, exchanges } = self;
+        // Always the same: how bytes were cut may show in times and nowhere else.
+        let at = Timestamp(0);
+        let out = &mut |exchange| exchanges.push(exchange);
+        let side = match kind {
+            b'C' | b'c' | b'G' | b'E' => Side::Client,
+            _ => Side::Server,
+        };
+        match kind {
+            b'C' | b'S' => bytes
+                .chunks(piece)
+                .for_each(|bytes| decoder.data(side, at, bytes, out)),
+            b'c' | b's' => {
+                let [flags, status, id] = *bytes.first_chunk().unwrap_or(&[0xc2, 0, 0]);
+                let body = bytes.get(3..).unwrap_or_default();
+                let mut frame = vec![0xda, 0xbb, flags, status, 0, 0, 0, 0, 0, 0, 0, id];
+                frame.extend((body.len() as u32).to_be_bytes());
+                frame.extend(body);
+                frame
+                    .chunks(piece)
+                    .for_each(|bytes| decoder.data(side, at, bytes, out));
+            }
+            b'E' | b'e' => decoder.end(side, at, out),
+            b'G' | b'g' => decoder.gap(side, at, Some(u64::from(length)).filter(|n| *n > 0), out),
+            b'R' => decoder.close(at, Close::Reset(Side::Server), out),
+            _ => {}
+        }
+    }
+
+    fn documents(&self) -> Vec<String> {
+        let flow = Flow {
+            id: DocumentId(1),
+            capture: Capture::Relay,
+            mode: None,
+            direction: Direction::Egress,
+            client: ([198, 18, 0, 2], 40000).into(),
+            server: ([198, 18, 0, 1], 20880).into(),
+            opened: Timestamp(0),
+            connect: None,
+            host: None,
+        };
+        let policy = Policy::new(&Records {
+            max_header_value: 32,
+            max_value: 32,
+            max_values: 24,
+            ..Records::default()
+        });
+        let documents: Vec<_> = self
+            .exchanges
+            .iter()
+            .map(|exchange| exchange.document(&flow, &policy))
+            .collect();
+        let ids: HashSet<_> = documents.iter().map(|document| document.event.id).collect();
+        assert_eq!(ids.len(), documents.len(), "an exchange came out twice");
+        documents
+            .iter()
+            .map(|document| {
+                let text = serde_json::to_string(document).expect("a document is JSON");
+                // It can be read again: no key twice, nothing too deep.
+                serde_json::from_str::<serde_json::Value>(&text).expect("and JSON that can be read");
+                text
+            })
+            .collect()
+    }
+}
+
+fuzz_target!(|input: &[u8]| {
+    let (whole, exact) = Run::steps(input, usize::MAX);
+    let documents = whole.documents();
+    for piece in [1, 7] {
+        let (cut, _) = Run::steps(input, piece);
+        let cut = cut.documents();
+        if exact {
+            assert_eq!(documents, cut, "in pieces of {piece}");
+        }
+    }
+});

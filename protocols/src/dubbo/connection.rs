@@ -1,0 +1,312 @@
+//! One connection: two directions, and the requests of each side that wait for their responses.
+
+use super::exchange::{Exchange, Failure};
+use super::framing::{Fed, Framing, Message, Skipped};
+use super::{BEGINNING, STORED, TIMEOUT};
+use crate::detect::Dissector;
+use crate::{Close, Exchange as Any, Limits, Side};
+use std::{collections::VecDeque, sync::Arc};
+use weir_records::Timestamp;
+
+/// What takes exchanges.
+type Out<'a> = &'a mut dyn FnMut(Any);
+
+/// The decoder of one connection.
+#[derive(Debug)]
+struct Connection {
+    max_pending: usize,
+    late: bool,
+    client: Direction,
+    server: Direction,
+    /// Bytes of bodies that are kept.
+    stored: usize,
+    sequence: u64,
+    /// Events since the exchange before, and since somebody asked.
+    events: u64,
+    untold_events: u64,
+    text: u64,
+    anomalies: Vec<String>,
+}
+
+/// What one side sends, and its requests that wait.
+#[derive(Debug)]
+struct Direction {
+    framing: Framing,
+    /// In order, by their numbers.
+    pending: VecDeque<(i64, Exchange)>,
+    /// What is between frames is no surprise: the stream has not been found yet.
+    searching: bool,
+}
+
+/// Makes it.
+pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
+    let direction = || Direction {
+        framing: Framing::new(late),
+        pending: VecDeque::new(),
+        searching: late,
+    };
+    Box::new(Connection {
+        max_pending: limits.max_pending.max(1),
+        late,
+        client: direction(),
+        server: direction(),
+        stored: 0,
+        sequence: 0,
+        events: 0,
+        untold_events: 0,
+        text: 0,
+        anomalies: Vec::new(),
+    })
+}
+
+impl Connection {
+    fn direction(&mut self, side: Side) -> &mut Direction {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    /// A frame, whole or not, that `side` has sent.
+    fn frame(&mut self, side: Side, message: Box<Message>, skipped: Skipped, out: Out<'_>) {
+        self.note_skipped(side, skipped);
+        if message.header.is_event() {
+            self.events += 1;
+            self.untold_events += 1;
+        } else if message.header.is_request() {
+            self.request(side, message, out);
+        } else {
+            self.response(side, message, out);
+        }
+    }
+
+    fn note_skipped(&mut self, side: Side, skipped: Skipped) {
+        let searching = std::mem::replace(&mut self.direction(side).searching, false);
+        if searching || skipped.bytes == 0 && !skipped.gap {
+            return;
+        }
+        let who = name(side);
+        if skipped.gap {
+            self.anomalies
+                .push(format!("gap: bytes of the {who} before this were missed"));
+        } else if skipped.binary {
+            let bytes = skipped.bytes;
+            self.anomalies.push(format!(
+                "resynchronised: {bytes} bytes of the {who} belong to no frame"
+            ));
+        } else {
+            self.text += skipped.bytes;
+        }
+    }
+
+    fn request(&mut self, side: Side, mut message: Box<Message>, out: Out<'_>) {
+        self.expire(side, message.first, out);
+        let (id, gap) = (message.header.id, message.gap);
+        if self.stored + message.body.len() > STORED {
+            message.shorten(BEGINNING);
+        }
+        let mut exchange = self.exchange(side, Some(message));
+        if gap {
+            exchange
+                .anomalies
+                .push("gap: bytes of the request were missed".into());
+        }
+        if exchange.is_one_way() {
+            return out(exchange.into());
+        }
+        let waiting = self
+            .direction(side)
+            .pending
+            .iter()
+            .position(|(other, _)| *other == id);
+        if let Some(mut older) = waiting.and_then(|at| self.remove(side, at)) {
+            older.anomalies.push(format!("request_id_repeated: {id}"));
+            fail(older, Failure::NoResponse, out);
+        }
+        if self.direction(side).pending.len() >= self.max_pending
+            && let Some(mut oldest) = self.remove(side, 0)
+        {
+            oldest
+                .anomalies
+                .push(format!("too_many_pending: {}", self.max_pending));
+            fail(oldest, Failure::Abandoned, out);
+        }
+        self.stored += exchange.stored();
+        self.direction(side).pending.push_back((id, exchange));
+    }
+
+    fn response(&mut self, side: Side, message: Box<Message>, out: Out<'_>) {
+        let (id, asker) = (message.header.id, other(side));
+        let found = self
+            .direction(asker)
+            .pending
+            .iter()
+            .position(|(other, _)| *other == id);
+        let mut exchange = match found.and_then(|at| self.remove(asker, at)) {
+            Some(exchange) => exchange,
+            None => {
+                let mut exchange = self.exchange(asker, None);
+                if !self.late {
+                    exchange.anomalies.push(format!("unmatched_response: {id}"));
+                }
+                exchange
+            }
+        };
+        if message.gap {
+            exchange
+                .anomalies
+                .push("gap: bytes of the response were missed".into());
+        }
+        exchange.response = Some(message);
+        out(exchange.into());
+    }
+
+    fn exchange(&mut self, asker: Side, request: Option<Box<Message>>) -> Exchange {
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Exchange {
+            sequence,
+            late: self.late,
+            asker,
+            request,
+            response: None,
+            failure: None,
+            anomalies: std::mem::take(&mut self.anomalies),
+            events: std::mem::take(&mut self.events),
+            text: std::mem::take(&mut self.text),
+        }
+    }
+
+    fn remove(&mut self, side: Side, at: usize) -> Option<Exchange> {
+        let (_, exchange) = self.direction(side).pending.remove(at)?;
+        self.stored -= exchange.stored();
+        Some(exchange)
+    }
+
+    /// Requests that have waited too long come out.
+    fn expire(&mut self, side: Side, now: Timestamp, out: Out<'_>) {
+        let patience = u64::try_from(TIMEOUT.as_nanos()).unwrap_or(u64::MAX);
+        let is_old = |(_, exchange): &(i64, Exchange)| {
+            let sent = exchange.request.as_ref().map(|request| request.last);
+            sent.is_some_and(|sent| now.since(sent) >= patience)
+        };
+        while self.direction(side).pending.front().is_some_and(is_old) {
+            if let Some(exchange) = self.remove(side, 0) {
+                fail(exchange, Failure::Timeout, out);
+            }
+        }
+    }
+
+    /// Nothing more comes of what `side` has begun to send.
+    fn end_part(&mut self, side: Side, how: Failure, out: Out<'_>) {
+        let Some(message) = self.direction(side).framing.take_part() else {
+            return;
+        };
+        if message.header.is_event() {
+            return;
+        }
+        let response = !message.header.is_request();
+        let reset = matches!(how, Failure::Reset(_) | Failure::Abandoned);
+        self.frame(
+            side,
+            message,
+            Skipped::default(),
+            &mut |exchange| match exchange {
+                Any::Dubbo(mut exchange) if response || exchange.is_one_way() => {
+                    exchange.failure = Some(match how {
+                        how if reset => how,
+                        _ if response => Failure::IncompleteResponse,
+                        _ => Failure::IncompleteRequest,
+                    });
+                    out(Any::Dubbo(exchange));
+                }
+                other => out(other),
+            },
+        );
+        if !response
+            && !reset
+            && let Some((_, exchange)) = self.direction(side).pending.back_mut()
+            && exchange
+                .request
+                .as_ref()
+                .is_some_and(|request| !request.is_whole())
+        {
+            exchange.failure = Some(Failure::IncompleteRequest);
+        }
+    }
+
+    /// No response comes to what `side` has asked.
+    fn end_pending(&mut self, side: Side, how: Failure, out: Out<'_>) {
+        while let Some(exchange) = self.remove(side, 0) {
+            let how = exchange.failure.unwrap_or(how);
+            fail(exchange, how, out);
+        }
+    }
+}
+
+impl Dissector for Connection {
+    fn data(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: Out<'_>) {
+        while !bytes.is_empty() {
+            if let Fed::Frame(message, skipped) = self.direction(side).framing.feed(at, &mut bytes) {
+                self.frame(side, message, skipped, out);
+            }
+        }
+    }
+
+    fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out<'_>) {
+        if let Some(Fed::Frame(message, skipped)) = self.direction(side).framing.gap(at, missed) {
+            self.frame(side, message, skipped, out);
+        }
+    }
+
+    fn end(&mut self, side: Side, _: Timestamp, out: Out<'_>) {
+        self.end_part(side, Failure::NoResponse, out);
+        self.end_pending(other(side), Failure::NoResponse, out);
+    }
+
+    fn tick(&mut self, at: Timestamp, out: Out<'_>) {
+        self.expire(Side::Client, at, out);
+        self.expire(Side::Server, at, out);
+    }
+
+    fn close(&mut self, _: Timestamp, how: Close, out: Out<'_>) {
+        let how = match how {
+            Close::Finished => Failure::NoResponse,
+            Close::Reset(side) => Failure::Reset(side),
+            Close::Abandoned => Failure::Abandoned,
+        };
+        for side in [Side::Client, Side::Server] {
+            self.end_part(side, how, out);
+        }
+        for side in [Side::Client, Side::Server] {
+            self.end_pending(side, how, out);
+        }
+    }
+
+    fn take_events(&mut self) -> u64 {
+        std::mem::take(&mut self.untold_events)
+    }
+
+    fn is_opaque(&self) -> bool {
+        false
+    }
+}
+
+fn fail(mut exchange: Exchange, how: Failure, out: Out<'_>) {
+    exchange.failure = Some(how);
+    out(exchange.into());
+}
+
+fn other(side: Side) -> Side {
+    match side {
+        Side::Client => Side::Server,
+        Side::Server => Side::Client,
+    }
+}
+
+fn name(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}

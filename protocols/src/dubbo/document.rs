@@ -1,0 +1,267 @@
+//! What an exchange means: its document.
+//!
+//! Outcome, seen by who asked: an answer of the method is a success; an exception that it threw, a status that is not OK and a
+//! request that its peers cut short are failures. It is unknown where nothing can be known: of a one-way request, of a
+//! response whose body is not read, of an exchange that the observer gave up.
+
+use super::body::{Call, Reading, Reply};
+use super::exchange::{Exchange, Failure};
+use super::framing::Message;
+use super::header::OK;
+use super::items::Items;
+use super::{TIMEOUT, names};
+use crate::Side;
+use crate::hessian2::{Fault, Read};
+use weir_records::{
+    Document, DocumentId, Dubbo, DubboException, Endpoint, Error, Event, Flow, Host, Network, Outcome,
+    Policy, Rpc, RpcResponse, RpcSystem, Timestamp, Timing, Weir, WeirDubbo,
+};
+
+/// `event.dataset` of every document made here.
+const DATASET: &str = "weir.dubbo";
+
+impl From<Exchange> for crate::Exchange {
+    fn from(exchange: Exchange) -> Self {
+        Self::Dubbo(Box::new(exchange))
+    }
+}
+
+impl Exchange {
+    pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
+        let mut reading = Reading::new(policy);
+        let mut anomalies = self.anomalies.clone();
+        let call = self.call(&mut reading, &mut anomalies);
+        let reply = self.reply(&mut reading, &mut anomalies);
+        let error = self.error(&reply, policy);
+        let outcome = self.outcome(&reply, error.is_some());
+        let dubbo = self.dubbo(call, reply, policy);
+        let (asked, answered) = (self.request.as_deref(), self.response.as_deref());
+        let (from_client, from_server) = match self.asker {
+            Side::Client => (asked, answered),
+            Side::Server => (answered, asked),
+        };
+        let endpoint = |address: std::net::SocketAddr, sent: Option<&Message>| Endpoint {
+            ip: address.ip(),
+            port: address.port(),
+            bytes: sent.map(Message::size),
+            domain: None,
+        };
+        Document {
+            timestamp: self.first(),
+            event: Event {
+                id: DocumentId::exchange(flow.id, DATASET, self.sequence),
+                dataset: DATASET,
+                category: &["network"],
+                kind: &["connection", "protocol"],
+                outcome: Some(outcome),
+                duration: asked.and(answered).map(|answer| answer.last.since(self.first())),
+            },
+            network: Network {
+                transport: "tcp",
+                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
+                protocol: "dubbo",
+                direction: flow.direction,
+            },
+            source: endpoint(flow.client, from_client),
+            destination: endpoint(flow.server, from_server),
+            host: flow.host.clone().map(|name| Host { name }),
+            url: None,
+            http: None,
+            dns: None,
+            tls: None,
+            rpc: Some(self.rpc(&dubbo)),
+            dubbo: Some(Box::new(dubbo)),
+            user_agent: None,
+            error,
+            weir: Weir {
+                capture: flow.capture,
+                mode: flow.mode,
+                flow_id: flow.id,
+                late_join: self.late,
+                truncated: !reading.sizes.is_empty(),
+                original_sizes: reading.sizes,
+                anomalies,
+                dns: None,
+                dubbo: (self.events > 0 || self.text > 0).then_some(WeirDubbo {
+                    events: self.events,
+                    text_bytes: self.text,
+                }),
+                timing: self.timing(flow),
+            },
+        }
+    }
+
+    fn first(&self) -> Timestamp {
+        let message = self.request.as_ref().or(self.response.as_ref());
+        message.map_or(Timestamp::default(), |message| message.first)
+    }
+
+    fn timing(&self, flow: &Flow) -> Timing {
+        let span = |message: &Message| message.last.since(message.first);
+        let (request, response) = (self.request.as_deref(), self.response.as_deref());
+        Timing {
+            connect: flow.connect,
+            request: request.filter(|request| request.is_whole()).map(span),
+            ttfb: request
+                .zip(response)
+                .map(|(request, response)| response.first.since(request.last)),
+            response: response.filter(|response| response.is_whole()).map(span),
+        }
+    }
+
+    fn call(&self, reading: &mut Reading<'_>, anomalies: &mut Vec<String>) -> Call {
+        let Some(request) = &self.request else {
+            return Call::default();
+        };
+        let Some(mut items) = Items::new(request.header.serialization(), &request.body) else {
+            return Call::default();
+        };
+        let (call, read) = reading.call(&mut items);
+        note(reading, anomalies, request, read, ("request", "dubbo.args"));
+        call
+    }
+
+    fn reply(&self, reading: &mut Reading<'_>, anomalies: &mut Vec<String>) -> Reply {
+        let Some(response) = &self.response else {
+            return Reply::default();
+        };
+        let Some(mut items) = Items::new(response.header.serialization(), &response.body) else {
+            return Reply::default();
+        };
+        let (reply, read) = reading.reply(&mut items, response.header.status);
+        note(reading, anomalies, response, read, ("response", "dubbo.result"));
+        reply
+    }
+
+    fn dubbo(&self, call: Call, reply: Reply, policy: &Policy) -> Dubbo {
+        let header = self.request.as_ref().or(self.response.as_ref());
+        let header = header.map(|message| message.header);
+        let named = |key| call.attachments.get(Some(key)).map(ToOwned::to_owned);
+        let (interface, group) = (named("interface"), named("group"));
+        let path = call.path.filter(|path| interface.as_ref() != Some(path));
+        let (interface, path) = match interface {
+            Some(interface) => (Some(interface), path),
+            None => (path, None),
+        };
+        let mut dubbo = Dubbo {
+            protocol_version: call.protocol_version,
+            interface,
+            path,
+            service_version: call.service_version,
+            group,
+            method: call.method,
+            parameter_types: call.parameter_types,
+            request_id: header.map_or(0, |header| header.id),
+            serialization: header.map_or("".into(), |header| {
+                names::serialization_name(header.serialization())
+            }),
+            oneway: self.is_one_way(),
+            generic: call.generic,
+            callback: self.asker == Side::Server,
+            status: self.response.as_ref().map(|response| response.header.status),
+            exception: reply
+                .exception
+                .map(|(class, message)| DubboException { class, message }),
+            ..Dubbo::default()
+        };
+        if policy.settings().arguments {
+            dubbo.args_text = call.args.words(usize::MAX);
+            dubbo.args = call.args;
+            dubbo.attachments = call.attachments;
+            dubbo.result = reply.result;
+            dubbo.response_attachments = reply.attachments;
+        }
+        dubbo
+    }
+
+    fn rpc(&self, dubbo: &Dubbo) -> Rpc {
+        let called = dubbo.interface.as_ref().zip(dubbo.method.as_ref());
+        Rpc {
+            system: RpcSystem { name: "dubbo" },
+            method: called.map(|(interface, method)| format!("{interface}/{method}")),
+            response: dubbo.status.map(|status| RpcResponse {
+                status_code: names::status_name(status).into_owned(),
+            }),
+        }
+    }
+
+    fn outcome(&self, reply: &Reply, error: bool) -> Outcome {
+        if self.failure == Some(Failure::Abandoned) {
+            Outcome::Unknown
+        } else if error {
+            Outcome::Failure
+        } else if reply.understood {
+            Outcome::Success
+        } else {
+            Outcome::Unknown
+        }
+    }
+
+    fn error(&self, reply: &Reply, policy: &Policy) -> Option<Error> {
+        let text = |text: &String| policy.text(text.as_bytes()).value;
+        if let Some((class, message)) = &reply.exception {
+            return Some(Error {
+                kind: class.clone().into(),
+                message: message.as_ref().map(text),
+            });
+        }
+        let status = self
+            .response
+            .as_ref()
+            .map_or(OK, |response| response.header.status);
+        if status != OK {
+            return Some(Error {
+                kind: names::status_name(status),
+                message: reply.message.as_ref().map(text),
+            });
+        }
+        self.failure.map(failure)
+    }
+}
+
+fn failure(failure: Failure) -> Error {
+    let (kind, message) = match failure {
+        Failure::Reset(Side::Client) => ("connection_reset", "the client reset the connection".into()),
+        Failure::Reset(Side::Server) => ("connection_reset", "the server reset the connection".into()),
+        Failure::NoResponse => (
+            "no_response",
+            "the connection was closed without a response".into(),
+        ),
+        Failure::Timeout => ("timeout", format!("no response within {} s", TIMEOUT.as_secs())),
+        Failure::IncompleteRequest => (
+            "incomplete_request",
+            "the connection was closed within the request".into(),
+        ),
+        Failure::IncompleteResponse => (
+            "incomplete_response",
+            "the connection was closed within the response".into(),
+        ),
+        Failure::Abandoned => ("abandoned", "given up before it was answered".into()),
+    };
+    Error {
+        kind: kind.into(),
+        message: Some(message),
+    }
+}
+
+/// Says what is wrong with a body, or that it was cut and how long it was.
+fn note(
+    reading: &mut Reading<'_>,
+    anomalies: &mut Vec<String>,
+    message: &Message,
+    read: Read<()>,
+    (what, field): (&str, &str),
+) {
+    if message.is_cut() {
+        // (What was missed has been noted.)
+        reading
+            .sizes
+            .insert(field.to_owned(), message.header.length.into());
+    }
+    match read {
+        Ok(()) => {}
+        Err(Fault::End) if message.is_cut() => {}
+        Err(Fault::End) => anomalies.push(format!("malformed_{what}: its body ends too early")),
+        Err(Fault::Malformed(why)) => anomalies.push(format!("malformed_{what}: {why}")),
+    }
+}

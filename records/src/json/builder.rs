@@ -1,0 +1,494 @@
+//! Makes a [`Json`] out of what a decoder reads, within bounds and without secrets.
+
+use super::{Json, Node, Span};
+use crate::{Policy, REDACTED};
+use std::collections::HashSet;
+
+/// Lists right within each other that are kept. OpenSearch refuses a document with more than 20.
+const MAX_LISTS: usize = 16;
+
+/// Memory is not taken in advance for more than this.
+const USUAL: usize = 4 << 10;
+
+/// How much of a value is kept.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Values, with everything in lists and maps.
+    pub values: usize,
+    /// Bytes of all texts.
+    pub text: usize,
+    /// Bytes of one text, and of one binary value before it is encoded.
+    pub one_text: usize,
+    /// Lists and maps within each other.
+    pub depth: usize,
+}
+
+/// A name that several maps have as a key.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    span: Span,
+    secret: bool,
+    /// It looks like one of our own (`@type`).
+    ours: bool,
+}
+
+/// Where a list or a map stands in the value; nowhere, if it was left out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(pub(super) Option<u32>);
+
+impl Place {
+    /// Not in the value.
+    pub const NOWHERE: Self = Self(None);
+}
+
+/// Makes a value from its parts in order: `begin_list`, its items, `end`; `begin_map`, keys and values in turn, `end`.
+///
+/// What stands at a password-like key is replaced. Past a bound parts are left out; [`Self::finish`] says which.
+#[derive(Debug)]
+pub struct Builder<'p> {
+    policy: &'p Policy,
+    bounds: Bounds,
+    pub(super) json: Json,
+    open: Vec<Open>,
+    /// Lists and maps that have begun within one that is left out, that one included.
+    muted: usize,
+    /// What stands for a list or map that is too deep, and how many values there were in that.
+    too_deep: Option<Cut>,
+    pub(super) cuts: Vec<Cut>,
+    pub(super) pointers: bool,
+}
+
+/// A list or a map that has not ended.
+#[derive(Debug)]
+struct Open {
+    node: u32,
+    map: bool,
+    /// Lists right within each other that end with this one.
+    lists: usize,
+    /// Items; of a map keys and values.
+    seen: u64,
+    /// Items that were left out.
+    dropped: u64,
+    /// Of a map: its current key, and what is known of it.
+    key: u32,
+    secret: bool,
+    dropping: bool,
+    entries: bool,
+    unique: bool,
+}
+
+/// Something that was cut.
+#[derive(Debug)]
+pub(super) struct Cut {
+    pub node: u32,
+    pub size: u64,
+    /// The size is a number of items.
+    pub items: bool,
+}
+
+impl<'p> Builder<'p> {
+    /// For one value. Bounds beyond what the policy's settings allow are the caller's to choose.
+    pub fn new(policy: &'p Policy, bounds: Bounds) -> Self {
+        Self::for_bytes(policy, bounds, 0)
+    }
+
+    /// The same for a value of about so many bytes on the wire: for those the memory is there at once.
+    pub fn for_bytes(policy: &'p Policy, bounds: Bounds, size: usize) -> Self {
+        let size = size.min(USUAL);
+        Self {
+            policy,
+            bounds,
+            json: Json {
+                nodes: Vec::with_capacity(size / 8),
+                text: String::with_capacity(size),
+            },
+            open: Vec::new(),
+            muted: 0,
+            too_deep: None,
+            cuts: Vec::new(),
+            pointers: false,
+        }
+    }
+
+    /// The policy that it was made with.
+    pub fn policy(&self) -> &'p Policy {
+        self.policy
+    }
+
+    /// Puts a name aside that will be the key or the type of several maps.
+    pub fn name(&mut self, name: &str) -> Name {
+        Name {
+            span: self.push(&name[..name.floor_char_boundary(self.bounds.one_text)]),
+            secret: self.policy.is_secret_key(name),
+            ours: name.starts_with('@'),
+        }
+    }
+
+    /// Nothing.
+    pub fn null(&mut self) {
+        self.scalar(Node::Null);
+    }
+
+    /// True or false.
+    pub fn bool(&mut self, value: bool) {
+        self.scalar(Node::Bool(value));
+    }
+
+    /// A whole number.
+    pub fn int(&mut self, value: i64) {
+        self.scalar(Node::Int(value));
+    }
+
+    /// A whole number that is not negative.
+    pub fn unsigned(&mut self, value: u64) {
+        self.scalar(Node::Unsigned(value));
+    }
+
+    /// A number; one that JSON has no way to write becomes text.
+    pub fn double(&mut self, value: f64) {
+        if value.is_finite() {
+            self.scalar(Node::Double(value));
+        } else if value.is_nan() {
+            self.plain("NaN");
+        } else if value > 0.0 {
+            self.plain("Infinity");
+        } else {
+            self.plain("-Infinity");
+        }
+    }
+
+    /// A text that can hold no secret: a date, a number.
+    pub fn plain(&mut self, text: &str) {
+        if self.admit() {
+            let span = self.push(text);
+            self.json.nodes.push(Node::Text(span));
+        }
+    }
+
+    /// A text, or the beginning of one that had so many bytes.
+    pub fn text(&mut self, text: &str, size: u64) {
+        if self.at_key() {
+            return self.key(text);
+        }
+        if !self.admit() {
+            return;
+        }
+        let clean = self.policy.clean(text);
+        let room = self.bounds.text.saturating_sub(self.json.text.len());
+        let mut kept = clean.len().min(self.bounds.one_text).min(room);
+        kept = clean.floor_char_boundary(kept);
+        if kept < clean.len() || size > text.len() as u64 {
+            self.cut(size, false);
+        }
+        let span = self.push(&clean[..kept]);
+        self.json.nodes.push(Node::Text(span));
+    }
+
+    /// Binary data: these bytes are its beginning, of so many.
+    pub fn binary(&mut self, bytes: &[u8], size: u64) {
+        if !self.admit() {
+            return;
+        }
+        let room = self.bounds.text.saturating_sub(self.json.text.len()) / 4 * 3;
+        let kept = bytes.len().min(self.bounds.one_text).min(room);
+        let node = self.json.nodes.len();
+        if (kept as u64) < size {
+            self.cut(size, false);
+        }
+        self.json.nodes.push(Node::Null);
+        self.own_key("@binary");
+        let start = self.json.text.len();
+        base64::Engine::encode_string(
+            &base64::engine::general_purpose::STANDARD,
+            &bytes[..kept],
+            &mut self.json.text,
+        );
+        let span = self.since(start);
+        self.json.nodes.push(Node::Encoded(span));
+        self.own_key("size");
+        self.json.nodes.push(Node::Unsigned(size));
+        self.close_own(node);
+    }
+
+    /// A list or a map that stands elsewhere in this value.
+    pub fn reference(&mut self, place: Place) {
+        if !self.admit() {
+            return;
+        }
+        let node = self.json.nodes.len();
+        self.json.nodes.push(Node::Null);
+        self.own_key("@ref");
+        self.json.nodes.push(place.0.map_or(Node::Null, Node::Pointer));
+        self.pointers |= place.0.is_some();
+        self.close_own(node);
+    }
+
+    /// A reference in words of its own, for formats that name places by path.
+    pub fn reference_to(&mut self, pointer: &str) {
+        if !self.admit() {
+            return;
+        }
+        let node = self.json.nodes.len();
+        self.json.nodes.push(Node::Null);
+        self.own_key("@ref");
+        let span = self.push(pointer);
+        self.json.nodes.push(Node::Encoded(span));
+        self.close_own(node);
+    }
+
+    /// A list begins.
+    pub fn begin_list(&mut self) -> Place {
+        self.begin(Node::List { end: 0 }, false)
+    }
+
+    /// A map begins, of a named type or of none. `unique`: no key can occur twice.
+    pub fn begin_map(&mut self, kind: Option<Name>, unique: bool) -> Place {
+        let typed = kind.is_some();
+        let place = self.begin(
+            Node::Map {
+                end: 0,
+                typed,
+                entries: false,
+            },
+            unique,
+        );
+        if let (Some(kind), Place(Some(_))) = (kind, place) {
+            self.json.nodes.push(Node::Text(kind.span));
+        }
+        place
+    }
+
+    /// The next key of the map that was begun last. Any other value may stand in its place.
+    pub fn key(&mut self, key: &str) {
+        if self.admit_key() {
+            let secret = self.policy.is_secret_key(key);
+            let kept = &key[..key.floor_char_boundary(self.bounds.one_text)];
+            let span = self.push(kept);
+            let node = self.json.nodes.len();
+            self.json.nodes.push(Node::Text(span));
+            if kept.len() < key.len() {
+                self.cuts.push(Cut {
+                    node: place(node),
+                    size: key.len() as u64,
+                    items: false,
+                });
+            }
+            self.note_key(secret, key.starts_with('@'));
+        }
+    }
+
+    /// A key that was put aside.
+    pub fn named(&mut self, name: Name) {
+        if self.admit_key() {
+            self.json.nodes.push(Node::Text(name.span));
+            self.note_key(name.secret, name.ours);
+        }
+    }
+
+    /// The list or map that was begun last ends.
+    pub fn end(&mut self) {
+        if self.muted > 0 {
+            self.muted -= 1;
+            if self.muted == 0 {
+                self.cuts.extend(self.too_deep.take());
+            }
+            return;
+        }
+        let Some(open) = self.open.pop() else { return };
+        if open.map && open.seen % 2 == 1 && !open.dropping {
+            // A key without its value: the bytes have ended within it.
+            self.json.nodes.truncate(open.key as usize);
+        }
+        if open.dropped > 0 {
+            self.cuts.push(Cut {
+                node: open.node,
+                size: if open.map { open.seen / 2 } else { open.seen },
+                items: true,
+            });
+        }
+        let end = place(self.json.nodes.len());
+        let repeated = open.map && !open.entries && !open.unique && self.repeats_keys(open.node as usize);
+        match self.json.nodes.get_mut(open.node as usize) {
+            Some(Node::List { end: at }) => *at = end,
+            Some(Node::Map { end: at, entries, .. }) => {
+                *at = end;
+                *entries = open.entries || repeated;
+            }
+            _ => {}
+        }
+    }
+
+    /// Whatever has begun ends here: no more of it is known.
+    pub fn end_all(&mut self) {
+        while self.muted > 0 || !self.open.is_empty() {
+            self.end();
+        }
+    }
+
+    /// How many lists and maps are open.
+    pub fn depth(&self) -> usize {
+        self.open.len() + self.muted
+    }
+
+    fn begin(&mut self, node: Node, unique: bool) -> Place {
+        if !self.admit() {
+            self.muted += 1;
+            return Place(None);
+        }
+        let map = matches!(node, Node::Map { .. });
+        let lists = match self.open.last() {
+            _ if map => 0,
+            Some(open) => open.lists + 1,
+            None => 1,
+        };
+        if self.open.len() >= self.bounds.depth || lists > MAX_LISTS {
+            let node = self.json.nodes.len();
+            self.too_deep = Some(Cut {
+                node: place(node),
+                size: 0,
+                items: true,
+            });
+            self.json.nodes.push(Node::Null);
+            self.own_key("@truncated");
+            let span = self.push("depth");
+            self.json.nodes.push(Node::Encoded(span));
+            self.close_own(node);
+            self.muted = 1;
+            return Place(None);
+        }
+        let at = place(self.json.nodes.len());
+        self.open.push(Open {
+            node: at,
+            map,
+            lists,
+            seen: 0,
+            dropped: 0,
+            key: 0,
+            secret: false,
+            dropping: false,
+            entries: false,
+            unique,
+        });
+        self.json.nodes.push(node);
+        Place(Some(at))
+    }
+
+    fn scalar(&mut self, node: Node) {
+        if self.admit() {
+            self.json.nodes.push(node);
+        }
+    }
+
+    fn at_key(&self) -> bool {
+        let open = self.open.last();
+        self.muted == 0 && open.is_some_and(|open| open.map && open.seen % 2 == 0)
+    }
+
+    /// Whether the next value is to be written; counts it.
+    fn admit(&mut self) -> bool {
+        if self.muted > 0 {
+            if let Some(deep) = &mut self.too_deep {
+                deep.size += 1;
+            }
+            return false;
+        }
+        let full = self.json.nodes.len() >= self.bounds.values || self.json.text.len() >= self.bounds.text;
+        let node = place(self.json.nodes.len());
+        let Some(open) = self.open.last_mut() else {
+            return true;
+        };
+        open.seen += 1;
+        if !open.map {
+            open.dropped += u64::from(full);
+            return !full;
+        }
+        if open.seen % 2 == 1 {
+            // A key that is no text.
+            (open.key, open.secret, open.dropping) = (node, false, full);
+            open.dropped += u64::from(full);
+            open.entries |= !full;
+            return !full;
+        }
+        if open.secret && !open.dropping {
+            open.secret = false;
+            let span = self.push(REDACTED);
+            self.json.nodes.push(Node::Encoded(span));
+            return false;
+        }
+        !open.dropping
+    }
+
+    fn admit_key(&mut self) -> bool {
+        let before = self.open.last().map(|open| open.entries);
+        let admitted = self.admit();
+        if let (Some(open), Some(before)) = (self.open.last_mut(), before)
+            && self.muted == 0
+        {
+            open.entries = before;
+        }
+        admitted
+    }
+
+    fn note_key(&mut self, secret: bool, ours: bool) {
+        if let Some(open) = self.open.last_mut() {
+            open.secret = secret;
+            open.entries |= ours;
+        }
+    }
+
+    fn repeats_keys(&self, map: usize) -> bool {
+        let typed = matches!(self.json.nodes.get(map), Some(Node::Map { typed: true, .. }));
+        let mut at = map + 1 + usize::from(typed);
+        let mut keys = Vec::new();
+        while at < self.json.nodes.len() {
+            keys.push(self.json.text_of(at).unwrap_or_default());
+            at = self.json.after(at + 1);
+        }
+        if keys.len() <= 8 {
+            return keys.iter().enumerate().any(|(at, key)| keys[..at].contains(key));
+        }
+        let different: HashSet<_> = keys.iter().collect();
+        different.len() < keys.len()
+    }
+
+    /// The value that comes next is cut.
+    fn cut(&mut self, size: u64, items: bool) {
+        let node = place(self.json.nodes.len());
+        self.cuts.push(Cut { node, size, items });
+    }
+
+    fn own_key(&mut self, key: &str) {
+        let span = self.push(key);
+        self.json.nodes.push(Node::Text(span));
+    }
+
+    /// Makes an object of ours out of the placeholder at `node` and what came behind it.
+    fn close_own(&mut self, node: usize) {
+        let end = place(self.json.nodes.len());
+        if let Some(begun) = self.json.nodes.get_mut(node) {
+            *begun = Node::Map {
+                end,
+                typed: false,
+                entries: false,
+            };
+        }
+    }
+
+    fn push(&mut self, text: &str) -> Span {
+        let start = self.json.text.len();
+        self.json.text.push_str(text);
+        self.since(start)
+    }
+
+    fn since(&self, start: usize) -> Span {
+        Span {
+            start: place(start),
+            end: place(self.json.text.len()),
+        }
+    }
+}
+
+/// Bounds keep it far below the end of the range.
+pub(super) fn place(at: usize) -> u32 {
+    u32::try_from(at).unwrap_or(u32::MAX)
+}
