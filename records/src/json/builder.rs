@@ -15,7 +15,7 @@ const USUAL: usize = 4 << 10;
 pub struct Bounds {
     /// Values, with everything in lists and maps.
     pub values: usize,
-    /// Bytes of all texts.
+    /// Bytes of all texts, with those of keys and types.
     pub text: usize,
     /// Bytes of one text, and of one binary value before it is encoded.
     pub one_text: usize,
@@ -52,6 +52,8 @@ pub struct Builder<'p> {
     open: Vec<Open>,
     /// Lists and maps that have begun within one that is left out, that one included.
     muted: usize,
+    /// Bytes of names that were put aside, each time that one is used.
+    named: usize,
     /// What stands for a list or map that is too deep, and how many values there were in that.
     too_deep: Option<Cut>,
     pub(super) cuts: Vec<Cut>,
@@ -104,6 +106,7 @@ impl<'p> Builder<'p> {
             },
             open: Vec::new(),
             muted: 0,
+            named: 0,
             too_deep: None,
             cuts: Vec::new(),
             pointers: false,
@@ -174,7 +177,7 @@ impl<'p> Builder<'p> {
             return;
         }
         let clean = self.policy.clean(text);
-        let room = self.bounds.text.saturating_sub(self.json.text.len());
+        let room = self.room();
         let mut kept = clean.len().min(self.bounds.one_text).min(room);
         kept = clean.floor_char_boundary(kept);
         if kept < clean.len() || size > text.len() as u64 {
@@ -189,7 +192,7 @@ impl<'p> Builder<'p> {
         if !self.admit() {
             return;
         }
-        let room = self.bounds.text.saturating_sub(self.json.text.len()) / 4 * 3;
+        let room = self.room() / 4 * 3;
         let kept = bytes.len().min(self.bounds.one_text).min(room);
         let node = self.json.nodes.len();
         if (kept as u64) < size {
@@ -253,7 +256,7 @@ impl<'p> Builder<'p> {
             unique,
         );
         if let (Some(kind), Place(Some(_))) = (kind, place) {
-            self.json.nodes.push(Node::Text(kind.span));
+            self.use_name(kind);
         }
         place
     }
@@ -280,7 +283,7 @@ impl<'p> Builder<'p> {
     /// A key that was put aside.
     pub fn named(&mut self, name: Name) {
         if self.admit_key() {
-            self.json.nodes.push(Node::Text(name.span));
+            self.use_name(name);
             self.note_key(name.secret, name.ours);
         }
     }
@@ -373,6 +376,16 @@ impl<'p> Builder<'p> {
         Place(Some(at))
     }
 
+    /// Bytes of text that may still come.
+    fn room(&self) -> usize {
+        self.bounds.text.saturating_sub(self.json.text.len() + self.named)
+    }
+
+    fn use_name(&mut self, name: Name) {
+        self.named += (name.span.end - name.span.start) as usize;
+        self.json.nodes.push(Node::Text(name.span));
+    }
+
     fn scalar(&mut self, node: Node) {
         if self.admit() {
             self.json.nodes.push(node);
@@ -392,7 +405,7 @@ impl<'p> Builder<'p> {
             }
             return false;
         }
-        let full = self.json.nodes.len() >= self.bounds.values || self.json.text.len() >= self.bounds.text;
+        let full = self.json.nodes.len() >= self.bounds.values || self.room() == 0;
         let node = place(self.json.nodes.len());
         let Some(open) = self.open.last_mut() else {
             return true;
