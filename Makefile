@@ -24,6 +24,7 @@ bench: build ## CPU and requests a second beside haproxy and Envoy: make bench A
 
 fuzz: ## each fuzz target for FUZZ_SECONDS
 	protocols/fuzz/run $(FUZZ_SECONDS)
+	capture/fuzz/run $(FUZZ_SECONDS)
 
 lint: ## formatting, clippy, licences
 	@scripts/lint

@@ -91,7 +91,7 @@ static __always_inline __u16 port_for(struct bpf_sock_addr *ctx)
 	return mapped_of(bpf_ntohs(ctx->user_port));
 }
 
-static __always_inline int take(struct bpf_sock_addr *ctx, __u16 port)
+static __always_inline int dial_sidecar(struct bpf_sock_addr *ctx, __u16 port)
 {
 	__u32 original = bpf_ntohs(ctx->user_port), *kept;
 	struct bpf_sock *sk = ctx->sk;
@@ -123,12 +123,12 @@ int weir_connect4(struct bpf_sock_addr *ctx)
 	if (!port || !sk || !listens(ctx, 0, port))
 		return 1;
 	if (is_local_v4(ctx->user_ip4))
-		return take(ctx, port);
+		return dial_sidecar(ctx, port);
 	if (sk->src_ip4 || sk->src_port || !binding_tells(ctx))
 		return 1;
 	to.sin_family = AF_INET;
 	to.sin_addr.s_addr = ctx->user_ip4;
-	return bpf_bind(ctx, (struct sockaddr *)&to, sizeof(to)) ? 1 : take(ctx, port);
+	return bpf_bind(ctx, (struct sockaddr *)&to, sizeof(to)) ? 1 : dial_sidecar(ctx, port);
 }
 
 SEC("cgroup/connect6")
@@ -143,7 +143,7 @@ int weir_connect6(struct bpf_sock_addr *ctx)
 	if (!port || !sk || !listens(ctx, !is_v4, port))
 		return 1;
 	if (is_v4 ? is_local_v4(d) : !a && !b && !c && (!d || d == bpf_htonl(1)))
-		return take(ctx, port);
+		return dial_sidecar(ctx, port);
 	/* A link-local address means nothing without its interface, which can't be read here. */
 	if (!is_v4 && (a & bpf_htonl(0xffc00000)) == bpf_htonl(0xfe800000))
 		return 1;
@@ -154,7 +154,7 @@ int weir_connect6(struct bpf_sock_addr *ctx)
 	to.sin6_addr.s6_addr32[1] = b;
 	to.sin6_addr.s6_addr32[2] = c;
 	to.sin6_addr.s6_addr32[3] = d;
-	return bpf_bind(ctx, (struct sockaddr *)&to, sizeof(to)) ? 1 : take(ctx, port);
+	return bpf_bind(ctx, (struct sockaddr *)&to, sizeof(to)) ? 1 : dial_sidecar(ctx, port);
 }
 
 /* getpeername(2) tells the port that was dialled. */

@@ -1,7 +1,8 @@
-//! `weir`: the tool for people. `tail` follows the embedded store; `demo` shows the whole way on this machine.
+//! `weir`: the tool for people. `tail` follows the embedded store; `decode` reads capture files; `demo` shows the whole way on this machine.
 #![forbid(unsafe_code)]
 
 mod console;
+mod decode;
 mod demo;
 mod filter;
 mod signals;
@@ -26,12 +27,14 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Decode(decode::Args),
     Demo(demo::Args),
     Tail(tail::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
+        Command::Decode(args) => decode::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Tail(args) => tail::run(&args),
     };

@@ -121,6 +121,7 @@ impl Row {
         let direction = text("/network/direction").map(|direction| match direction.as_str() {
             "ingress" => "in".into(),
             "egress" => "out".into(),
+            "unknown" => "-".into(),
             _ => direction,
         });
         // Of DNS: the type that was asked for, the code, the name, the answers. Where nothing is known to stand there, the

@@ -56,6 +56,7 @@ pub(crate) fn document(number: u64) -> Document {
             }),
         }),
         dns: None,
+        tls: None,
         rpc: None,
         dubbo: None,
         user_agent: None,

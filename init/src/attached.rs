@@ -136,6 +136,119 @@ impl Scene {
     }
 }
 
+/// Where a set's programs are to be, and how their filters are called there.
+pub struct Wanted<'a> {
+    /// In the order in which they are attached.
+    pub places: Vec<(&'a Interface, Kind)>,
+    /// The program for a side of a kind of interface.
+    pub program: fn(Kind, Side) -> &'static str,
+    /// What the programs are told, as a number.
+    pub fingerprint: u64,
+}
+
+impl Wanted<'_> {
+    fn name(&self, kind: Kind, side: Side) -> String {
+        format!("{}:{:016x}", (self.program)(kind, side), self.fingerprint)
+    }
+
+    /// Attaches the programs where they are wanted, and takes those away that stand elsewhere.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn put<'a>(
+        &self,
+        scene: &Scene,
+        program: impl Fn(Kind, Side) -> Result<BorrowedFd<'a>, weir_bpf::LoadError>,
+    ) -> Result<(), Error> {
+        for (interface, kind) in &self.places {
+            let program = |side| program(*kind, side);
+            scene
+                .attach(interface, program, |side| self.name(*kind, side))
+                .await?;
+        }
+        for interface in &scene.interfaces {
+            if interface.kind.is_none() {
+                tracing::warn!(
+                    "{}: an interface of a kind that is not known here: left alone",
+                    interface.name
+                );
+            }
+            if !self.places.iter().any(|(other, _)| *other == interface) {
+                scene.clear(interface).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What is not so, in words.
+    pub fn differences(&self, scene: &Scene) -> Vec<String> {
+        let mut wrong = Vec::new();
+        for (interface, kind) in &self.places {
+            for side in [Side::Ingress, Side::Egress] {
+                match scene.at(interface, side) {
+                    None => wrong.push(format!("{} has no program for {side:?}", interface.name)),
+                    Some(filter) if filter.name.ends_with(DRAINING) => {
+                        wrong.push(format!("{} is being drained", interface.name));
+                    }
+                    Some(filter) if filter.name != self.name(*kind, side) => {
+                        wrong.push(format!("{} has other settings for {side:?}", interface.name));
+                    }
+                    Some(_) => {}
+                }
+            }
+        }
+        let is_stray = |filter: &&Filter| {
+            !self
+                .places
+                .iter()
+                .any(|(interface, _)| interface.index == filter.index)
+        };
+        for filter in scene.filters.iter().filter(is_stray) {
+            wrong.push(format!("interface {} has a program and should not", filter.index));
+        }
+        wrong
+    }
+
+    /// Attaching as commands of iproute2.
+    pub fn commands(&self) -> String {
+        let mut text = String::new();
+        for (interface, kind) in &self.places {
+            let _ = writeln!(text, "tc qdisc add dev {} clsact", interface.name);
+            for side in [Side::Ingress, Side::Egress] {
+                let _ = writeln!(
+                    text,
+                    "tc filter replace dev {} {} pref {PRIORITY} bpf direct-action {}",
+                    interface.name,
+                    word(side),
+                    self.name(*kind, side)
+                );
+            }
+        }
+        text
+    }
+
+    /// The interfaces, for people.
+    pub fn interfaces(&self) -> String {
+        let names: Vec<&str> = self
+            .places
+            .iter()
+            .map(|(interface, _)| interface.name.as_str())
+            .collect();
+        names.join(", ")
+    }
+}
+
+/// The error of an installation that was taken back.
+pub fn taken_back(cause: Error, undone: Result<(), Error>) -> Error {
+    match undone {
+        Ok(()) => cause,
+        Err(rollback) => Error::Rollback {
+            cause: Box::new(cause),
+            rollback: Box::new(rollback),
+        },
+    }
+}
+
 /// True if lo takes packets from this machine's own addresses; where that can't be read, as if it did not.
 fn accepts_local() -> bool {
     ["lo", "all"].iter().any(|name| {

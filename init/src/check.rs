@@ -102,6 +102,7 @@ pub async fn probes(config: &Config) -> Report {
                 _ => probe::inbound(family, set, &answerer).await,
             };
             report.add(name, family, verdict);
+            answerer.stop().await;
         }
     }
     report

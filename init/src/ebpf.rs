@@ -7,9 +7,8 @@ mod settings;
 
 use crate::{
     Error, Family,
-    attached::{DRAINING, Scene, Set, take_away},
+    attached::{DRAINING, Scene, Set, Wanted, take_away, taken_back},
     routes::{self, Changes, Plumbing},
-    tc::{Interface, PRIORITY, word},
 };
 use weir_bpf::{Kind, Redirect, Side};
 use weir_config::{Config, Mode};
@@ -17,20 +16,20 @@ use weir_config::{Config, Mode};
 pub use settings::settings;
 
 /// The interfaces that get programs, lo first: what the others send there must be expected.
-fn wanted<'a>(scene: &'a Scene, config: &Config) -> Vec<(&'a Interface, Kind)> {
+fn wanted<'a>(scene: &'a Scene, config: &Config) -> Wanted<'a> {
     let excluded = &config.interception.exclude_interfaces;
-    let mut wanted: Vec<_> = scene
+    let mut places: Vec<_> = scene
         .interfaces
         .iter()
         .filter(|interface| interface.kind == Some(Kind::Loopback) || !interface.is_one_of(excluded))
         .filter_map(|interface| Some((interface, interface.kind?)))
         .collect();
-    wanted.sort_by_key(|(_, kind)| *kind != Kind::Loopback);
-    wanted
-}
-
-fn name(kind: Kind, side: Side, fingerprint: u64) -> String {
-    format!("{}:{fingerprint:016x}", weir_bpf::program(kind, side))
+    places.sort_by_key(|(_, kind)| *kind != Kind::Loopback);
+    Wanted {
+        places,
+        program: weir_bpf::program,
+        fingerprint: settings(config).fingerprint(),
+    }
 }
 
 /// Puts the configuration in force. True if anything had to be changed.
@@ -65,13 +64,7 @@ pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error
                 .await
                 .map(drop)
                 .and(routing.take_back(&changes).await);
-            Err(match undone {
-                Ok(()) => cause,
-                Err(rollback) => Error::Rollback {
-                    cause: Box::new(cause),
-                    rollback: Box::new(rollback),
-                },
-            })
+            Err(taken_back(cause, undone))
         }
         Err(cause) => Err(cause),
     }
@@ -90,83 +83,59 @@ async fn put(
     if let Some(lo) = scene.loopback().filter(|_| !scene.accepts_local) {
         scene.tc.accept_local(lo, true).await?;
     }
-    let fingerprint = settings(config).fingerprint();
-    let wanted = wanted(scene, config);
-    for (interface, kind) in &wanted {
-        let program = |side| programs.descriptor(*kind, side);
-        scene
-            .attach(interface, program, |side| name(*kind, side, fingerprint))
-            .await?;
-    }
-    for interface in &scene.interfaces {
-        if interface.kind.is_none() {
-            tracing::warn!(
-                "{}: an interface of a kind that is not known here: left alone",
-                interface.name
-            );
-        }
-        if !wanted.iter().any(|(other, _)| *other == interface) {
-            scene.clear(interface).await?;
-        }
-    }
-    Ok(())
+    wanted(scene, config)
+        .put(scene, |kind, side| programs.descriptor(kind, side))
+        .await
 }
 
 /// Whether programs of ours are attached anywhere.
 ///
 /// # Errors
 /// Those of looking.
-pub async fn is_present() -> Result<bool, Error> {
+async fn is_present() -> Result<bool, Error> {
     Ok(!Scene::look(Set::Redirect).await?.filters.is_empty())
 }
 
-/// Replaces the programs by ones that take nothing new, and carry on what has been taken. True if there were any.
-///
-/// # Errors
-/// Those of the kernel.
-pub async fn drain(config: &Config) -> Result<bool, Error> {
-    let scene = Scene::look(Set::Redirect).await?;
-    if scene.filters.is_empty() {
-        return Ok(false);
-    }
-    let programs = Redirect::load(&settings(config).draining())?;
-    for interface in &scene.interfaces {
-        if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
-            let name = |side| format!("{}{DRAINING}", weir_bpf::program(kind, side));
-            let program = |side| programs.descriptor(kind, side);
-            scene.attach(interface, program, name).await?;
+/// Programs that take nothing new, and carry on what has been taken.
+pub struct Draining(Redirect);
+
+impl Draining {
+    /// Loads them; nothing where no programs are attached.
+    ///
+    /// # Errors
+    /// [`Error::Drain`].
+    pub async fn load(config: &Config) -> Result<Option<Self>, Error> {
+        if !is_present().await? {
+            return Ok(None);
+        }
+        match Redirect::load(&settings(config).draining()) {
+            Ok(programs) => Ok(Some(Self(programs))),
+            Err(cause) => Err(Error::Drain {
+                cause: Box::new(cause),
+            }),
         }
     }
-    Ok(true)
+
+    /// Puts them in the place of those that are attached.
+    ///
+    /// # Errors
+    /// Those of the kernel.
+    pub async fn put(self) -> Result<(), Error> {
+        let scene = Scene::look(Set::Redirect).await?;
+        for interface in &scene.interfaces {
+            if let (Some(kind), Some(_)) = (interface.kind, scene.at(interface, Side::Ingress)) {
+                let name = |side| format!("{}{DRAINING}", weir_bpf::program(kind, side));
+                let program = |side| self.0.descriptor(kind, side);
+                scene.attach(interface, program, name).await?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What is not as the configuration has it, in words.
 fn differences(scene: &Scene, config: &Config) -> Vec<String> {
-    let fingerprint = settings(config).fingerprint();
-    let wanted = wanted(scene, config);
-    let mut wrong = Vec::new();
-    for (interface, kind) in &wanted {
-        for side in [Side::Ingress, Side::Egress] {
-            match scene.at(interface, side) {
-                None => wrong.push(format!("{} has no program for {side:?}", interface.name)),
-                Some(filter) if filter.name.ends_with(DRAINING) => {
-                    wrong.push(format!("{} is being drained", interface.name));
-                }
-                Some(filter) if filter.name != name(*kind, side, fingerprint) => {
-                    wrong.push(format!("{} has other settings for {side:?}", interface.name));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    for filter in &scene.filters {
-        if !wanted
-            .iter()
-            .any(|(interface, _)| interface.index == filter.index)
-        {
-            wrong.push(format!("interface {} has a program and should not", filter.index));
-        }
-    }
+    let mut wrong = wanted(scene, config).differences(scene);
     if !scene.accepts_local {
         wrong.push("lo does not accept local packets (net.ipv4.conf.lo.accept_local)".into());
     }
@@ -189,11 +158,7 @@ pub async fn check(config: &Config) -> Result<Result<String, String>, Error> {
             wrong.join("; ")
         )));
     }
-    let names: Vec<&str> = wanted(&scene, config)
-        .iter()
-        .map(|(interface, _)| interface.name.as_str())
-        .collect();
-    Ok(Ok(format!("attached to {}", names.join(", "))))
+    Ok(Ok(format!("attached to {}", wanted(&scene, config).interfaces())))
 }
 
 /// What an installation would do, as commands of iproute2.
@@ -209,19 +174,7 @@ pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Er
     text.push_str(
         "# By netlink, as /proc/sys can't be written in containers\nsysctl net.ipv4.conf.lo.accept_local=1\n",
     );
-    let fingerprint = settings(config).fingerprint();
     text.push_str("# Programs\n");
-    for (interface, kind) in wanted(&scene, config) {
-        let _ = writeln!(text, "tc qdisc add dev {} clsact", interface.name);
-        for side in [Side::Ingress, Side::Egress] {
-            let _ = writeln!(
-                text,
-                "tc filter replace dev {} {} pref {PRIORITY} bpf direct-action {}",
-                interface.name,
-                word(side),
-                name(kind, side, fingerprint)
-            );
-        }
-    }
+    text.push_str(&wanted(&scene, config).commands());
     Ok(text)
 }

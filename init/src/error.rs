@@ -77,6 +77,15 @@ pub enum Error {
         /// What the kernel said.
         cause: Box<LoadError>,
     },
+    /// The programs that take the place of others that are to go can't be loaded.
+    #[error(
+        "{cause}; connections that are open would break without the programs that carry them on: run this with the \
+         privileges of the installation, or run `weir-init remove --force`, which breaks them"
+    )]
+    Drain {
+        /// What the kernel said.
+        cause: Box<LoadError>,
+    },
     /// A control group can't be opened.
     #[error(
         "cannot attach the programs for this machine's own clients to {0}: {1}; mount the control groups of version 2 there \

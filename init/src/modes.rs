@@ -7,7 +7,8 @@ use crate::{
     Error, Family, Plan,
     apply::{self, Outcome},
     attached::{self, Set},
-    check, ebpf,
+    check,
+    ebpf::{self, Draining},
     error::Attempts,
     lock,
     open::{self, Way},
@@ -142,7 +143,9 @@ async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Erro
     }
     let mut plan = Plan::new(config, families);
     let pieces = plan.pieces.clone();
-    if ebpf::is_present().await? {
+    // What can't be loaded is better known before anything is changed.
+    let draining = Draining::load(config).await?;
+    if draining.is_some() {
         let theirs = routes::pieces(Mode::Ebpf, &config.interception);
         plan.pieces.extend(theirs.into_iter().filter(|piece| {
             let is_metric = matches!(piece, Piece::Spare { .. });
@@ -151,9 +154,10 @@ async fn put_rules(config: &Config, families: &[Family]) -> Result<Outcome, Erro
     }
     let outcome = apply::install(&plan, &config.interception).await?;
     let _lock = lock::acquire()?;
-    if !ebpf::drain(config).await? {
+    let Some(draining) = draining else {
         return Ok(outcome);
-    }
+    };
+    draining.put().await?;
     match open::wait(Way::InPlace, &config.interception, CHANGE).await {
         0 => {
             attached::take_away(Set::Redirect).await?;
@@ -206,10 +210,17 @@ pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<
     privilege::check()?;
     let families = Family::of_this_kernel();
     let _lock = lock::acquire()?;
-    // Else there may be no privilege to ask for programs.
+    // Only then are there programs of the port map, and the privilege to ask for them.
     let is_map = in_force().await? == Some(Mode::PortMap);
-    let drained = !force && (is_map || ebpf::drain(config).await?);
-    if is_map {
+    let draining = match force || is_map {
+        true => None,
+        false => Draining::load(config).await?,
+    };
+    let drained = draining.is_some() || is_map;
+    if let Some(draining) = draining {
+        draining.put().await?;
+    }
+    if is_map && !force {
         port_map::drain()?;
     }
     let withdrawn = apply::withdraw_rules(&families, &config.interception)?;

@@ -5,14 +5,13 @@ mod clients;
 
 use crate::{
     Error, Family,
-    attached::{self, Scene, Set},
+    attached::{self, Scene, Set, Wanted, taken_back},
     routes::{self, Changes, Plumbing},
-    tc::{Interface, PRIORITY, word},
 };
 use clients::Group;
 use std::fmt::Write as _;
 use weir_bpf::{
-    Kind, PortMap, PortMapSettings, Side, is_port_map_stopped, map_program, netns_cookie, stop_port_map,
+    Kind, PortMap, PortMapSettings, is_port_map_stopped, map_program, netns_cookie, stop_port_map,
 };
 use weir_config::{Config, Interfaces, Mode};
 
@@ -34,23 +33,21 @@ fn settings(config: &Config) -> Result<PortMapSettings, Error> {
 }
 
 /// The interfaces that get programs: those that are named, or all but lo.
-fn wanted<'a>(scene: &'a Scene, config: &Config) -> Vec<(&'a Interface, Kind)> {
+fn wanted<'a>(scene: &'a Scene, config: &Config) -> Result<Wanted<'a>, Error> {
     let set = &config.interception;
-    scene
+    let places = scene
         .interfaces
         .iter()
         .filter(|interface| set.interfaces.0.is_empty() || interface.is_one_of(&set.interfaces))
         .filter(|interface| !interface.is_one_of(&set.exclude_interfaces))
         .filter_map(|interface| Some((interface, interface.kind?)))
         .filter(|(_, kind)| *kind != Kind::Loopback)
-        .collect()
-}
-
-fn name(kind: Kind, side: Side, fingerprint: u64) -> String {
-    format!(
-        "{}:{fingerprint:016x}",
-        map_program(kind, side).unwrap_or_default()
-    )
+        .collect();
+    Ok(Wanted {
+        places,
+        program: |kind, side| map_program(kind, side).unwrap_or_default(),
+        fingerprint: settings(config)?.fingerprint(),
+    })
 }
 
 fn missing(scene: &Scene, config: &Config) -> Vec<String> {
@@ -110,13 +107,7 @@ pub async fn install(config: &Config, families: &[Family]) -> Result<bool, Error
             tracing::warn!("installation failed, taking back what was applied");
             drop(programs);
             let undone = take_away().await.map(drop).and(routing.take_back(&changes).await);
-            Err(match undone {
-                Ok(()) => cause,
-                Err(rollback) => Error::Rollback {
-                    cause: Box::new(cause),
-                    rollback: Box::new(rollback),
-                },
-            })
+            Err(taken_back(cause, undone))
         }
         Err(cause) => Err(cause),
     }
@@ -134,19 +125,9 @@ async fn put(
     routing
         .complete(families, &routes::pieces(Mode::PortMap, set), changes)
         .await?;
-    let fingerprint = settings(config)?.fingerprint();
-    let wanted = wanted(scene, config);
-    for (interface, kind) in &wanted {
-        let program = |side| programs.descriptor(*kind, side);
-        scene
-            .attach(interface, program, |side| name(*kind, side, fingerprint))
-            .await?;
-    }
-    for interface in &scene.interfaces {
-        if !wanted.iter().any(|(other, _)| *other == interface) {
-            scene.clear(interface).await?;
-        }
-    }
+    wanted(scene, config)?
+        .put(scene, |kind, side| programs.descriptor(kind, side))
+        .await?;
     match group {
         Some(group) => {
             clients::put(group, programs)?;
@@ -178,35 +159,15 @@ pub fn drain() -> Result<(), Error> {
 
 /// What is not as the configuration has it, in words.
 fn differences(scene: &Scene, config: &Config) -> Result<Vec<String>, Error> {
-    let fingerprint = settings(config)?.fingerprint();
-    let wanted = wanted(scene, config);
-    let mut wrong = Vec::new();
+    let wanted = wanted(scene, config)?;
+    let mut wrong = wanted.differences(scene);
     if is_port_map_stopped(netns_cookie().map_err(Error::Netlink)?)? {
         wrong.push("it takes no new connections, as it is being removed".into());
-    }
-    for (interface, kind) in &wanted {
-        for side in [Side::Ingress, Side::Egress] {
-            match scene.at(interface, side) {
-                None => wrong.push(format!("{} has no program for {side:?}", interface.name)),
-                Some(filter) if filter.name != name(*kind, side, fingerprint) => {
-                    wrong.push(format!("{} has another map for {side:?}", interface.name));
-                }
-                Some(_) => {}
-            }
-        }
-    }
-    for filter in &scene.filters {
-        if !wanted
-            .iter()
-            .any(|(interface, _)| interface.index == filter.index)
-        {
-            wrong.push(format!("interface {} has a program and should not", filter.index));
-        }
     }
     let clients = clients::present()?;
     let in_force = clients
         .iter()
-        .filter(|program| program.fingerprint == fingerprint)
+        .filter(|program| program.fingerprint == wanted.fingerprint)
         .count();
     let want = if config.interception.cgroup == "none" {
         0
@@ -238,13 +199,10 @@ pub async fn check(config: &Config) -> Result<Result<String, String>, Error> {
             wrong.join("; ")
         )));
     }
-    let names: Vec<&str> = wanted(&scene, config)
-        .iter()
-        .map(|(interface, _)| interface.name.as_str())
-        .collect();
-    Ok(Ok(match names.as_slice() {
+    let wanted = wanted(&scene, config)?;
+    Ok(Ok(match wanted.places.as_slice() {
         [] => "for local clients alone, as there is no interface".into(),
-        names => format!("attached to {}", names.join(", ")),
+        _ => format!("attached to {}", wanted.interfaces()),
     }))
 }
 
@@ -260,20 +218,8 @@ pub async fn describe(config: &Config, families: &[Family]) -> Result<String, Er
             let _ = writeln!(text, "{}", routes::command(*family, &piece));
         }
     }
-    let fingerprint = settings(config)?.fingerprint();
     let _ = writeln!(text, "# Programs that map {}", config.interception.port_map);
-    for (interface, kind) in wanted(&scene, config) {
-        let _ = writeln!(text, "tc qdisc add dev {} clsact", interface.name);
-        for side in [Side::Ingress, Side::Egress] {
-            let _ = writeln!(
-                text,
-                "tc filter replace dev {} {} pref {PRIORITY} bpf direct-action {}",
-                interface.name,
-                word(side),
-                name(kind, side, fingerprint)
-            );
-        }
-    }
+    text.push_str(&wanted(&scene, config)?.commands());
     if let Some(group) = clients::group(&config.interception.cgroup)? {
         for hook in ["connect4", "connect6", "getpeername4", "getpeername6"] {
             let _ = writeln!(text, "bpftool cgroup attach {group} cgroup_inet_{hook} … multi");

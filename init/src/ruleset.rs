@@ -10,7 +10,7 @@ mod transition;
 pub use parse::parse;
 pub use transition::{differences, transition};
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How the names of all chains of ours begin.
 pub const PREFIX: &str = "WEIR_";
@@ -35,6 +35,8 @@ pub struct Table {
     pub chains: BTreeMap<String, Vec<String>>,
     /// The rules of other chains that jump to ours, as (chain, rule), in their order.
     pub jumps: Vec<(String, String)>,
+    /// Those of the jumps that come before other people's rules. What is in force doesn't tell.
+    pub first: BTreeSet<(String, String)>,
 }
 
 impl Table {
@@ -51,6 +53,13 @@ impl Table {
     /// Appends a jump to a chain that is not ours.
     pub fn jump(&mut self, chain: &str, rule: impl Into<String>) {
         self.jumps.push((chain.into(), rule.into()));
+    }
+
+    /// The same before other people's rules; to be called before [`Table::jump`].
+    pub fn jump_first(&mut self, chain: &str, rule: impl Into<String>) {
+        let rule = rule.into();
+        self.first.insert((chain.into(), rule.clone()));
+        self.jump(chain, rule);
     }
 
     fn is_empty(&self) -> bool {

@@ -80,6 +80,19 @@ impl Lab {
         Ok(node)
     }
 
+    /// The namespace that another program made and a process of it is in, such as a container's. When the lab is dropped,
+    /// what still runs in it is killed, as in the lab's own.
+    ///
+    /// # Errors
+    /// The name is not one, or there is no such process.
+    pub fn adopt(&mut self, name: &str, pid: u32) -> Result<Node, LabError> {
+        check(name)?;
+        let label = format!("{}-{name}", self.name);
+        let namespace = Arc::new(Namespace::of_process(&label, pid)?);
+        self.namespaces.push(namespace.clone());
+        Ok(Node::new(name.into(), namespace))
+    }
+
     /// Joins two nodes by a veth pair, `ethK` at both ends for the lab's Kth link from 0. Each has a fresh IPv4 /24 and
     /// IPv6 /64 on it; a node's first link also has its default routes, so every destination has a route.
     ///

@@ -30,17 +30,32 @@ pub(crate) struct Namespace {
 
 impl Namespace {
     pub fn new(label: &str) -> Result<Self, LabError> {
-        static NEXT: AtomicU32 = AtomicU32::new(0);
-        let pid = std::process::id();
-        let started = started(pid).unwrap_or_default();
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let name = format!("{PREFIX}{pid}-{started}-{number}-{label}");
+        let name = unique(label);
         ip(&["netns", "add", &name])?;
-        Ok(Self {
+        Ok(Self::named(name))
+    }
+
+    /// The one that a process is in.
+    pub fn of_process(label: &str, pid: u32) -> Result<Self, LabError> {
+        let name = unique(label);
+        ip(&["netns", "attach", &name, &pid.to_string()])?;
+        Ok(Self::named(name))
+    }
+
+    fn named(name: String) -> Self {
+        Self {
             path: Path::new(DIRECTORY).join(&name),
             name,
-        })
+        }
     }
+}
+
+fn unique(label: &str) -> String {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let pid = std::process::id();
+    let started = started(pid).unwrap_or_default();
+    let number = NEXT.fetch_add(1, Ordering::Relaxed);
+    format!("{PREFIX}{pid}-{started}-{number}-{label}")
 }
 
 impl Drop for Namespace {

@@ -136,6 +136,15 @@ impl Node {
         ip(&args)
     }
 
+    /// Entries of the namespace's connection tracking; none where there is no connection tracking at all.
+    pub fn tracked_connections(&self) -> u32 {
+        let read = || std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count");
+        match self.enter(read) {
+            Ok(Ok(count)) => count.trim().parse().unwrap_or(u32::MAX),
+            _ => 0,
+        }
+    }
+
     /// Sets a network variable of the namespace: `node.sysctl("ipv4/ip_forward", "1")`.
     ///
     /// # Errors

@@ -74,6 +74,34 @@ fn nothing_is_left_after_a_lab_not_even_processes() {
 }
 
 #[test]
+fn a_namespace_of_another_program_is_adopted_and_ends_with_the_lab() {
+    if skip_unless_root("a_namespace_of_another_program_is_adopted_and_ends_with_the_lab") {
+        return;
+    }
+    let mut other = Command::new("unshare")
+        .args(["--net", "sleep", "1000"])
+        .spawn()
+        .unwrap();
+    let namespace = |of: &str| std::fs::read_link(format!("/proc/{of}/ns/net")).unwrap();
+    let its = || namespace(&other.id().to_string());
+    while its() == namespace("self") {
+        std::thread::yield_now();
+    }
+    let its = its();
+    let mut lab = Lab::new("adopt").unwrap();
+    let node = lab.adopt("other", other.id()).unwrap();
+    let seen = node.enter(|| namespace("thread-self")).unwrap();
+    assert_eq!(seen, its);
+    node.ip("link set lo up").unwrap();
+    let path = node.namespace_path().to_owned();
+    drop((node, lab));
+    assert!(!path.exists());
+    assert!(!other.wait().unwrap().success(), "it was killed");
+    let mut lab = Lab::new("adopt").unwrap();
+    assert!(lab.adopt("gone", other.id()).is_err());
+}
+
+#[test]
 fn what_a_killed_run_left_is_swept() {
     if skip_unless_root("what_a_killed_run_left_is_swept") {
         return;

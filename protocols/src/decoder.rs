@@ -69,6 +69,14 @@ impl Decoder {
         }
     }
 
+    /// As [`Self::dns_datagrams`], for a flow whose first queries may have been missed.
+    pub fn late_dns_datagrams(limits: &Arc<Limits>) -> Self {
+        Self {
+            limits: Arc::clone(limits),
+            state: State::Decoding(Protocol::Dns, dns::datagrams(limits, true)),
+        }
+    }
+
     /// These bytes were sent by `side`; `out` gets each exchange that they complete.
     pub fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
         if let State::Detecting(_) = self.state {
@@ -101,6 +109,14 @@ impl Decoder {
     pub fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
         self.decode(|decoder| decoder.close(at, how, out));
         self.state = State::Closed(self.protocol());
+    }
+
+    /// Messages since this was last asked that are counted and not listed: heartbeats and the like.
+    pub fn take_events(&mut self) -> u64 {
+        match &mut self.state {
+            State::Decoding(_, decoder) => decoder.take_events(),
+            _ => 0,
+        }
     }
 
     /// What the connection was found to speak so far.

@@ -1,12 +1,12 @@
 //! What finds out which protocol a connection speaks: the registry of protocols, and the memory of a first line that
 //! has not arrived whole.
 
-use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2};
+use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2, tls};
 use std::{fmt, sync::Arc};
 use weir_records::Timestamp;
 
 /// Every protocol that is decoded, in the order in which they are tried.
-pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY, http2::ENTRY, dns::ENTRY, dubbo::ENTRY];
+pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY, http2::ENTRY, tls::ENTRY, dns::ENTRY, dubbo::ENTRY];
 
 /// One protocol: how its beginning is known, and how its decoder is made.
 pub(crate) struct Entry {
@@ -29,6 +29,10 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange));
     /// It is now this late: whatever has waited for too long comes out.
     fn tick(&mut self, _at: Timestamp, _out: &mut dyn FnMut(Exchange)) {}
+    /// Messages since this was last asked that keep the connection and are no exchange.
+    fn take_events(&mut self) -> u64 {
+        0
+    }
     /// Nothing more can come out.
     fn is_opaque(&self) -> bool;
 }
@@ -86,6 +90,16 @@ impl Probe {
             Verdict::More => {}
         }
         verdict
+    }
+}
+
+/// Who sends what looks like this, at any point of a connection, if it can be told.
+pub fn speaker(bytes: &[u8]) -> Option<Side> {
+    let is = |side| recognise(side, bytes, true).0 == Verdict::Yes;
+    match (is(Side::Client), is(Side::Server)) {
+        (true, false) => Some(Side::Client),
+        (false, true) => Some(Side::Server),
+        _ => None,
     }
 }
 

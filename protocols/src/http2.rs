@@ -64,6 +64,9 @@ fn detect_client(bytes: &[u8], late: bool) -> Verdict {
 
 /// The settings, with which a server must begin.
 fn detect_server(bytes: &[u8], late: bool) -> Verdict {
+    if bytes.starts_with(PREFACE) {
+        return Verdict::No;
+    }
     let Some(header) = bytes.first_chunk::<HEADER>() else {
         let may_begin = bytes.iter().zip([0, 0]).all(|(a, b)| *a == b);
         let may_begin = may_begin && bytes.get(3).is_none_or(|kind| *kind == SETTINGS);

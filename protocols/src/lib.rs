@@ -16,8 +16,11 @@ mod hessian2;
 mod http;
 pub mod http1;
 pub mod http2;
+pub mod tls;
 
 pub use decoder::Decoder;
+pub use detect::speaker;
+use weir_config::Decoding;
 use weir_records::{Document, Flow, Policy};
 
 /// Who sent the bytes.
@@ -61,6 +64,8 @@ pub enum Protocol {
     Http2,
     /// DNS.
     Dns,
+    /// TLS.
+    Tls,
     /// Dubbo 2.
     Dubbo,
     /// Nothing that is decoded here, or no longer (after CONNECT, an upgrade, a bound).
@@ -78,6 +83,16 @@ pub struct Limits {
     pub max_pending: usize,
 }
 
+impl From<&Decoding> for Limits {
+    fn from(settings: &Decoding) -> Self {
+        Self {
+            max_head: usize::try_from(settings.max_head.0).unwrap_or(usize::MAX),
+            max_headers: settings.max_headers,
+            max_pending: settings.max_pending,
+        }
+    }
+}
+
 /// One request and its response, of whichever protocol.
 #[derive(Clone, Debug)]
 pub enum Exchange {
@@ -87,6 +102,8 @@ pub enum Exchange {
     Http2(Box<http2::Exchange>),
     /// DNS.
     Dns(Box<dns::Exchange>),
+    /// TLS.
+    Tls(Box<tls::Exchange>),
     /// Dubbo 2.
     Dubbo(Box<dubbo::Exchange>),
 }
@@ -104,6 +121,7 @@ impl Exchange {
             Self::Http1(exchange) => exchange.document(flow, policy),
             Self::Http2(exchange) => exchange.document(flow, policy),
             Self::Dns(exchange) => exchange.document(flow, policy),
+            Self::Tls(exchange) => exchange.document(flow, policy),
             Self::Dubbo(exchange) => exchange.document(flow, policy),
         }
     }

@@ -5,6 +5,7 @@ mod dns;
 mod dubbo;
 mod http2;
 mod rpc;
+mod tls;
 
 use crate::{Capture, Direction, DocumentId, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
@@ -14,6 +15,7 @@ pub use rpc::{Rpc, RpcRequest, RpcResponse, RpcSystem};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
+pub use tls::{Tls, TlsClient};
 
 /// Headers by lower-case name; a repeated header has several values, in order of arrival.
 pub type Headers = BTreeMap<String, Vec<String>>;
@@ -44,6 +46,9 @@ pub struct Document {
     /// The DNS query and its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<Dns>,
+    /// The TLS handshake.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// The remote procedure call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpc: Option<Rpc>,
@@ -65,7 +70,7 @@ pub struct Document {
 pub struct Event {
     /// Identity of this document; a repeat of the same exchange keeps it.
     pub id: DocumentId,
-    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`.
+    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`.
     pub dataset: &'static str,
     /// ECS categories: `network`, `web`.
     pub category: &'static [&'static str],
@@ -100,7 +105,7 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// `http`, `grpc`, `dns` or `dubbo`.
+    /// `http`, `grpc`, `dns`, `dubbo` or `tls`.
     pub protocol: &'static str,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,

@@ -13,6 +13,8 @@ pub enum Direction {
     Ingress,
     /// The container called somebody.
     Egress,
+    /// It is not known which of the two is observed.
+    Unknown,
 }
 
 /// How the bytes were seen.
@@ -21,6 +23,8 @@ pub enum Direction {
 pub enum Capture {
     /// The sidecar carried them.
     Relay,
+    /// In a file of captured packets.
+    Pcap,
 }
 
 /// One connection.

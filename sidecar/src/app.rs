@@ -139,11 +139,7 @@ struct Handle {
 }
 
 fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
-    let limits = Limits {
-        max_head: usize::try_from(config.decoding.max_head.0).unwrap_or(usize::MAX),
-        max_headers: config.decoding.max_headers,
-        max_pending: config.decoding.max_pending,
-    };
+    let limits = Limits::from(&config.decoding);
     Settings {
         mode: mode.clone(),
         source: config.relay.source_address,

@@ -119,7 +119,9 @@ impl Dialer {
                 (Direction::Ingress, Source::Client(client)) => self.dial_as(client, destination.0).await,
                 (Direction::Ingress, Source::Own) => Ok((self.dial_own(destination.0).await?, None)),
                 (Direction::Ingress, Source::Spare) => Ok((self.dial_local(destination.0).await?, None)),
-                (Direction::Egress, _) => Ok((self.dial_out(destination.0).await?, None)),
+                (Direction::Egress | Direction::Unknown, _) => {
+                    Ok((self.dial_out(destination.0).await?, None))
+                }
             }
         };
         match self.timeout {

@@ -64,6 +64,8 @@ pub struct WorkerMetrics {
     pub accept_errors: Counter,
     /// Exchanges that were decoded.
     pub exchanges: Counter,
+    /// Heartbeats and other messages that are counted and not recorded.
+    pub events: Counter,
     /// Connections whose decoder stepped aside: not a known protocol, upgraded, or past a bound.
     pub opaque: Counter,
     /// Decoders that failed by a bug.
@@ -97,11 +99,11 @@ impl Drop for Open<'_> {
 }
 
 impl WorkerMetrics {
-    /// The counters of a direction.
+    /// The counters of a direction; a redirected connection always has one.
     pub fn of(&self, direction: Direction) -> &DirectionMetrics {
         match direction {
             Direction::Ingress => &self.ingress,
-            Direction::Egress => &self.egress,
+            Direction::Egress | Direction::Unknown => &self.egress,
         }
     }
 
@@ -192,6 +194,7 @@ impl Metrics {
             "source_not_kept": named(&NOT_KEPT, &|i| self.sum(|w| &w.not_kept[i])),
             "accept_errors": self.sum(|w| &w.accept_errors),
             "exchanges": self.sum(|w| &w.exchanges),
+            "events": self.sum(|w| &w.events),
             "opaque_connections": self.sum(|w| &w.opaque),
             "decoder_panics": self.sum(|w| &w.decoder_panics),
             "dns": self.dns_stats(),
@@ -313,6 +316,7 @@ fn name(direction: Direction) -> &'static str {
     match direction {
         Direction::Ingress => "ingress",
         Direction::Egress => "egress",
+        Direction::Unknown => "unknown",
     }
 }
 
@@ -375,6 +379,12 @@ impl Collector for Metrics {
             "weir_exchanges",
             "Exchanges decoded",
             total(|w| &w.exchanges),
+        )?;
+        counters(
+            encoder,
+            "weir_events",
+            "Heartbeats and other messages that keep a connection and are not recorded",
+            total(|w| &w.events),
         )?;
         counters(
             encoder,

@@ -99,6 +99,8 @@ impl Watcher {
             metrics.decoder_panics.add(1);
             tracing::error!(flow = %self.flow.id, "a decoder failed: this connection is relayed on, but no longer decoded");
             self.decoder = None;
+        } else {
+            metrics.events.add(decoder.take_events());
         }
     }
 }

@@ -11,7 +11,7 @@ const LIMIT: Duration = Duration::from_secs(5);
 pub async fn answer(client: &Stream, arrival: Arrival, destination: OriginalDestination) {
     let name = match arrival.direction {
         Direction::Ingress => "inbound",
-        Direction::Egress => "outbound",
+        Direction::Egress | Direction::Unknown => "outbound",
     };
     let conversation = async {
         let mut buffer = [0; MAX_TOKEN + 1];

@@ -43,6 +43,16 @@ pub enum First {
     Server,
 }
 
+/// How many connections a test makes: with `WEIR_COUNT=full` all that there is room for, otherwise as many as it takes to
+/// meet what it is about; with a number, so many.
+pub fn how_many(enough: u32, full: u32) -> u32 {
+    match std::env::var("WEIR_COUNT").as_deref() {
+        Ok("full") => full,
+        Ok(number) => number.parse().expect("WEIR_COUNT is `full` or a number"),
+        Err(_) => enough,
+    }
+}
+
 /// Where a client's ports come from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ports {

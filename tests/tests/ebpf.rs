@@ -102,12 +102,7 @@ mod cases {
         );
         assert_eq!(tally.succeeded, 500, "{tally}");
         assert_eq!(sidecar.connections(Direction::Inbound), 500);
-        let tracked = stage
-            .pod
-            .enter(|| std::fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count"))
-            .unwrap();
-        // Without the file there is no connection tracking at all.
-        assert_eq!(tracked.map_or(0, |count| count.trim().parse::<u32>().unwrap()), 0);
+        assert_eq!(stage.pod.tracked_connections(), 0);
     }
 
     pub fn without_a_sidecar_traffic_goes_straight_on(stage: &Stage) {

@@ -117,6 +117,14 @@ impl Stage {
                 sidecar.wait_http(health, "/healthz/ready", LIMIT).unwrap();
                 self.running.push(sidecar);
             }
+            "weir" if words[1] == "decode" => {
+                program.current_dir(root());
+                let said = self
+                    .pod
+                    .run(program)
+                    .unwrap_or_else(|error| panic!("{line}: {error}"));
+                assert!(said.contains("/orders"), "{line}: {said}");
+            }
             "weir" if words[1] == "tail" => {
                 let tail = self.pod.spawn(program).unwrap();
                 assert_eq!(self.client.http_get(self.address, "/readme").unwrap().0, 200);
@@ -132,6 +140,17 @@ impl Stage {
         for mut process in self.running.drain(..).rev() {
             let status = process.terminate(LIMIT).unwrap();
             assert!(status.success(), "{status}: {}", process.output());
+        }
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // Programs of control groups do not go with the namespace.
+        let mut remove = self.pod.command(binary("weir-init").unwrap());
+        remove.args(["remove", "--force"]);
+        if let Err(error) = self.pod.run(remove) {
+            eprintln!("a port map's programs may be left: {error}");
         }
     }
 }

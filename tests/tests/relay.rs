@@ -9,7 +9,7 @@ use std::{
     thread,
 };
 use weir_tests::{
-    many::{EPHEMERAL, First, Ports, Server, Talk, Tally, churn, hold, raise_descriptor_limit},
+    many::{EPHEMERAL, First, Ports, Server, Talk, Tally, churn, hold, how_many, raise_descriptor_limit},
     peer::{
         GUARD, Noise, assert_end, assert_reset, connect, converse, finish, listen, offer, pair, receive,
         reset, send, wait,
@@ -265,10 +265,12 @@ mod cases {
         // Whoever closes first keeps the connection's port for a minute. A client outside may use nearly all of its
         // ports; one in the pod has the 28 232 that the kernel gives out, and shares them with nobody.
         let (count, ports) = match (stage.direction, first) {
-            (Direction::Inbound, First::Client) => (60_000, Ports::InTurn(2_000..=65_535)),
-            (Direction::Inbound, First::Server) => (60_000, Ports::Given),
-            (Direction::Outbound, First::Client) => (28_000, Ports::InTurn(EPHEMERAL)),
-            (Direction::Outbound, First::Server) => (28_000, Ports::Given),
+            // More than one address of the sidecar's has ports for.
+            (Direction::Inbound, First::Client) => (how_many(32_000, 60_000), Ports::InTurn(2_000..=65_535)),
+            (Direction::Inbound, First::Server) => (how_many(32_000, 60_000), Ports::Given),
+            // More than both legs could share.
+            (Direction::Outbound, First::Client) => (how_many(16_000, 28_000), Ports::InTurn(EPHEMERAL)),
+            (Direction::Outbound, First::Server) => (how_many(16_000, 28_000), Ports::Given),
         };
         let address = stage.server(PORT);
         let _server = Server::short(listen(stage.callee(), address), Talk::PLAIN, first);

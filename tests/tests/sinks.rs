@@ -86,6 +86,7 @@ fn document(number: u64, answered: bool) -> Document {
             }),
         }),
         dns: None,
+        tls: None,
         rpc: None,
         dubbo: None,
         user_agent: None,

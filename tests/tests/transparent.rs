@@ -58,7 +58,7 @@ macro_rules! mode {
                     Light Inbound syn_cookies_do_no_harm;
                     Light Inbound documents_carry_the_mode;
                     Light Inbound port_that_clients_use_themselves_harms_nobody;
-                    Heavy Inbound no_short_connection_of_a_hundred_thousand_fails_when_servers_close_first;
+                    Heavy Inbound no_short_connection_of_a_client_fails_when_servers_close_first;
                 }
                 without {
                     sidecar_keeps_net_raw_and_nothing_else;

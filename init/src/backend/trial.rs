@@ -49,7 +49,7 @@ fn rules(table: &str, chain: &str, set: &Interception) -> Vec<String> {
         _ => String::new(),
     };
     match (table, chain) {
-        ("raw", _) => vec![format!("-p udp{owner} -j CT --zone 1")],
+        ("raw", _) => vec![format!("-p udp{owner} -j CT --zone-orig 1")],
         ("mangle", "OUTPUT") => vec![
             format!("-p tcp{owner} -m addrtype ! --src-type LOCAL -j CONNMARK --set-xmark 0x0/0x0"),
             "-p tcp -m mark --mark 0x1 -m connmark --mark 0x1 -j MARK --set-xmark 0x0/0x0".into(),

@@ -16,7 +16,7 @@ pub enum Answerer {
     /// Somebody listens there already.
     Sidecar,
     /// This process.
-    Check(#[expect(dead_code, reason = "held for its drop")] Listening),
+    Check(Listening),
     /// Nobody: this process can't listen there.
     Nobody(io::Error),
 }
@@ -31,6 +31,15 @@ impl Drop for Listening {
 }
 
 impl Answerer {
+    /// Stops listening: when it returns, the next one may listen on the same port.
+    pub async fn stop(self) {
+        if let Self::Check(mut listening) = self {
+            listening.0.abort();
+            // It ends as cancelled, which is what was asked for.
+            let _ = (&mut listening.0).await;
+        }
+    }
+
     /// The same in words.
     pub fn describe(&self, port: u16) -> String {
         match self {

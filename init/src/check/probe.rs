@@ -58,6 +58,11 @@ pub async fn inbound(family: Family, set: &Interception, answerer: &Answerer) ->
         }
         Err(error) => Err(error),
     };
+    if let Err(error) = &answer
+        && error.kind() == io::ErrorKind::PermissionDenied
+    {
+        return Verdict::NotProbed(error.to_string());
+    }
     judge(
         "inbound",
         destination,
@@ -127,6 +132,10 @@ pub async fn ask(source: Option<IpAddr>, destination: SocketAddr, token: &str) -
 }
 
 /// Lets a child with the sidecar's identity ask; this program again, by the hidden command `probe`.
+///
+/// # Errors
+/// [`io::ErrorKind::PermissionDenied`] where that identity is not to be had, as in a container that was given NET_ADMIN
+/// alone; others where the token was not answered.
 async fn as_sidecar(
     source: IpAddr,
     destination: SocketAddr,
@@ -144,9 +153,12 @@ async fn as_sidecar(
         .await
         .map_err(io::Error::other)?;
     let output = output.map_err(|error| match error.kind() {
-        io::ErrorKind::PermissionDenied => io::Error::other(format!(
-            "cannot become user {uid} and group {gid} ({error}): the capabilities SETUID and SETGID are needed"
-        )),
+        kind @ io::ErrorKind::PermissionDenied => io::Error::new(
+            kind,
+            format!(
+                "no token can be sent as user {uid} and group {gid} ({error}): that takes SETUID and SETGID"
+            ),
+        ),
         _ => error,
     })?;
     if output.status.success() {

@@ -35,6 +35,8 @@ const OUTPUT_DNS: &str = "WEIR_OUTPUT_DNS";
 const REDIRECT: &str = "WEIR_REDIRECT";
 /// A connection's first packet, as iptables-save writes `--syn`.
 const SYN: &str = "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN";
+/// The same of a connection for DNS.
+const DNS_SYN: &str = "-p tcp -m tcp --dport 53 --tcp-flags FIN,SYN,RST,ACK SYN";
 
 pub fn table(family: Family, config: &Config) -> Table {
     let set = &config.interception;
@@ -67,10 +69,13 @@ pub fn table(family: Family, config: &Config) -> Table {
     }
     table.rule(OUTPUT, format!("{}-j RETURN", to(family.loopback().into())));
     destinations(&mut table, family, set);
-    table.jump("OUTPUT", format!("{SYN} -j {OUTPUT}"));
     if set.dns {
-        table.jump("OUTPUT", format!("-p udp -m udp --dport 53 -j {OUTPUT}"));
+        // Before other people's: Docker's rule for its own DNS server at 127.0.0.11 hides whom a query asked.
+        for protocol in ["-p udp -m udp --dport 53", DNS_SYN] {
+            table.jump_first("OUTPUT", format!("{protocol} -j {OUTPUT}"));
+        }
     }
+    table.jump("OUTPUT", format!("{SYN} -j {OUTPUT}"));
     table
 }
 

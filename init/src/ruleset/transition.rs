@@ -55,7 +55,7 @@ fn change(from: &Table, to: &Table) -> String {
     declarations + &rules + &jumps + &ends
 }
 
-/// Takes out the jumps that are not wanted and appends those that are missing. A jump that is there stays where it is
+/// Takes out the jumps that are not wanted and adds those that are missing. A jump that is there stays where it is
 /// among other people's rules, unless a missing one has to come before it.
 fn change_jumps(from: &Table, to: &Table) -> String {
     let mut text = String::new();
@@ -66,7 +66,28 @@ fn change_jumps(from: &Table, to: &Table) -> String {
         .map(|(chain, _)| chain)
         .collect::<BTreeSet<_>>()
     {
-        let (present, wanted) = (jumps_of(from, chain), jumps_of(to, chain));
+        let is_first = |rule: &&str| {
+            let wanted = to.first.iter().filter(|(of, _)| of == chain);
+            wanted
+                .map(|(_, first)| canonical(first))
+                .any(|first| first == canonical(rule))
+        };
+        let split = |table| jumps_of(table, chain).into_iter().partition(is_first);
+        let (present_first, present): (Vec<_>, Vec<_>) = split(from);
+        let (wanted_first, wanted): (Vec<_>, Vec<_>) = split(to);
+        if !present_first
+            .iter()
+            .map(canonical_of)
+            .eq(wanted_first.iter().map(canonical_of))
+        {
+            for rule in present_first {
+                let _ = writeln!(text, "-D {chain} {rule}");
+            }
+            // Each comes before those that are there.
+            for rule in wanted_first.iter().rev() {
+                let _ = writeln!(text, "-I {chain} {rule}");
+            }
+        }
         let mut missing = wanted.iter().peekable();
         let mut surplus = Vec::new();
         for rule in &present {
@@ -83,6 +104,10 @@ fn change_jumps(from: &Table, to: &Table) -> String {
         }
     }
     text
+}
+
+fn canonical_of(rule: &&str) -> BTreeSet<String> {
+    canonical(rule)
 }
 
 fn jumps_of<'a>(table: &'a Table, chain: &str) -> Vec<&'a str> {
@@ -254,6 +279,38 @@ mod tests {
             change(&["-j WEIR_A", "-j WEIR_B"], &["-j WEIR_B", "-j WEIR_A"]),
             only("-D OUTPUT -j WEIR_A\n-A OUTPUT -j WEIR_A"),
             "their order is mended"
+        );
+    }
+
+    #[test]
+    fn jumps_that_come_first_are_inserted_in_their_order() {
+        let mut wanted = Table::default();
+        for rule in ["-j WEIR_A", "-j WEIR_B"] {
+            wanted.jump_first("OUTPUT", rule);
+        }
+        wanted.jump("OUTPUT", "-j WEIR_C");
+        let present = |rules: &[&str]| {
+            let mut table = Table::default();
+            for rule in rules {
+                table.jump("OUTPUT", *rule);
+            }
+            table
+        };
+        let inserted = "-I OUTPUT -j WEIR_B\n-I OUTPUT -j WEIR_A\n";
+        assert_eq!(
+            change_jumps(&present(&[]), &wanted),
+            format!("{inserted}-A OUTPUT -j WEIR_C\n")
+        );
+        assert_eq!(change_jumps(&present(&["-j WEIR_C"]), &wanted), inserted);
+        assert_eq!(
+            change_jumps(&present(&["-j WEIR_A", "-j WEIR_C"]), &wanted),
+            format!("-D OUTPUT -j WEIR_A\n{inserted}")
+        );
+        let all = present(&["-j WEIR_A", "-j WEIR_B", "-j WEIR_C"]);
+        assert_eq!(change_jumps(&all, &wanted), "");
+        assert_eq!(
+            change_jumps(&all, &Table::default()),
+            "-D OUTPUT -j WEIR_A\n-D OUTPUT -j WEIR_B\n-D OUTPUT -j WEIR_C\n"
         );
     }
 }

@@ -44,6 +44,7 @@ impl Exchange {
             url: None,
             http: None,
             dns: Some(dns),
+            tls: None,
             rpc: None,
             dubbo: None,
             user_agent: None,

@@ -21,7 +21,9 @@ struct Connection {
     /// Bytes of bodies that are kept.
     stored: usize,
     sequence: u64,
+    /// Events since the exchange before, and since somebody asked.
     events: u64,
+    untold_events: u64,
     text: u64,
     anomalies: Vec<String>,
 }
@@ -51,6 +53,7 @@ pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
         stored: 0,
         sequence: 0,
         events: 0,
+        untold_events: 0,
         text: 0,
         anomalies: Vec::new(),
     })
@@ -69,6 +72,7 @@ impl Connection {
         self.note_skipped(side, skipped);
         if message.header.is_event() {
             self.events += 1;
+            self.untold_events += 1;
         } else if message.header.is_request() {
             self.request(side, message, out);
         } else {
@@ -277,6 +281,10 @@ impl Dissector for Connection {
         for side in [Side::Client, Side::Server] {
             self.end_pending(side, how, out);
         }
+    }
+
+    fn take_events(&mut self) -> u64 {
+        std::mem::take(&mut self.untold_events)
     }
 
     fn is_opaque(&self) -> bool {

@@ -68,6 +68,7 @@ impl Exchange {
             url: None,
             http: None,
             dns: None,
+            tls: None,
             rpc: Some(self.rpc(&dubbo)),
             dubbo: Some(Box::new(dubbo)),
             user_agent: None,

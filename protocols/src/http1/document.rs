@@ -55,6 +55,7 @@ impl Exchange {
             url,
             http: Some(http),
             dns: None,
+            tls: None,
             rpc: None,
             dubbo: None,
             user_agent,

@@ -63,6 +63,7 @@ impl Exchange {
             url,
             http: Some(http),
             dns: None,
+            tls: None,
             rpc,
             user_agent,
             error: self.error(answer, dubbo.as_ref(), policy),

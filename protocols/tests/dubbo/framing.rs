@@ -29,6 +29,9 @@ fn heartbeats_are_counted_and_not_listed() {
         .map(|d| d["weir"]["dubbo"]["events"].clone())
         .collect();
     assert_eq!(json!(events), json!([4, 1, null]));
+    assert_eq!(seen.decoder.take_events(), 5);
+    seen.client(heartbeat(9));
+    assert_eq!((seen.decoder.take_events(), seen.decoder.take_events()), (1, 0));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod bounds;
 mod captures;
 mod detection;
 mod documents;
+mod expected;
 mod framing;
 mod pairing;
 mod pcap;

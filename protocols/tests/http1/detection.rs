@@ -1,7 +1,22 @@
 //! What a connection speaks is told from the first bytes of both sides, and not before it is certain.
 
 use crate::support::*;
-use weir_protocols::Protocol::{Http1, Http2, Tcp, Unknown};
+use weir_protocols::{
+    Protocol::{Http1, Http2, Tcp, Unknown},
+    Side, speaker,
+};
+
+#[test]
+fn who_sends_something_is_told_by_its_look() {
+    for (bytes, side) in [
+        (&b"GET /a HTTP/1.1\r\n"[..], Some(Side::Client)),
+        (b"HTTP/1.1 200 OK\r\n", Some(Side::Server)),
+        (b"the middle of something", None),
+        (b"", None),
+    ] {
+        assert_eq!(speaker(bytes), side, "{}", bytes.escape_ascii());
+    }
+}
 
 #[test]
 fn first_bytes_decide() {
@@ -12,7 +27,7 @@ fn first_bytes_decide() {
         (vec![client("GET"), client(" / HTTP/1"), client(".0\n")], Http1),
         (vec![client("GET /\r\n")], Tcp),
         (vec![client("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")], Http2),
-        (vec![client("\x16\x03\x01\x02\x00")], Tcp),
+        (vec![client("\x16\x03\x01\x02\x00")], Unknown),
         (vec![client("SET a b\r\n")], Tcp),
         (vec![client("x".repeat(8192))], Tcp),
         (vec![client("x")], Unknown),

@@ -35,7 +35,7 @@ fn other_beginnings_are_something_else() {
         (&b"PRI * HTTP/2.1\r\n\r\n"[..], Protocol::Tcp),
         (b"PRIVATE hello\r\n", Protocol::Tcp),
         (b"GET / HTTP/1.1\r\n", Protocol::Http1),
-        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", Protocol::Tcp),
+        (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", Protocol::Tls),
         (b"PRI * HTTP/1.1\r\n\r\n", Protocol::Http1),
     ] {
         let mut seen = Observer::of(Decoder::new(&limits(8)));

@@ -6,6 +6,8 @@ use std::collections::{BTreeMap, HashMap};
 
 /// Most cuts of one value that are told one by one.
 const MAX_CUTS: usize = 16;
+/// Bytes of all paths of one value. What they are made of may be used many times, so they have a bound of their own.
+const MAX_PATHS: usize = 64 << 10;
 
 /// A step from a list or map to something in it.
 #[derive(Clone, Copy, Debug)]
@@ -87,6 +89,7 @@ impl Json {
             wanted: &wanted,
             path: Vec::new(),
             found: HashMap::new(),
+            room: MAX_PATHS,
             word,
         };
         search.at(0);
@@ -123,6 +126,7 @@ struct Search<'a, 'w> {
     wanted: &'a [u32],
     path: Vec<Step>,
     found: HashMap<u32, String>,
+    room: usize,
     word: &'w mut dyn FnMut(&Json, &[Step]) -> String,
 }
 
@@ -138,7 +142,10 @@ impl Search<'_, '_> {
         };
         if *first == here {
             let words = (self.word)(json, &self.path);
-            self.found.insert(here, words);
+            if let Some(room) = self.room.checked_sub(words.len()) {
+                self.room = room;
+                self.found.insert(here, words);
+            }
         }
         match json.nodes.get(at) {
             Some(Node::List { end }) => {

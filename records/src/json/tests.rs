@@ -218,6 +218,37 @@ fn past_a_bound_parts_are_left_out_and_told() {
 }
 
 #[test]
+fn a_long_name_that_is_used_again_and_again_makes_no_long_value() {
+    let wide = Bounds {
+        values: 10_000,
+        text: 1 << 20,
+        one_text: 5000,
+        depth: 40,
+    };
+    let fill = |b: &mut Builder<'_>| {
+        let name = b.name(&"n".repeat(4000));
+        b.begin_list();
+        for _ in 0..1000 {
+            for _ in 0..30 {
+                let place = b.begin_map(Some(name), true);
+                b.named(name);
+                if b.depth() == 31 {
+                    b.begin_list();
+                    b.reference(place);
+                    b.end();
+                }
+            }
+            (0..30).for_each(|_| b.end());
+        }
+        b.end();
+    };
+    let length = |bounds| build(bounds, fill).1.to_string().len();
+    assert!(length(wide) < 2 << 20, "{}", length(wide));
+    let narrow = Bounds { text: 10_000, ..wide };
+    assert!(length(narrow) < 20_000, "{}", length(narrow));
+}
+
+#[test]
 fn lists_right_within_each_other_are_few_enough_for_search_servers() {
     let bounds = Bounds { depth: 100, ..WIDE };
     let nested = |maps: bool| {

@@ -30,6 +30,28 @@ fn each_resolver_answers_for_itself() {
     });
 }
 
+/// The two queries have the same addresses and ports.
+#[test]
+fn a_port_that_an_application_has_asked_from_is_the_sidecars_to_ask_from() {
+    in_every_mode(
+        "a_port_that_an_application_has_asked_from_is_the_sidecars_to_ask_from",
+        |stage| {
+            for (server, any) in stage.first().into_iter().zip(["0.0.0.0", "::"]) {
+                let before = stage.queries();
+                for (user, redirected) in [("0", 1), ("1337", 1), ("0", 2), ("1337", 2)] {
+                    let mut command = stage.pod.command("setpriv");
+                    command.args(["--reuid", user, "--regid", user, "--clear-groups", "dig"]);
+                    let query =
+                        format!("-b {any}#20053 @{server} +short +tries=1 +time=30 who.weir.test TXT");
+                    command.args(query.split_whitespace());
+                    assert_eq!(stage.pod.run(command).unwrap().trim(), "\"first\"");
+                    assert_eq!(stage.queries() - before, redirected, "user {user}, {server}");
+                }
+            }
+        },
+    );
+}
+
 #[test]
 fn a_server_that_is_no_resolver_of_the_pods_is_asked_directly() {
     // (Without NAT every datagram tells whom it was sent to, and none need be left alone.)

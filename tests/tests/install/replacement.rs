@@ -22,7 +22,7 @@ fn another_configuration_replaces_the_old_one_completely() {
         pod.weir_init(B).succeeded();
         let fresh = pod.rules();
         pod.weir_init(A).succeeded();
-        assert!(pod.rules().contains("WEIR_ZONE_OUT"));
+        assert!(pod.rules().contains("WEIR_ZONE"));
         pod.weir_init(B).succeeded();
         assert_eq!(
             sorted(&pod.rules()),
@@ -64,17 +64,19 @@ fn the_dry_run_shows_exactly_the_rules_that_are_then_in_force() {
 
 /// The rules with their tables, those of a chain in their order; iptables-save lists tables and chains in an order of
 /// its own.
-fn by_chain(text: &str) -> Vec<(&str, &str)> {
+fn by_chain(text: &str) -> Vec<(&str, String)> {
     let mut table = "";
     let mut rules = Vec::new();
     for line in text.lines() {
         if line.starts_with('*') {
             table = line;
         } else if line.starts_with("-A ") {
-            rules.push((table, line));
+            rules.push((table, line.to_owned()));
+        } else if line.starts_with("-I ") {
+            rules.insert(0, (table, line.replacen("-I", "-A", 1)));
         }
     }
-    rules.sort_by_key(|(table, rule)| (*table, rule.split(' ').nth(1)));
+    rules.sort_by_key(|(table, rule)| (*table, rule.split(' ').nth(1).map(str::to_owned)));
     rules
 }
 
@@ -171,7 +173,7 @@ fn the_other_variant_is_tried_when_one_does_not_work() {
     replace(
         &pod,
         "iptables-nft-restore",
-        "[ \"$1\" = --version ] && exec REAL --version\nsed 's/-j CT --zone 1/-j MISSING/' | exec REAL \"$@\"\n",
+        "[ \"$1\" = --version ] && exec REAL --version\nsed 's/-j CT --zone-orig 1/-j MISSING/' | exec REAL \"$@\"\n",
     );
     let every = format!("{}:{}", pod.path.path().display(), std::env::var("PATH").unwrap());
     let run = pod.weir_init_with(&every, "install --dns").succeeded();

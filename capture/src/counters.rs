@@ -1,0 +1,117 @@
+//! What was seen and what was left out, by reason.
+
+/// Counters of a tracker: everything that it took or left out.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Packets.
+    pub packets: u64,
+    /// Packets of which a part was not captured (`snaplen`).
+    pub cut_packets: u64,
+    /// Packets of a link type that is not known here.
+    pub unknown_link: u64,
+    /// Packets whose headers are damaged, or were not captured whole.
+    pub malformed: u64,
+    /// Frames without IP (ARP and its kin).
+    pub not_ip: u64,
+    /// IP packets of neither TCP nor UDP.
+    pub other_transport: u64,
+    /// UDP datagrams that are not DNS.
+    pub other_datagrams: u64,
+    /// IP packets that came in fragments and were put together.
+    pub reassembled: u64,
+    /// IP packets of which fragments are missing, overlap, or were cut.
+    pub incomplete_fragments: u64,
+    /// Packets that were seen twice (a datagram on two interfaces).
+    pub duplicates: u64,
+    /// TCP connections.
+    pub connections: u64,
+    /// TCP connections whose beginning was not seen.
+    pub late_connections: u64,
+    /// TCP connections with data of no protocol that is decoded.
+    pub not_decoded: u64,
+    /// Connections that were given up because there were too many.
+    pub evicted: u64,
+    /// TCP segments without any byte that is new.
+    pub repeated_segments: u64,
+    /// TCP segments that came before others which belong before them.
+    pub early_segments: u64,
+    /// Places where bytes of a connection are missing.
+    pub gaps: u64,
+    /// Bytes that are missing there, where that is known.
+    pub gap_bytes: u64,
+    /// Times that bytes were no longer waited for because a bound of memory was reached.
+    pub bound_reached: u64,
+    /// Exchanges that came out.
+    pub exchanges: u64,
+    /// Decoders that failed: bugs, each with a connection that was decoded no further.
+    pub decoder_panics: u64,
+}
+
+impl Counters {
+    /// What could not be read, or not in full: a name, what it is, and how often; only what there was.
+    pub fn losses(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        [
+            (
+                "unknown_link",
+                "packets of an unknown link type",
+                self.unknown_link,
+            ),
+            ("malformed", "packets with damaged or cut headers", self.malformed),
+            (
+                "cut_packets",
+                "packets were not captured whole (snaplen)",
+                self.cut_packets,
+            ),
+            (
+                "incomplete_fragments",
+                "fragmented packets were never complete",
+                self.incomplete_fragments,
+            ),
+            ("gaps", "gaps in connections", self.gaps),
+            ("gap_bytes", "bytes known to be missing in them", self.gap_bytes),
+            (
+                "late_connections",
+                "connections were joined late: their beginning is not in the capture",
+                self.late_connections,
+            ),
+            (
+                "not_decoded",
+                "connections of no protocol that is decoded",
+                self.not_decoded,
+            ),
+            (
+                "other_datagrams",
+                "UDP datagrams that are not DNS",
+                self.other_datagrams,
+            ),
+            (
+                "bound_reached",
+                "times that memory's bound ended the wait for missing bytes",
+                self.bound_reached,
+            ),
+            ("evicted", "connections given up: too many at once", self.evicted),
+            (
+                "decoder_panics",
+                "decoders failed: please report this",
+                self.decoder_panics,
+            ),
+        ]
+        .into_iter()
+        .filter(|(_, _, count)| *count > 0)
+    }
+}
+
+/// What one side of a flow sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Traffic {
+    /// Packets.
+    pub packets: u64,
+    /// Bytes of them on the wire, from the IP header on.
+    pub bytes: u64,
+    /// Bytes of payload, repeats included.
+    pub payload: u64,
+    /// TCP segments without any byte that was new.
+    pub repeated: u64,
+    /// TCP segments that came before others which belong before them.
+    pub early: u64,
+}

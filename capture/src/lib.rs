@@ -1,0 +1,76 @@
+//! Packets to exchanges: capture files, TCP reassembly, and what feeds the decoders from them.
+//!
+//! Data goes one way: a source gives [`Packet`]s ([`Reader`] those of a pcap or pcapng file), a [`Tracker`] finds the flow
+//! that each belongs to, puts TCP's bytes in order and feeds the flow's [`weir_protocols::Decoder`], and a [`Sink`] gets the
+//! exchanges. The tracker does no I/O and has no clock: time is that of the packets.
+//!
+//! `link` takes off the link layer, `packet` reads IP, TCP and UDP, `fragments` puts fragments together, `stream` one
+//! direction of a connection, `connection` the two; `datagrams` are flows of UDP, `table` holds all of them.
+//!
+//! Nothing is made up: bytes that the capture does not hold are gaps, told to the decoder with their size, and all that was
+//! left out is counted by its reason ([`Counters`]).
+#![forbid(unsafe_code)]
+
+mod connection;
+mod counters;
+mod datagrams;
+mod file;
+mod flow;
+mod fragments;
+mod link;
+mod packet;
+mod settings;
+mod stream;
+mod table;
+
+pub use counters::{Counters, Traffic};
+pub use file::{FileError, Reader};
+pub use flow::{Sink, Summary};
+pub use settings::{Bounds, Settings};
+pub use table::Tracker;
+use weir_records::Timestamp;
+
+/// The kind of a packet's first header, as <https://www.tcpdump.org/linktypes.html> numbers it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LinkType(pub u32);
+
+impl LinkType {
+    /// BSD loopback: four bytes of the address family before the IP header.
+    pub const NULL: Self = Self(0);
+    /// Ethernet.
+    pub const ETHERNET: Self = Self(1);
+    /// An IP header and nothing before it.
+    pub const RAW: Self = Self(101);
+    /// OpenBSD loopback, as [`Self::NULL`].
+    pub const LOOP: Self = Self(108);
+    /// Linux cooked capture, what `tcpdump -i any` used to write.
+    pub const LINUX_SLL: Self = Self(113);
+    /// An IPv4 header and nothing before it.
+    pub const IPV4: Self = Self(228);
+    /// An IPv6 header and nothing before it.
+    pub const IPV6: Self = Self(229);
+    /// Linux cooked capture, second version.
+    pub const LINUX_SLL2: Self = Self(276);
+    /// Of a packet whose file does not say on which interface it was seen.
+    pub const UNKNOWN: Self = Self(u32::MAX);
+}
+
+impl LinkType {
+    /// True if packets of this type can be read.
+    pub fn is_known(self) -> bool {
+        link::is_known(self)
+    }
+}
+
+/// A packet as its source saw it.
+#[derive(Clone, Copy, Debug)]
+pub struct Packet<'a> {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// What its bytes begin with.
+    pub link: LinkType,
+    /// What was kept of it.
+    pub bytes: &'a [u8],
+    /// Bytes that it had on the wire: more than were kept where the capture was limited (`snaplen`).
+    pub wire_len: usize,
+}

@@ -1,0 +1,77 @@
+//! What a tracker is told: what the documents say of their source, and the bounds of memory.
+
+use ipnet::IpNet;
+use std::{net::IpAddr, sync::Arc, time::Duration};
+use weir_protocols::Limits;
+use weir_records::{Capture, Direction};
+
+/// What a [`crate::Tracker`] needs to know.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How the packets were seen, for the documents.
+    pub capture: Capture,
+    /// Name of the observed host or container, if it is known.
+    pub host: Option<Arc<str>>,
+    /// Addresses of the observed host or container, which tell a connection's direction.
+    pub local: Vec<IpNet>,
+    /// Bounds of each decoder.
+    pub limits: Arc<Limits>,
+    /// Bounds of what is kept between packets.
+    pub bounds: Bounds,
+}
+
+/// Bounds of what is kept between packets.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// Most flows that are followed at once; past it those that were silent for longest are given up.
+    pub max_flows: usize,
+    /// Most bytes of a connection that wait for others before them; past it what is missing is given up as a gap.
+    pub flow_bytes: usize,
+    /// The same of all connections together.
+    pub total_bytes: usize,
+    /// Most bytes of IP fragments that wait for the rest of their packet; past it the oldest are given up.
+    pub fragment_bytes: usize,
+    /// So long a fragment waits for the rest of its packet.
+    pub fragment_patience: Duration,
+    /// So long bytes wait for a missing segment before them that nobody acknowledges.
+    pub hole_patience: Duration,
+    /// After so long without a packet a connection is given up.
+    pub idle: Duration,
+    /// The same for a flow of UDP, and for a connection that has ended, whose late repeats are still to be known as such.
+    pub linger: Duration,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            max_flows: 65536,
+            flow_bytes: 4 << 20,
+            total_bytes: 64 << 20,
+            fragment_bytes: 4 << 20,
+            fragment_patience: Duration::from_secs(30), // net.ipv4.ipfrag_time
+            hole_patience: Duration::from_secs(10),
+            idle: Duration::from_secs(3600),
+            linger: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Settings {
+    /// Which way a connection was opened. `sent` is true if the source says that the host which captured a packet of the
+    /// client sent it, false if it received it.
+    pub(crate) fn direction(&self, client: IpAddr, server: IpAddr, sent: Option<bool>) -> Direction {
+        let is_local = |ip: IpAddr| self.local.iter().any(|net| net.contains(&ip));
+        match (is_local(client), is_local(server), sent) {
+            (true, _, _) => Direction::Egress,
+            (false, true, _) => Direction::Ingress,
+            (false, false, Some(true)) => Direction::Egress,
+            (false, false, Some(false)) => Direction::Ingress,
+            (false, false, None) => Direction::Unknown,
+        }
+    }
+}
+
+/// A period in ns.
+pub(crate) fn ns(period: Duration) -> u64 {
+    u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)
+}

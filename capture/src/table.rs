@@ -1,0 +1,374 @@
+//! The flows that are followed: finds each packet's, opens and ends them.
+
+use crate::{
+    Counters, Packet, Settings, Sink,
+    connection::{self, Connection},
+    datagrams::{self, Datagrams},
+    flow::{Context, Observed},
+    fragments::Fragments,
+    link,
+    packet::{self, Datagram, Ip, Payload, Segment, Skip},
+    settings::ns,
+    stream::Room,
+};
+use std::{collections::HashMap, net::SocketAddr};
+use weir_protocols::Close;
+use weir_records::Timestamp;
+
+/// How often what waits is looked at, in ns of the packets' time.
+const TICK: u64 = 1_000_000_000;
+/// Packets may be seen a little out of order; one so much earlier, in ns, shows that the clock was set, or a time before it
+/// was damaged.
+const ANOTHER_TIME: u64 = 60_000_000_000;
+
+/// Two sockets, whichever of them sent: the lower first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Key {
+    protocol: u8,
+    ends: [SocketAddr; 2],
+}
+
+impl Key {
+    fn new(protocol: u8, a: SocketAddr, b: SocketAddr) -> Self {
+        Self {
+            protocol,
+            ends: if a <= b { [a, b] } else { [b, a] },
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Slot {
+    key: Key,
+    /// Counts flows in the order in which they were opened.
+    serial: u64,
+    entry: Entry,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Tcp(Box<Connection>),
+    Dns(Box<Datagrams>),
+}
+
+impl Entry {
+    fn observed(&self) -> &Observed {
+        match self {
+            Self::Tcp(connection) => &connection.observed,
+            Self::Dns(datagrams) => &datagrams.observed,
+        }
+    }
+
+    /// It may be forgotten without loss.
+    fn is_over(&self) -> bool {
+        matches!(self, Self::Tcp(connection) if connection.over)
+    }
+}
+
+/// Follows the flows of a capture: packets in, exchanges out.
+#[derive(Debug)]
+pub struct Tracker {
+    settings: Settings,
+    counters: Counters,
+    places: HashMap<Key, usize>,
+    slots: Vec<Option<Slot>>,
+    free: Vec<usize>,
+    fragments: Fragments,
+    /// Bytes that wait in all connections.
+    waiting: usize,
+    opened: u64,
+    now: Timestamp,
+    ticked: Timestamp,
+}
+
+impl Tracker {
+    /// A tracker that has seen nothing yet.
+    pub fn new(settings: Settings) -> Self {
+        let bounds = &settings.bounds;
+        Self {
+            fragments: Fragments::new(bounds.fragment_bytes, ns(bounds.fragment_patience)),
+            settings,
+            counters: Counters::default(),
+            places: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            waiting: 0,
+            opened: 0,
+            now: Timestamp(0),
+            ticked: Timestamp(0),
+        }
+    }
+
+    /// What was seen and left out so far.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Flows that are followed now.
+    pub fn flows(&self) -> usize {
+        self.places.len()
+    }
+
+    /// Memory that bytes take which wait for others before them.
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting
+    }
+
+    /// A packet was seen.
+    pub fn packet(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) {
+        self.counters.packets += 1;
+        self.counters.cut_packets += u64::from(packet.bytes.len() < packet.wire_len);
+        self.tick(packet.at, sink);
+        let skipped = match self.network(packet, sink) {
+            Ok(()) => return,
+            Err(Skip::UnknownLink) => &mut self.counters.unknown_link,
+            Err(Skip::Malformed) => &mut self.counters.malformed,
+            Err(Skip::NotIp) => &mut self.counters.not_ip,
+            Err(Skip::OtherTransport) => &mut self.counters.other_transport,
+        };
+        *skipped += 1;
+    }
+
+    fn network(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) -> Result<(), Skip> {
+        let mut network = link::network(packet)?;
+        let mut ip = Ip::read(&network)?;
+        let whole;
+        if let Some(fragment) = ip.fragment {
+            let taken = self.fragments.take(packet.at, &ip, fragment);
+            self.counters.incomplete_fragments += self.fragments.take_incomplete();
+            let Some(payload) = taken else { return Ok(()) };
+            self.counters.reassembled += 1;
+            whole = payload;
+            network.wire_len = network.wire_len.saturating_sub(ip.payload.len) + whole.len();
+            ip.payload = Payload {
+                bytes: &whole,
+                len: whole.len(),
+            };
+        }
+        match ip.protocol {
+            packet::TCP => {
+                let segment = Segment::read(&ip.payload).ok_or(Skip::Malformed)?;
+                self.segment(
+                    connection::Seen {
+                        at: packet.at,
+                        source: (ip.source, segment.source_port).into(),
+                        destination: (ip.destination, segment.destination_port).into(),
+                        segment,
+                        wire_len: network.wire_len,
+                        sent: network.sent,
+                    },
+                    sink,
+                );
+            }
+            packet::UDP => {
+                let datagram = Datagram::read(&ip.payload).ok_or(Skip::Malformed)?;
+                self.datagram(
+                    datagrams::Seen {
+                        at: packet.at,
+                        source: (ip.source, datagram.source_port).into(),
+                        destination: (ip.destination, datagram.destination_port).into(),
+                        payload: datagram.payload,
+                        wire_len: network.wire_len,
+                        sent: network.sent,
+                        id: ip.id,
+                    },
+                    sink,
+                );
+            }
+            _ => return Err(Skip::OtherTransport),
+        }
+        Ok(())
+    }
+
+    fn segment(&mut self, seen: connection::Seen<'_>, sink: &mut dyn Sink) {
+        let key = Key::new(packet::TCP, seen.source, seen.destination);
+        let mut place = self.places.get(&key).copied();
+        if let Some(old) = place
+            && let Some(Slot {
+                entry: Entry::Tcp(connection),
+                ..
+            }) = &self.slots[old]
+            && connection.is_succeeded_by(&seen)
+        {
+            self.end(old, sink);
+            place = None;
+        }
+        let place = match place {
+            Some(place) => place,
+            None => {
+                let mut context = Context {
+                    counters: &mut self.counters,
+                    sink,
+                };
+                let Some(connection) = Connection::open(&seen, &self.settings, &mut context) else {
+                    return;
+                };
+                self.insert(key, Entry::Tcp(Box::new(connection)), sink)
+            }
+        };
+        let mut room = self.settings.bounds.room(&mut self.waiting);
+        let mut context = Context {
+            counters: &mut self.counters,
+            sink,
+        };
+        if let Some(Slot {
+            entry: Entry::Tcp(connection),
+            ..
+        }) = &mut self.slots[place]
+        {
+            connection.take(&seen, &self.settings, &mut room, &mut context);
+        }
+        self.counters.bound_reached += room.ended;
+    }
+
+    fn datagram(&mut self, seen: datagrams::Seen<'_>, sink: &mut dyn Sink) {
+        let Some(side) = seen.side() else {
+            self.counters.other_datagrams += 1;
+            return;
+        };
+        let key = Key::new(packet::UDP, seen.source, seen.destination);
+        let place = match self.places.get(&key) {
+            Some(place) => *place,
+            None => {
+                let datagrams = Datagrams::open(&seen, side, &self.settings);
+                self.insert(key, Entry::Dns(Box::new(datagrams)), sink)
+            }
+        };
+        let mut context = Context {
+            counters: &mut self.counters,
+            sink,
+        };
+        if let Some(Slot {
+            entry: Entry::Dns(datagrams),
+            ..
+        }) = &mut self.slots[place]
+        {
+            datagrams.take(&seen, side, &mut context);
+        }
+    }
+
+    fn insert(&mut self, key: Key, entry: Entry, sink: &mut dyn Sink) -> usize {
+        if self.places.len() >= self.settings.bounds.max_flows.max(1) {
+            self.evict(sink);
+        }
+        self.opened += 1;
+        let slot = Some(Slot {
+            key,
+            serial: self.opened,
+            entry,
+        });
+        let place = match self.free.pop() {
+            Some(place) => {
+                self.slots[place] = slot;
+                place
+            }
+            None => {
+                self.slots.push(slot);
+                self.slots.len() - 1
+            }
+        };
+        self.places.insert(key, place);
+        place
+    }
+
+    /// Makes room for more: one flow in sixteen goes, first those that are over, then those silent for longest.
+    fn evict(&mut self, sink: &mut dyn Sink) {
+        let mut places =
+            self.places_by(|slot| (!slot.entry.is_over(), slot.entry.observed().last, slot.serial));
+        places.truncate(places.len().div_ceil(16));
+        for place in places {
+            if let Some(Slot { entry, .. }) = &self.slots[place] {
+                self.counters.evicted += u64::from(!entry.is_over());
+            }
+            self.end(place, sink);
+        }
+    }
+
+    /// The flows' places in this order.
+    fn places_by<K: Ord>(&self, order: impl Fn(&Slot) -> K) -> Vec<usize> {
+        let slots = self.slots.iter().enumerate();
+        let mut places: Vec<_> = slots
+            .filter_map(|(place, slot)| Some((order(slot.as_ref()?), place)))
+            .collect();
+        places.sort_unstable();
+        places.into_iter().map(|(_, place)| place).collect()
+    }
+
+    /// This flow is over, if it was not already, and is forgotten.
+    fn end(&mut self, place: usize, sink: &mut dyn Sink) {
+        let Some(mut slot) = self.slots[place].take() else {
+            return;
+        };
+        self.places.remove(&slot.key);
+        self.free.push(place);
+        let mut room = self.settings.bounds.room(&mut self.waiting);
+        let mut context = Context {
+            counters: &mut self.counters,
+            sink,
+        };
+        match &mut slot.entry {
+            Entry::Tcp(connection) => connection.close(Close::Abandoned, &mut room, &mut context),
+            Entry::Dns(datagrams) => datagrams.close(&mut context),
+        }
+        self.counters.bound_reached += room.ended;
+    }
+
+    /// It is now this late, though nothing may have come: what has waited for too long comes out.
+    pub fn tick(&mut self, now: Timestamp, sink: &mut dyn Sink) {
+        if self.now.since(now) > ANOTHER_TIME {
+            (self.now, self.ticked) = (now, now);
+        }
+        self.now = self.now.max(now);
+        if self.now.since(self.ticked) < TICK {
+            return;
+        }
+        self.ticked = self.now;
+        self.fragments.tick(self.now);
+        self.counters.incomplete_fragments += self.fragments.take_incomplete();
+        let (idle, linger) = (ns(self.settings.bounds.idle), ns(self.settings.bounds.linger));
+        let patience = ns(self.settings.bounds.hole_patience);
+        for place in 0..self.slots.len() {
+            let mut room = self.settings.bounds.room(&mut self.waiting);
+            let mut context = Context {
+                counters: &mut self.counters,
+                sink,
+            };
+            let Some(Slot { entry, .. }) = &mut self.slots[place] else {
+                continue;
+            };
+            let allowed = match entry {
+                Entry::Tcp(connection) => {
+                    connection.tick(self.now, patience, &mut room, &mut context);
+                    if connection.over { linger } else { idle }
+                }
+                Entry::Dns(datagrams) => {
+                    datagrams.tick(self.now, &mut context);
+                    linger
+                }
+            };
+            if self.now.since(entry.observed().last) >= allowed {
+                self.end(place, sink);
+            }
+        }
+    }
+
+    /// The capture is over: everything that is under way comes out, flow by flow in the order of their beginnings.
+    pub fn finish(&mut self, sink: &mut dyn Sink) {
+        self.fragments.finish();
+        self.counters.incomplete_fragments += self.fragments.take_incomplete();
+        for place in self.places_by(|slot| slot.serial) {
+            self.end(place, sink);
+        }
+    }
+}
+
+impl crate::Bounds {
+    fn room<'a>(&self, waiting: &'a mut usize) -> Room<'a> {
+        Room {
+            stream: self.flow_bytes,
+            total: self.total_bytes,
+            waiting,
+            ended: 0,
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Packets to documents: made by hand with an independent encoder, from files, and from captures of others.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a test ends at the first thing that goes wrong"
+)]
+
+mod corpus;
+mod datagrams;
+mod documents;
+mod files;
+mod links;
+mod losses;
+mod robust;
+mod support;

@@ -1,0 +1,100 @@
+//! Nothing that a capture may hold makes the tracker fail.
+
+use crate::support::*;
+use proptest::prelude::*;
+use std::io::Cursor;
+use weir_capture::{LinkType, Packet, Reader, Tracker};
+use weir_protocols::Side;
+use weir_records::Timestamp;
+
+const LINKS: [u32; 9] = [0, 1, 12, 101, 108, 113, 228, 229, 276];
+
+/// A conversation in which anything may happen.
+fn conversation(v6: bool, steps: &[(bool, u32, u32, u8, Vec<u8>)]) -> Conversation {
+    let mut conversation = match v6 {
+        false => Conversation::default(),
+        true => Conversation::new("[fd00:198:18::2]:40000", "[fd00:198:18::1]:53"),
+    };
+    for (client, sequence, acknowledged, flags, payload) in steps {
+        let side = if *client { Side::Client } else { Side::Server };
+        let flags = Flags {
+            syn: flags & 1 != 0,
+            ack: flags & 2 != 0,
+            fin: flags & 4 != 0,
+            rst: flags & 24 == 24,
+        };
+        match flags.rst && flags.syn {
+            true => conversation.raw(side, *sequence, *acknowledged, flags, payload),
+            false => conversation.next(side, flags, payload),
+        };
+    }
+    conversation
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn any_packets(
+        packets in prop::collection::vec(
+            (0..LINKS.len(), prop::collection::vec(any::<u8>(), 0..120), 0..3000usize, any::<u64>()), 0..30),
+    ) {
+        let mut tracker = Tracker::new(settings());
+        let mut seen = Seen::default();
+        for (link, bytes, wire_len, at) in &packets {
+            tracker.packet(
+                &Packet { at: Timestamp(*at), link: LinkType(LINKS[*link]), bytes, wire_len: *wire_len },
+                &mut seen,
+            );
+        }
+        tracker.finish(&mut seen);
+        prop_assert_eq!((tracker.flows(), tracker.waiting_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn any_conversation_in_any_order_and_damaged(
+        v6 in any::<bool>(),
+        steps in prop::collection::vec(
+            (any::<bool>(), any::<u32>(), any::<u32>(), any::<u8>(), prop_oneof![
+                Just(b"GET / HTTP/1.1\r\n\r\n".to_vec()),
+                Just(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nabc".to_vec()),
+                prop::collection::vec(any::<u8>(), 0..40),
+            ]), 1..30),
+        order in prop::collection::vec(0..30usize, 0..40),
+        damage in prop::collection::vec((0..30usize, 0..120usize, any::<u8>()), 0..10),
+        cuts in prop::collection::vec((0..30usize, 0..120usize), 0..5),
+    ) {
+        let mut frames = conversation(v6, &steps).frames;
+        for (frame, place, byte) in damage {
+            let frame = frame % frames.len();
+            let bytes = &mut frames[frame].bytes;
+            let place = place % bytes.len();
+            bytes[place] = byte;
+        }
+        for (frame, kept) in cuts {
+            let frame = frame % frames.len();
+            frames[frame].kept = kept.min(frames[frame].bytes.len());
+        }
+        let mut all = frames.clone();
+        all.extend(order.iter().map(|place| frames[place % frames.len()].clone()));
+        let (_, counters) = track(&all);
+        prop_assert_eq!(counters.decoder_panics, 0);
+    }
+
+    #[test]
+    fn any_file(
+        magic in prop_oneof![
+            Just(vec![0xd4, 0xc3, 0xb2, 0xa1]),
+            Just(vec![0xa1, 0xb2, 0x3c, 0x4d]),
+            Just(vec![0x0a, 0x0d, 0x0d, 0x0a, 28, 0, 0, 0, 0x4d, 0x3c, 0x2b, 0x1a]),
+        ],
+        rest in prop::collection::vec(prop_oneof![4 => Just(0u8), 1 => any::<u8>()], 0..400),
+    ) {
+        let file = [magic, rest].concat();
+        if let Ok(mut reader) = Reader::new(Cursor::new(&file)) {
+            while let Ok(Some(packet)) = reader.next_packet() {
+                prop_assert!(packet.bytes.len() <= file.len());
+            }
+        }
+    }
+}

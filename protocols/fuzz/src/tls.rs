@@ -1,0 +1,47 @@
+//! Any connection that begins like TLS: survived, and told of once, however its bytes are cut.
+//!
+//! The input is a list of pieces, each with its length in one byte before it; the length's lowest bit tells whose it is.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use std::sync::Arc;
+use weir_config::Records;
+use weir_protocols::{Close, Decoder, Limits, Side};
+use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
+
+/// A record that begins a ClientHello.
+const FIRST: [u8; 7] = [22, 3, 1, 0x20, 0, 1, 0];
+
+fuzz_target!(|input: &[u8]| {
+    let limits = Limits {
+        max_head: 1024,
+        max_headers: 8,
+        max_pending: 4,
+    };
+    let mut decoder = Decoder::new(&Arc::new(limits));
+    let mut exchanges = Vec::new();
+    let out = &mut |exchange| exchanges.push(exchange);
+    decoder.data(Side::Client, Timestamp(0), &FIRST, out);
+    let mut rest = input;
+    while let Some((head, after)) = rest.split_first() {
+        let side = if head & 1 == 0 { Side::Client } else { Side::Server };
+        let (piece, after) = after.split_at(usize::from(*head).min(after.len()));
+        decoder.data(side, Timestamp(0), piece, out);
+        rest = after;
+    }
+    decoder.close(Timestamp(1), Close::Finished, out);
+    assert_eq!(exchanges.len(), 1);
+    let flow = Flow {
+        id: DocumentId(1),
+        capture: Capture::Relay,
+        mode: None,
+        direction: Direction::Egress,
+        client: ([198, 18, 0, 2], 40000).into(),
+        server: ([198, 18, 0, 1], 443).into(),
+        opened: Timestamp(0),
+        connect: None,
+        host: None,
+    };
+    let document = exchanges[0].document(&flow, &Policy::new(&Records::default()));
+    serde_json::to_string(&document).expect("a document is JSON");
+});

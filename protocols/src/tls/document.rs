@@ -1,0 +1,175 @@
+//! What a connection means: its document.
+//!
+//! Outcome, seen by the client: a server that answered with its hello is a success, since what comes after is not to be
+//! seen; an alert in the open, a reset or an end before that hello is a failure.
+
+use super::{
+    exchange::Exchange,
+    hello::{ClientHello, is_grease},
+    ja4::ja4,
+    names,
+};
+use crate::{Close, Side};
+use std::collections::BTreeMap;
+use weir_records::{
+    Document, DocumentId, Endpoint, Error, Event, Flow, Host, Network, Outcome, Policy, Timing, Tls,
+    TlsClient, Weir,
+};
+
+/// `event.dataset` of every document made here.
+const DATASET: &str = "weir.tls";
+
+impl Exchange {
+    pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
+        let mut sizes = BTreeMap::new();
+        let name = self
+            .client
+            .as_ref()
+            .and_then(|hello| hello.server_name.as_ref())
+            .map(|name| {
+                let text = policy.text(name);
+                if let Some(size) = text.original {
+                    sizes.insert("tls.client.server_name".into(), size);
+                }
+                text.value
+            });
+        let endpoint = |address: std::net::SocketAddr, bytes, domain| Endpoint {
+            ip: address.ip(),
+            port: address.port(),
+            bytes: Some(bytes),
+            domain,
+        };
+        Document {
+            timestamp: self.first,
+            event: Event {
+                id: DocumentId::exchange(flow.id, DATASET, 0),
+                dataset: DATASET,
+                category: &["network"],
+                kind: &["connection", "protocol"],
+                outcome: Some(self.outcome()),
+                duration: Some(self.last.since(self.first)),
+            },
+            network: Network {
+                transport: "tcp",
+                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
+                protocol: "tls",
+                direction: flow.direction,
+            },
+            source: endpoint(flow.client, self.bytes[0], None),
+            destination: endpoint(flow.server, self.bytes[1], name.clone()),
+            host: flow.host.clone().map(|name| Host { name }),
+            url: None,
+            http: None,
+            dns: None,
+            tls: Some(self.tls(name)),
+            rpc: None,
+            dubbo: None,
+            user_agent: None,
+            error: self.error(),
+            weir: Weir {
+                capture: flow.capture,
+                mode: flow.mode,
+                flow_id: flow.id,
+                late_join: self.late,
+                truncated: !sizes.is_empty(),
+                original_sizes: sizes,
+                anomalies: self
+                    .gaps
+                    .then(|| "bytes of the handshake were missed".to_owned())
+                    .into_iter()
+                    .collect(),
+                dns: None,
+                dubbo: None,
+                http2: None,
+                timing: Timing {
+                    connect: flow.connect,
+                    request: self.hellos[0].map(|hello| hello.since(self.first)),
+                    ttfb: self.hellos[0]
+                        .zip(self.hellos[1])
+                        .map(|(client, server)| server.since(client)),
+                    response: None,
+                },
+            },
+        }
+    }
+
+    fn tls(&self, server_name: Option<String>) -> Tls {
+        let server = self.server.as_ref();
+        let known = |values: &[u16]| {
+            values
+                .iter()
+                .filter(|value| !is_grease(**value))
+                .copied()
+                .collect::<Vec<_>>()
+        };
+        Tls {
+            version: server.map(|hello| names::version(hello.version)),
+            version_protocol: "tls",
+            cipher: server
+                .filter(|hello| !hello.is_retry)
+                .map(|hello| names::cipher(hello.cipher)),
+            next_protocol: server.and_then(|hello| Some(text(hello.alpn.as_ref()?))),
+            client: self.client.as_ref().map(|hello| TlsClient {
+                server_name,
+                ja4: ja4(hello),
+                supported_ciphers: known(&hello.ciphers).into_iter().map(names::cipher).collect(),
+                supported_versions: known(&versions(hello)).into_iter().map(names::version).collect(),
+                alpn: hello.alpn.iter().map(|name| text(name)).collect(),
+            }),
+        }
+    }
+
+    fn outcome(&self) -> Outcome {
+        match (self.fatal(), &self.server, self.close) {
+            (Some(_), _, _) => Outcome::Failure,
+            (None, Some(_), _) => Outcome::Success,
+            (None, None, Close::Abandoned) => Outcome::Unknown,
+            (None, None, _) if self.late || self.gaps => Outcome::Unknown,
+            (None, None, _) => Outcome::Failure,
+        }
+    }
+
+    fn error(&self) -> Option<Error> {
+        if self.outcome() != Outcome::Failure {
+            return None;
+        }
+        let (kind, message) = match (self.fatal(), self.close) {
+            (Some((side, what)), _) => (
+                "tls_alert",
+                format!("the {} ended the handshake: {}", who(side), names::alert(what)),
+            ),
+            (None, Close::Reset(side)) => (
+                "connection_reset",
+                format!("the {} reset the connection before the server's hello", who(side)),
+            ),
+            (None, _) => (
+                "no_response",
+                "the connection ended before the server's hello".to_owned(),
+            ),
+        };
+        Some(Error {
+            kind: kind.into(),
+            message: Some(message),
+        })
+    }
+}
+
+fn who(side: Side) -> &'static str {
+    match side {
+        Side::Client => "client",
+        Side::Server => "server",
+    }
+}
+
+/// Before TLS 1.3 the message itself has the only one.
+fn versions(hello: &ClientHello) -> Vec<u16> {
+    match hello.versions.is_empty() {
+        true => vec![hello.legacy_version],
+        false => hello.versions.clone(),
+    }
+}
+
+/// Names of protocols are bytes; those that are in use are ASCII.
+fn text(name: &[u8]) -> String {
+    name.escape_ascii().to_string()
+}

@@ -1,0 +1,125 @@
+//! The decoder of one connection: reads the hellos, then counts.
+
+use super::{
+    exchange::Exchange,
+    hello::{ClientHello, ServerHello},
+    record::{CLIENT_HELLO, Found, Records, SERVER_HELLO},
+};
+use crate::{Close, Limits, Side, detect::Dissector};
+use std::sync::Arc;
+use weir_records::Timestamp;
+
+#[derive(Debug)]
+struct Stream {
+    exchange: Exchange,
+    /// Each side's records, until nothing of it is read any more.
+    records: [Option<Box<Records>>; 2],
+    begun: bool,
+    told: bool,
+}
+
+/// Makes it.
+pub(super) fn open(_: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
+    Box::new(Stream {
+        exchange: Exchange {
+            first: Timestamp::default(),
+            last: Timestamp::default(),
+            client: None,
+            server: None,
+            hellos: [None; 2],
+            alert: None,
+            bytes: [0; 2],
+            gaps: false,
+            late,
+            close: Close::Abandoned,
+        },
+        records: [Some(Box::default()), Some(Box::default())],
+        begun: false,
+        told: false,
+    })
+}
+
+fn place(side: Side) -> usize {
+    match side {
+        Side::Client => 0,
+        Side::Server => 1,
+    }
+}
+
+impl Stream {
+    fn see(&mut self, at: Timestamp) {
+        if !self.begun {
+            self.begun = true;
+            self.exchange.first = at;
+        }
+        self.exchange.last = at;
+    }
+
+    /// True while this side may have more to read in the open.
+    fn take(&mut self, side: Side, at: Timestamp, found: Found) -> bool {
+        let exchange = &mut self.exchange;
+        match found {
+            Found::Hello(CLIENT_HELLO, body) if side == Side::Client => {
+                // The second one, after a retry, offers the same but for keys.
+                if let (None, Some(hello)) = (&exchange.client, ClientHello::read(&body)) {
+                    exchange.client = Some(hello);
+                    exchange.hellos[0] = Some(at);
+                }
+                true
+            }
+            Found::Hello(SERVER_HELLO, body) if side == Side::Server => {
+                let Some(hello) = ServerHello::read(&body) else {
+                    return false;
+                };
+                let goes_on = hello.is_retry;
+                exchange.server = Some(hello);
+                exchange.hellos[1] = Some(at);
+                goes_on
+            }
+            Found::Alert(level, what) => {
+                exchange.alert = Some((side, level, what));
+                false
+            }
+            Found::Hello(..) | Found::Opaque => false,
+        }
+    }
+}
+
+impl Dissector for Stream {
+    fn data(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], _: &mut dyn FnMut(crate::Exchange)) {
+        self.see(at);
+        self.exchange.bytes[place(side)] += bytes.len() as u64;
+        while let Some(records) = &mut self.records[place(side)] {
+            let Some(found) = records.feed(&mut bytes) else {
+                return;
+            };
+            if !self.take(side, at, found) {
+                self.records[place(side)] = None;
+            }
+        }
+    }
+
+    fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, _: &mut dyn FnMut(crate::Exchange)) {
+        self.see(at);
+        self.exchange.bytes[place(side)] += missed.unwrap_or_default();
+        self.exchange.gaps |= missed.is_none() || self.records[place(side)].is_some();
+        self.records[place(side)] = None;
+    }
+
+    fn end(&mut self, _: Side, at: Timestamp, _: &mut dyn FnMut(crate::Exchange)) {
+        self.see(at);
+    }
+
+    fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(crate::Exchange)) {
+        self.see(at);
+        if !self.told {
+            self.told = true;
+            self.exchange.close = how;
+            out(crate::Exchange::Tls(Box::new(self.exchange.clone())));
+        }
+    }
+
+    fn is_opaque(&self) -> bool {
+        self.told
+    }
+}

@@ -1,0 +1,6 @@
+//! TLS: what the hellos say, however they arrive.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+mod hellos;
+mod properties;
+mod support;

@@ -1,0 +1,143 @@
+//! Real Dubbo peers, Java's own, across the relay: their documents say what the consumer says of its calls.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Tests end where something is not as it should be.
+
+#[path = "../../protocols/tests/dubbo/expected.rs"]
+mod expected;
+
+use serde_json::Value;
+use std::{path::PathBuf, process::Command, time::Duration};
+use weir_lab::{Lab, Node};
+use weir_tests::weir::{Sidecar, install, wait_for};
+
+const PORT: u16 = 20880;
+/// Longest start of a Java program, or run of the consumer.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// 44 calls of the consumer and two of its provider's.
+const CALLS: usize = 46;
+
+/// Where the peers are, once they are fetched and compiled.
+fn peers(version: &str) -> Result<PathBuf, String> {
+    let prepare = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dubbo-peers/prepare");
+    let output = Command::new(prepare)
+        .arg(version)
+        .output()
+        .map_err(|error| error.to_string())?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+    }
+    let cache = String::from_utf8_lossy(&output.stdout);
+    Ok(PathBuf::from(cache.trim()).join(version))
+}
+
+fn java(node: &Node, peers: &std::path::Path, host: &str, serialization: &str, class: &str) -> Command {
+    let mut command = node.command("java");
+    command
+        .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
+        .args([
+            "-Djava.net.preferIPv4Stack=true",
+            "-Ddubbo.application.serialize-check-status=WARN",
+        ])
+        .args(["--add-opens", "java.base/java.lang=ALL-UNNAMED"])
+        .args(["--add-opens", "java.base/java.math=ALL-UNNAMED"])
+        .arg(format!(
+            "-Djava.util.logging.config.file={}/classes/logging.properties",
+            peers.display()
+        ))
+        .arg(format!("-Dlab.host={host}"))
+        .arg(format!("-Dlab.port={PORT}"))
+        .arg(format!("-Dlab.serialization={serialization}"))
+        .arg("-cp")
+        .arg(format!("{0}/classes:{0}/lib/*", peers.display()))
+        .arg(class);
+    command
+}
+
+/// Every call of the peers through the relay, the provider in the pod or the consumer.
+fn across_the_relay(test: &str, version: &str, serialization: &str, mode: &str, provider_in_pod: bool) {
+    if weir_lab::skip_unless_root(test) {
+        return;
+    }
+    let peers = match peers(version) {
+        Ok(peers) => peers,
+        Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("{test}: {reason}"),
+        Err(reason) => return eprintln!("SKIPPED {test}: {reason}"),
+    };
+    let mut lab = Lab::new("dubbo").unwrap();
+    let (outside, pod) = (lab.node("outside").unwrap(), lab.node("pod").unwrap());
+    let link = lab.join(&outside, &pod).unwrap();
+    let settings = tempfile::NamedTempFile::new().unwrap();
+    // The consumer tells of 70 000 bytes and of 94 500.
+    std::fs::write(&settings, "records: {max_value: 200000, max_values: 100000}\n").unwrap();
+    let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
+    std::fs::set_permissions(settings.path(), readable).unwrap();
+    install(&pod, &["--mode", mode]).unwrap();
+    let mut sidecar = Sidecar::start(&pod, &["--config", settings.path().to_str().unwrap()]).unwrap();
+
+    let (provider, consumer, address) = match provider_in_pod {
+        true => (&pod, &outside, link.b.at(PORT)[0]),
+        false => (&outside, &pod, link.a.at(PORT)[0]),
+    };
+    let host = address.ip().to_string();
+    let mut running = provider
+        .spawn(java(provider, &peers, &host, serialization, "lab.Provider"))
+        .unwrap();
+    wait_for("the provider is ready", || running.output().contains("READY"));
+    let said = consumer
+        .run(java(consumer, &peers, &host, serialization, "lab.Consumer"))
+        .unwrap_or_else(|error| panic!("{error}\nthe provider: {}", running.output()));
+    running.terminate(PATIENCE).unwrap();
+
+    let calls = || -> Vec<Value> {
+        let documents = sidecar.documents().into_iter();
+        documents
+            .filter(|document| document["event"]["dataset"] == "weir.dubbo")
+            .collect()
+    };
+    wait_for("every call has its document", || calls().len() >= CALLS);
+    let documents = calls();
+    expected::check(&documents, &said, serialization);
+    let direction = if provider_in_pod { "ingress" } else { "egress" };
+    for document in &documents {
+        assert_eq!(document["network"]["direction"], direction, "{document:#}");
+        assert_eq!(document["weir"].get("anomalies"), None, "{document:#}");
+        assert_eq!(document["weir"].get("truncated"), None, "{document:#}");
+    }
+    assert!(
+        sidecar.metric("weir_events_total", &[]) > 0,
+        "heartbeats are counted"
+    );
+    sidecar.assert_well();
+}
+
+#[test]
+fn dubbo_2_7_over_hessian2_into_the_pod() {
+    across_the_relay(
+        "dubbo_2_7_over_hessian2_into_the_pod",
+        "dubbo27",
+        "hessian2",
+        "redirect",
+        true,
+    );
+}
+
+#[test]
+fn dubbo_3_over_fastjson2_out_of_the_pod() {
+    across_the_relay(
+        "dubbo_3_over_fastjson2_out_of_the_pod",
+        "dubbo3",
+        "fastjson2",
+        "tproxy",
+        false,
+    );
+}
+
+#[test]
+fn dubbo_3_over_hessian2_into_the_pod() {
+    across_the_relay(
+        "dubbo_3_over_hessian2_into_the_pod",
+        "dubbo3",
+        "hessian2",
+        "redirect",
+        true,
+    );
+}
