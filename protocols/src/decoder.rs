@@ -31,10 +31,64 @@ struct Detecting {
     late: bool,
     client: Probe,
     server: Probe,
+    /// Whose the kept bytes are, in the order in which they came.
+    order: Vec<Kept>,
     searched: u64,
 }
 
+/// Bytes of one side that came one after the other.
+#[derive(Debug)]
+struct Kept {
+    side: Side,
+    /// When the first of them came.
+    at: Timestamp,
+    length: usize,
+}
+
 impl Detecting {
+    /// Writes down what has become of one side's kept bytes, which were so many before.
+    fn note(&mut self, side: Side, at: Timestamp, before: usize) {
+        let now = match side {
+            Side::Client => self.client.part.len(),
+            Side::Server => self.server.part.len(),
+        };
+        match now.checked_sub(before) {
+            Some(0) => {}
+            Some(more) => match self.order.last_mut() {
+                Some(last) if last.side == side => last.length += more,
+                _ => self.order.push(Kept {
+                    side,
+                    at,
+                    length: more,
+                }),
+            },
+            None => {
+                self.order.retain(|kept| kept.side != side);
+                if now > 0 {
+                    self.order.push(Kept {
+                        side,
+                        at,
+                        length: now,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Shows a decoder what was kept, in order.
+    fn replay(&self, decoder: &mut dyn Dissector, out: &mut dyn FnMut(Exchange)) {
+        let (mut client, mut server) = (self.client.part.as_slice(), self.server.part.as_slice());
+        for kept in &self.order {
+            let part = match kept.side {
+                Side::Client => &mut client,
+                Side::Server => &mut server,
+            };
+            let (bytes, rest) = part.split_at(kept.length.min(part.len()));
+            *part = rest;
+            decoder.data(kept.side, kept.at, bytes, out);
+        }
+    }
+
     fn late() -> Self {
         Self {
             late: true,
@@ -157,12 +211,16 @@ impl Decoder {
             Side::Client => &mut detecting.client,
             Side::Server => &mut detecting.server,
         };
-        let kept = !probe.part.is_empty();
+        let before = probe.part.len();
         let mut verdict = probe.push(at, bytes, FIRST_LINE, &check);
-        if detecting.late {
-            if verdict == Verdict::No && kept {
-                verdict = probe.push(at, bytes, FIRST_LINE, &check);
-            }
+        if late && verdict == Verdict::No && before > 0 {
+            verdict = probe.push(at, bytes, FIRST_LINE, &check);
+            detecting.order.retain(|kept| kept.side != side);
+            detecting.note(side, at, 0);
+        } else {
+            detecting.note(side, at, before);
+        }
+        if late {
             detecting.searched += bytes.len() as u64;
             if verdict == Verdict::No && detecting.searched <= LATE_SEARCH {
                 return;
@@ -170,15 +228,8 @@ impl Decoder {
         }
         match (verdict, found.get()) {
             (Verdict::Yes, Some(entry)) => {
-                let mut decoder = (entry.open)(&self.limits, detecting.late);
-                for (side, probe) in [
-                    (Side::Client, &detecting.client),
-                    (Side::Server, &detecting.server),
-                ] {
-                    if !probe.part.is_empty() {
-                        decoder.data(side, probe.at, &probe.part, out);
-                    }
-                }
+                let mut decoder = (entry.open)(&self.limits, late);
+                detecting.replay(&mut *decoder, out);
                 self.state = State::Decoding(entry.protocol, decoder);
                 self.data(side, at, bytes, out);
             }

@@ -74,3 +74,15 @@ fn what_came_before_the_decision_is_decoded() {
     ]);
     assert_eq!(summary(&documents), ["GET /a 200"]);
 }
+
+#[test]
+fn what_was_kept_of_both_sides_is_shown_in_the_order_in_which_it_came() {
+    // Nobody can tell yet what these are; the server's word comes before the end of the client's first line.
+    let first = [b"G~T a:1 HTTP/1.1+".as_slice(), &[0; 80]].concat();
+    let answer = server("est");
+    let rest = "GET /a HTTP/1.1\r\nHost: a\r\n\r\n";
+    let whole = run(&[client(&first), answer.clone(), client(rest)]);
+    let mut cut = vec![client(&first), answer];
+    cut.extend(rest.bytes().map(|byte| client([byte])));
+    assert_eq!(run(&cut), whole);
+}
