@@ -8,7 +8,7 @@ use std::{
 };
 use tracing_subscriber::EnvFilter;
 use weir_config::{
-    Config, Period,
+    Config, Mode, Period,
     args::{FileArgs, IdentityArgs, RedirectArgs},
 };
 use weir_init::{
@@ -58,6 +58,8 @@ enum Command {
         settings: Settings,
     },
     /// Prove that these settings are in force: rules, routes, and random tokens through real connections
+    ///
+    /// Where no mode is named, that in force is held against the other settings.
     Check {
         /// Report as one JSON object
         #[arg(long)]
@@ -142,7 +144,14 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             ),
         },
         Command::Check { json, settings } => {
-            let report = check::check(&settings.config()?).await?;
+            let mut config = settings.config()?;
+            let is_named = settings.redirect.mode.is_some() || config.interception.mode != Mode::default();
+            if let Some(mode) = modes::in_force().await?
+                && !is_named
+            {
+                config.interception.mode = mode;
+            }
+            let report = check::check(&config).await?;
             match json {
                 true => println!("{}", serde_json::to_string(&report)?),
                 false => print!("{report}"),

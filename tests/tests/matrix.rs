@@ -285,8 +285,11 @@ mod cases {
         assert_eq!(sidecar.connections(Direction::Inbound), 1, "it is left alone now");
         call(&stage.client, &stage.pod, pod(stage));
         assert_eq!(sidecar.connections(Direction::Inbound), 2);
-        let said = init(&stage.pod, "check", &flags).unwrap();
-        assert!(said.contains("was answered by the listener"), "{said}");
+        // With the mode named, and without.
+        for flags in [&flags[..], &flags[2..]] {
+            let said = init(&stage.pod, "check", flags).unwrap();
+            assert!(said.contains("was answered by the listener"), "{said}");
+        }
     }
 
     pub fn removal(stage: &Stage, mode: Mode) {
