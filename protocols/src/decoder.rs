@@ -46,32 +46,12 @@ struct Kept {
 }
 
 impl Detecting {
-    /// Writes down what has become of one side's kept bytes, which were so many before.
-    fn note(&mut self, side: Side, at: Timestamp, before: usize) {
-        let now = match side {
-            Side::Client => self.client.part.len(),
-            Side::Server => self.server.part.len(),
-        };
-        match now.checked_sub(before) {
-            Some(0) => {}
-            Some(more) => match self.order.last_mut() {
-                Some(last) if last.side == side => last.length += more,
-                _ => self.order.push(Kept {
-                    side,
-                    at,
-                    length: more,
-                }),
-            },
-            None => {
-                self.order.retain(|kept| kept.side != side);
-                if now > 0 {
-                    self.order.push(Kept {
-                        side,
-                        at,
-                        length: now,
-                    });
-                }
-            }
+    /// So many more bytes of this side are kept.
+    fn keep(&mut self, side: Side, at: Timestamp, length: usize) {
+        match self.order.last_mut() {
+            Some(last) if last.side == side => last.length += length,
+            _ if length > 0 => self.order.push(Kept { side, at, length }),
+            _ => {}
         }
     }
 
@@ -211,15 +191,16 @@ impl Decoder {
             Side::Client => &mut detecting.client,
             Side::Server => &mut detecting.server,
         };
-        let before = probe.part.len();
+        let mut before = probe.part.len();
         let mut verdict = probe.push(at, bytes, FIRST_LINE, &check);
         if late && verdict == Verdict::No && before > 0 {
-            verdict = probe.push(at, bytes, FIRST_LINE, &check);
+            // What was kept of this side is forgotten, and these bytes are looked at by themselves.
             detecting.order.retain(|kept| kept.side != side);
-            detecting.note(side, at, 0);
-        } else {
-            detecting.note(side, at, before);
+            before = 0;
+            verdict = probe.push(at, bytes, FIRST_LINE, &check);
         }
+        let more = probe.part.len().saturating_sub(before);
+        detecting.keep(side, at, more);
         if late {
             detecting.searched += bytes.len() as u64;
             if verdict == Verdict::No && detecting.searched <= LATE_SEARCH {
