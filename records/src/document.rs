@@ -7,14 +7,19 @@ mod http2;
 mod rpc;
 mod tls;
 
-use crate::{Capture, Direction, DocumentId, Timestamp};
+use crate::{Capture, Direction, DocumentId, Flow, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 pub use dubbo::{Dubbo, DubboException, WeirDubbo};
 pub use http2::WeirHttp2;
 pub use rpc::{Rpc, RpcRequest, RpcResponse, RpcSystem};
 use schemars::JsonSchema;
 use serde::Serialize;
-use std::{borrow::Cow, collections::BTreeMap, net::IpAddr, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
 pub use tls::{Tls, TlsClient};
 
 /// Headers by lower-case name; a repeated header has several values, in order of arrival.
@@ -63,6 +68,74 @@ pub struct Document {
     pub error: Option<Error>,
     /// What only Weir says.
     pub weir: Weir,
+}
+
+impl Document {
+    /// What every document of a connection has, from its flow; what it is about is left out.
+    #[inline]
+    pub fn of(
+        flow: &Flow,
+        timestamp: Timestamp,
+        event: Event,
+        transport: &'static str,
+        protocol: &'static str,
+    ) -> Self {
+        Self {
+            timestamp,
+            event,
+            network: Network {
+                transport,
+                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
+                protocol,
+                direction: flow.direction,
+            },
+            source: Endpoint::of(flow.client, None),
+            destination: Endpoint::of(flow.server, None),
+            host: flow.host.clone().map(|name| Host { name }),
+            url: None,
+            http: None,
+            dns: None,
+            tls: None,
+            rpc: None,
+            dubbo: None,
+            user_agent: None,
+            error: None,
+            weir: Weir::of(flow),
+        }
+    }
+}
+
+impl Endpoint {
+    /// This address, and what was sent from there.
+    #[inline]
+    pub fn of(address: SocketAddr, bytes: Option<u64>) -> Self {
+        Self {
+            ip: address.ip(),
+            port: address.port(),
+            bytes,
+            domain: None,
+        }
+    }
+}
+
+impl Weir {
+    /// What is the flow's; nothing yet of an exchange.
+    #[inline]
+    pub fn of(flow: &Flow) -> Self {
+        Self {
+            capture: flow.capture,
+            mode: flow.mode,
+            flow_id: flow.id,
+            late_join: false,
+            truncated: false,
+            original_sizes: BTreeMap::new(),
+            anomalies: Vec::new(),
+            dns: None,
+            dubbo: None,
+            http2: None,
+            timing: Timing::default(),
+        }
+    }
 }
 
 /// ECS `event`.

@@ -9,8 +9,8 @@ use super::message::{Answer, Question};
 use super::names;
 use std::collections::BTreeMap;
 use weir_records::{
-    Dns, DnsAnswer, DnsQuestion, Document, DocumentId, Endpoint, Error, Event, Flow, Host, Network, Outcome,
-    Policy, Timestamp, Timing, Weir, WeirDns,
+    Dns, DnsAnswer, DnsQuestion, Document, DocumentId, Endpoint, Error, Event, Flow, Outcome, Policy,
+    Timestamp, Timing, Weir, WeirDns,
 };
 
 /// `event.dataset` of every document made here.
@@ -20,39 +20,18 @@ impl Exchange {
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         let mut sizes = BTreeMap::new();
         let dns = self.dns(policy, &mut sizes);
-        let endpoint = |address: std::net::SocketAddr, sent: Option<&Seen>| Endpoint {
-            ip: address.ip(),
-            port: address.port(),
-            bytes: sent.map(|seen| seen.message.size),
-            domain: None,
+        let size = |seen: &Seen| seen.message.size;
+        let event = self.event(flow);
+        let transport = match self.transport {
+            Transport::Udp => "udp",
+            Transport::Tcp => "tcp",
         };
         Document {
-            timestamp: self.first(),
-            event: self.event(flow),
-            network: Network {
-                transport: match self.transport {
-                    Transport::Udp => "udp",
-                    Transport::Tcp => "tcp",
-                },
-                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
-                protocol: "dns",
-                direction: flow.direction,
-            },
-            source: endpoint(flow.client, self.query.as_ref()),
-            destination: endpoint(flow.server, self.response.as_ref()),
-            host: flow.host.clone().map(|name| Host { name }),
-            url: None,
-            http: None,
+            source: Endpoint::of(flow.client, self.query.as_ref().map(size)),
+            destination: Endpoint::of(flow.server, self.response.as_ref().map(size)),
             dns: Some(dns),
-            tls: None,
-            rpc: None,
-            dubbo: None,
-            user_agent: None,
             error: self.failure.map(|failure| self.error(failure)),
             weir: Weir {
-                capture: flow.capture,
-                mode: flow.mode,
-                flow_id: flow.id,
                 late_join: self.late,
                 truncated: !sizes.is_empty(),
                 original_sizes: sizes,
@@ -61,10 +40,10 @@ impl Exchange {
                     rcode: self.rcode(),
                     repeats: self.repeats,
                 }),
-                dubbo: None,
-                http2: None,
                 timing: self.timing(flow),
+                ..Weir::of(flow)
             },
+            ..Document::of(flow, self.first(), event, transport, "dns")
         }
     }
 

@@ -13,8 +13,8 @@ use super::{TIMEOUT, names};
 use crate::Side;
 use crate::hessian2::{Fault, Read};
 use weir_records::{
-    Document, DocumentId, Dubbo, DubboException, Endpoint, Error, Event, Flow, Host, Network, Outcome,
-    Policy, Rpc, RpcResponse, RpcSystem, Timestamp, Timing, Weir, WeirDubbo,
+    Document, DocumentId, Dubbo, DubboException, Endpoint, Error, Event, Flow, Outcome, Policy, Rpc,
+    RpcResponse, RpcSystem, Timestamp, Timing, Weir, WeirDubbo,
 };
 
 /// `event.dataset` of every document made here.
@@ -40,55 +40,33 @@ impl Exchange {
             Side::Client => (asked, answered),
             Side::Server => (answered, asked),
         };
-        let endpoint = |address: std::net::SocketAddr, sent: Option<&Message>| Endpoint {
-            ip: address.ip(),
-            port: address.port(),
-            bytes: sent.map(Message::size),
-            domain: None,
+        let event = Event {
+            id: DocumentId::exchange(flow.id, DATASET, self.sequence),
+            dataset: DATASET,
+            category: &["network"],
+            kind: &["connection", "protocol"],
+            outcome: Some(outcome),
+            duration: asked.and(answered).map(|answer| answer.last.since(self.first())),
         };
         Document {
-            timestamp: self.first(),
-            event: Event {
-                id: DocumentId::exchange(flow.id, DATASET, self.sequence),
-                dataset: DATASET,
-                category: &["network"],
-                kind: &["connection", "protocol"],
-                outcome: Some(outcome),
-                duration: asked.and(answered).map(|answer| answer.last.since(self.first())),
-            },
-            network: Network {
-                transport: "tcp",
-                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
-                protocol: "dubbo",
-                direction: flow.direction,
-            },
-            source: endpoint(flow.client, from_client),
-            destination: endpoint(flow.server, from_server),
-            host: flow.host.clone().map(|name| Host { name }),
-            url: None,
-            http: None,
-            dns: None,
-            tls: None,
+            source: Endpoint::of(flow.client, from_client.map(Message::size)),
+            destination: Endpoint::of(flow.server, from_server.map(Message::size)),
             rpc: Some(self.rpc(&dubbo)),
             dubbo: Some(Box::new(dubbo)),
-            user_agent: None,
             error,
             weir: Weir {
-                capture: flow.capture,
-                mode: flow.mode,
-                flow_id: flow.id,
                 late_join: self.late,
                 truncated: !reading.sizes.is_empty(),
                 original_sizes: reading.sizes,
                 anomalies,
-                dns: None,
                 dubbo: (self.events > 0 || self.text > 0).then_some(WeirDubbo {
                     events: self.events,
                     text_bytes: self.text,
                 }),
-                http2: None,
                 timing: self.timing(flow),
+                ..Weir::of(flow)
             },
+            ..Document::of(flow, self.first(), event, "tcp", "dubbo")
         }
     }
 

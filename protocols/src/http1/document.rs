@@ -11,8 +11,8 @@ use super::target::{Target, host};
 use crate::Side;
 use crate::http::{self, Cuts, url};
 use weir_records::{
-    Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Host, Http, HttpRequest, HttpResponse,
-    Network, Outcome, Policy, Timing, Url, Weir,
+    Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Http, HttpRequest, HttpResponse,
+    Outcome, Policy, Timing, Url, Weir,
 };
 
 /// `event.dataset` of every document made here.
@@ -30,49 +30,26 @@ impl Exchange {
         let url = self.url(&asked, policy, &mut cuts, &mut anomalies);
         let http = self.http(&asked, policy, &mut cuts);
         let user_agent = http::user_agent(&asked, policy, &mut cuts);
+        let event = self.event(flow);
         Document {
-            timestamp: self.first,
-            event: self.event(flow),
-            network: Network {
-                transport: "tcp",
-                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
-                protocol: "http",
-                direction: flow.direction,
-            },
-            source: Endpoint {
-                ip: flow.client.ip(),
-                port: flow.client.port(),
-                bytes: request.map(|request| request.wire),
-                domain: None,
-            },
+            source: Endpoint::of(flow.client, request.map(|request| request.wire)),
             destination: Endpoint {
-                ip: flow.server.ip(),
-                port: flow.server.port(),
-                bytes: self.response_bytes(),
                 domain: url.as_ref().and_then(|url| url.domain.clone()),
+                ..Endpoint::of(flow.server, self.response_bytes())
             },
-            host: flow.host.clone().map(|name| Host { name }),
             url,
             http: Some(http),
-            dns: None,
-            tls: None,
-            rpc: None,
-            dubbo: None,
             user_agent,
             error: self.failure.map(error),
             weir: Weir {
-                capture: flow.capture,
-                mode: flow.mode,
-                flow_id: flow.id,
                 late_join: self.late,
                 truncated: cuts.truncated,
                 original_sizes: cuts.sizes,
                 anomalies,
-                dns: None,
-                dubbo: None,
-                http2: None,
                 timing: self.timing(flow),
+                ..Weir::of(flow)
             },
+            ..Document::of(flow, self.first, event, "tcp", "http")
         }
     }
 

@@ -12,8 +12,8 @@ use crate::http::{self, Cuts, url};
 use crate::http1::{Field, Target, host, note};
 use std::borrow::Cow;
 use weir_records::{
-    Body, Document, DocumentId, Dubbo, Endpoint, Error, Event, Flow, Headers, Host, Http, HttpRequest,
-    HttpResponse, Network, Outcome, Policy, REDACTED, Timestamp, Timing, Url, Weir, WeirHttp2,
+    Body, Document, DocumentId, Dubbo, Endpoint, Error, Event, Flow, Headers, Http, HttpRequest,
+    HttpResponse, Outcome, Policy, REDACTED, Timestamp, Timing, Url, Weir, WeirHttp2,
 };
 
 /// `event.dataset` of every document made here.
@@ -38,52 +38,38 @@ impl Exchange {
             .then(|| self.dubbo(policy, &mut cuts, &mut anomalies))
             .flatten();
         let asked_bytes = request.map(|request| request.wire);
+        let event = self.event(flow, answer.as_ref());
         Document {
-            timestamp: self.first(),
-            event: self.event(flow, answer.as_ref()),
-            network: Network {
-                transport: "tcp",
-                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
-                protocol: if self.grpc { "grpc" } else { "http" },
-                direction: flow.direction,
-            },
-            source: Endpoint {
-                ip: flow.client.ip(),
-                port: flow.client.port(),
-                bytes: asked_bytes.filter(|_| !self.pushed),
-                domain: None,
-            },
+            source: Endpoint::of(flow.client, asked_bytes.filter(|_| !self.pushed)),
             destination: Endpoint {
-                ip: flow.server.ip(),
-                port: flow.server.port(),
-                bytes: self.response_bytes(asked_bytes),
                 domain: url.as_ref().and_then(|url| url.domain.clone()),
+                ..Endpoint::of(flow.server, self.response_bytes(asked_bytes))
             },
-            host: flow.host.clone().map(|name| Host { name }),
             url,
             http: Some(http),
-            dns: None,
-            tls: None,
             rpc,
             user_agent,
             error: self.error(answer, dubbo.as_ref(), policy),
             dubbo: dubbo.map(Box::new),
             weir: Weir {
-                capture: flow.capture,
-                mode: flow.mode,
-                flow_id: flow.id,
                 late_join: self.late,
                 truncated: cuts.truncated,
                 original_sizes: cuts.sizes,
                 anomalies,
-                dns: None,
-                dubbo: None,
                 http2: Some(WeirHttp2 {
                     stream_id: self.stream,
                     pushed: self.pushed,
                 }),
                 timing: self.timing(flow),
+                ..Weir::of(flow)
             },
+            ..Document::of(
+                flow,
+                self.first(),
+                event,
+                "tcp",
+                if self.grpc { "grpc" } else { "http" },
+            )
         }
     }
 

@@ -12,8 +12,7 @@ use super::{
 use crate::{Close, Side};
 use std::collections::BTreeMap;
 use weir_records::{
-    Document, DocumentId, Endpoint, Error, Event, Flow, Host, Network, Outcome, Policy, Timing, Tls,
-    TlsClient, Weir,
+    Document, DocumentId, Endpoint, Error, Event, Flow, Outcome, Policy, Timing, Tls, TlsClient, Weir,
 };
 
 /// `event.dataset` of every document made here.
@@ -33,43 +32,23 @@ impl Exchange {
                 }
                 text.value
             });
-        let endpoint = |address: std::net::SocketAddr, bytes, domain| Endpoint {
-            ip: address.ip(),
-            port: address.port(),
-            bytes: Some(bytes),
-            domain,
+        let event = Event {
+            id: DocumentId::exchange(flow.id, DATASET, 0),
+            dataset: DATASET,
+            category: &["network"],
+            kind: &["connection", "protocol"],
+            outcome: Some(self.outcome()),
+            duration: Some(self.last.since(self.first)),
         };
         Document {
-            timestamp: self.first,
-            event: Event {
-                id: DocumentId::exchange(flow.id, DATASET, 0),
-                dataset: DATASET,
-                category: &["network"],
-                kind: &["connection", "protocol"],
-                outcome: Some(self.outcome()),
-                duration: Some(self.last.since(self.first)),
+            source: Endpoint::of(flow.client, Some(self.bytes[0])),
+            destination: Endpoint {
+                domain: name.clone(),
+                ..Endpoint::of(flow.server, Some(self.bytes[1]))
             },
-            network: Network {
-                transport: "tcp",
-                kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
-                protocol: "tls",
-                direction: flow.direction,
-            },
-            source: endpoint(flow.client, self.bytes[0], None),
-            destination: endpoint(flow.server, self.bytes[1], name.clone()),
-            host: flow.host.clone().map(|name| Host { name }),
-            url: None,
-            http: None,
-            dns: None,
             tls: Some(self.tls(name)),
-            rpc: None,
-            dubbo: None,
-            user_agent: None,
             error: self.error(),
             weir: Weir {
-                capture: flow.capture,
-                mode: flow.mode,
-                flow_id: flow.id,
                 late_join: self.late,
                 truncated: !sizes.is_empty(),
                 original_sizes: sizes,
@@ -78,9 +57,6 @@ impl Exchange {
                     .then(|| "bytes of the handshake were missed".to_owned())
                     .into_iter()
                     .collect(),
-                dns: None,
-                dubbo: None,
-                http2: None,
                 timing: Timing {
                     connect: flow.connect,
                     request: self.hellos[0].map(|hello| hello.since(self.first)),
@@ -89,7 +65,9 @@ impl Exchange {
                         .map(|(client, server)| server.since(client)),
                     response: None,
                 },
+                ..Weir::of(flow)
             },
+            ..Document::of(flow, self.first, event, "tcp", "tls")
         }
     }
 
