@@ -54,6 +54,14 @@ pub enum LoadError {
 }
 
 impl LoadError {
+    /// For `map_err`: this program is refused.
+    pub(crate) fn of_program(name: &'static str) -> impl FnOnce(ProgramError) -> Self + Copy {
+        move |cause| Self::Program {
+            name,
+            cause: Box::new(cause),
+        }
+    }
+
     /// True if what is missing is a privilege.
     pub fn is_privilege(&self) -> bool {
         let mut source: Option<&(dyn std::error::Error + 'static)> = match self {
@@ -184,10 +192,7 @@ impl Redirect {
 
 /// A loaded program's descriptor.
 pub(crate) fn descriptor<'a>(object: &'a Ebpf, name: &'static str) -> Result<BorrowedFd<'a>, LoadError> {
-    let failed = |source| LoadError::Program {
-        name,
-        cause: Box::new(source),
-    };
+    let failed = LoadError::of_program(name);
     let program = object.program(name).ok_or(LoadError::Missing(name))?;
     let program: &SchedClassifier = program.try_into().map_err(failed)?;
     Ok(program.fd().map_err(failed)?.as_fd())
@@ -198,10 +203,7 @@ pub(crate) fn program<'a>(
     name: &'static str,
 ) -> Result<&'a mut SchedClassifier, LoadError> {
     let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
-    program.try_into().map_err(|source| LoadError::Program {
-        name,
-        cause: Box::new(source),
-    })
+    program.try_into().map_err(LoadError::of_program(name))
 }
 
 fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
@@ -223,10 +225,7 @@ fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
     for name in hook::PROGRAMS {
         program(&mut object, name)?
             .load()
-            .map_err(|source| LoadError::Program {
-                name,
-                cause: Box::new(source),
-            })?;
+            .map_err(LoadError::of_program(name))?;
     }
     Ok(object)
 }

@@ -79,10 +79,7 @@ fn map_failed(source: MapError) -> LoadError {
 }
 
 pub(crate) fn failed(cause: ProgramError) -> LoadError {
-    LoadError::Program {
-        name: "of the port map",
-        cause: Box::new(cause),
-    }
+    LoadError::of_program("of the port map")(cause)
 }
 
 /// What a program was told.

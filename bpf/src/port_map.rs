@@ -8,7 +8,7 @@ use crate::{
 use aya::{
     Btf, Ebpf, EbpfLoader,
     maps::{Array, HashMap, MapData},
-    programs::{CgroupSockAddr, ProgramError, SchedClassifier},
+    programs::{CgroupSockAddr, SchedClassifier},
 };
 use nix::{errno::Errno, libc};
 use std::{
@@ -145,8 +145,8 @@ impl PortMap {
     pub fn attach_clients(&self, group: BorrowedFd<'_>) -> Result<(), LoadError> {
         for (hook, name) in HOOKS {
             let program = self.object.program(name).ok_or(LoadError::Missing(name))?;
-            let program: &CgroupSockAddr = program.try_into().map_err(|source| failed(name, source))?;
-            let descriptor = program.fd().map_err(|source| failed(name, source))?;
+            let program: &CgroupSockAddr = program.try_into().map_err(LoadError::of_program(name))?;
+            let descriptor = program.fd().map_err(LoadError::of_program(name))?;
             cgroup::attach(group, descriptor.as_fd(), hook)?;
         }
         Ok(())
@@ -169,13 +169,6 @@ pub fn map_program(kind: Kind, side: Side) -> Option<&'static str> {
         (Kind::Ethernet, Side::Egress) => Some("weir_map_out"),
         (Kind::Bare, Side::Ingress) => Some("weir_map_in_l3"),
         (Kind::Bare, Side::Egress) => Some("weir_map_out_l3"),
-    }
-}
-
-fn failed(name: &'static str, cause: ProgramError) -> LoadError {
-    LoadError::Program {
-        name,
-        cause: Box::new(cause),
     }
 }
 
@@ -206,12 +199,12 @@ fn load(object: &[u8], settings: &PortMapSettings, clients: bool) -> Result<Ebpf
     for name in PROGRAMS {
         program(&mut object, name)?
             .load()
-            .map_err(|source| failed(name, source))?;
+            .map_err(LoadError::of_program(name))?;
     }
     for (_, name) in HOOKS.iter().filter(|_| clients) {
         let program = object.program_mut(name).ok_or(LoadError::Missing(name))?;
-        let program: &mut CgroupSockAddr = program.try_into().map_err(|source| failed(name, source))?;
-        program.load().map_err(|source| failed(name, source))?;
+        let program: &mut CgroupSockAddr = program.try_into().map_err(LoadError::of_program(name))?;
+        program.load().map_err(LoadError::of_program(name))?;
     }
     Ok(object)
 }
