@@ -5,6 +5,7 @@
 //! the one that did not send the first packet with data.
 
 use crate::{
+    Way,
     flow::{Context, Observed, flow},
     packet::Segment,
     settings::Settings,
@@ -23,8 +24,9 @@ pub(crate) struct Seen<'a> {
     pub segment: Segment<'a>,
     /// Bytes from the IP header on.
     pub wire_len: usize,
-    /// True if the capturing host sent it, false if it received it, where that is known.
-    pub sent: Option<bool>,
+    pub way: Way,
+    /// Where it was seen.
+    pub interface: u32,
 }
 
 /// A connection.
@@ -35,6 +37,8 @@ pub(crate) struct Connection {
     server: Stream,
     /// The sequence numbers of the two SYNs that were seen: the client's, the server's.
     syns: [Option<u32>; 2],
+    /// Where each side's segments are seen: the client's, the server's.
+    interfaces: [u32; 2],
     /// Which side is the client is certain.
     settled: bool,
     /// Ended, and kept to know late repeats as such.
@@ -79,7 +83,7 @@ fn other(side: Side) -> Side {
 
 impl Connection {
     /// The connection that begins with this segment, or is joined with it; nothing if it carries nothing worth joining for.
-    pub fn open(seen: &Seen<'_>, settings: &Settings, context: &mut Context<'_>) -> Option<Self> {
+    pub fn open(seen: &Seen<'_>, settings: &Settings) -> Option<Self> {
         let segment = &seen.segment;
         if segment.rst || !segment.syn && segment.payload.len == 0 {
             return None;
@@ -98,15 +102,7 @@ impl Connection {
             Side::Server => (seen.destination, seen.source),
         };
         let late = !segment.syn;
-        context.counters.connections += 1;
-        context.counters.late_connections += u64::from(late);
-        let flow = flow(
-            settings,
-            client,
-            server,
-            seen.at,
-            seen.sent.map(|sent| sent == (side == Side::Client)),
-        );
+        let flow = flow(settings, client, server, seen.at, seen.way.of_client(side));
         let decoder = match late {
             true => Decoder::late(&settings.limits),
             false => Decoder::new(&settings.limits),
@@ -116,6 +112,7 @@ impl Connection {
             client: Stream::default(),
             server: Stream::default(),
             syns: [None; 2],
+            interfaces: [0; 2],
             settled: speaker.is_some(),
             over: false,
         })
@@ -155,6 +152,10 @@ impl Connection {
         let segment = &seen.segment;
         self.settle(seen, settings);
         let side = self.side(seen.source);
+        if self.was_seen_elsewhere(side, seen) {
+            context.counters.duplicates += 1;
+            return;
+        }
         let traffic = self.observed.traffic(side);
         traffic.packets += 1;
         traffic.bytes += seen.wire_len as u64;
@@ -178,6 +179,28 @@ impl Connection {
         } else if self.client.has_ended() && self.server.has_ended() {
             self.close(Close::Finished, room, context);
         }
+    }
+
+    /// True if this is a packet on its way over a second interface, as through a bridge or with a VLAN tag off; and not a
+    /// connection that has gone over to another one, which brings what is new.
+    fn was_seen_elsewhere(&mut self, side: Side, seen: &Seen<'_>) -> bool {
+        let interface = &mut self.interfaces[usize::from(side == Side::Server)];
+        if *interface == seen.interface || seen.interface == 0 {
+            return false;
+        }
+        let stream = match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
+        };
+        let segment = &seen.segment;
+        let is_new = stream.is_new(segment.sequence, segment.payload.len)
+            || segment.fin && !stream.has_ended()
+            || segment.rst && !self.over;
+        if *interface == 0 || is_new {
+            *interface = seen.interface;
+            return false;
+        }
+        true
     }
 
     /// What `side` sent says how far it has got the other's bytes.
@@ -277,9 +300,10 @@ impl Connection {
         }
         std::mem::swap(&mut self.client, &mut self.server);
         self.syns.swap(0, 1);
+        self.interfaces.swap(0, 1);
         let old = &self.observed.flow;
-        let sent = seen.sent.map(|sent| sent == (speaker == Side::Client));
-        let flow = flow(settings, old.server, old.client, old.opened, sent);
+        let way = seen.way.of_client(speaker);
+        let flow = flow(settings, old.server, old.client, old.opened, way);
         self.observed.swap(flow, Decoder::late(&settings.limits));
     }
 

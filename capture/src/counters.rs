@@ -23,6 +23,8 @@ pub struct Counters {
     pub incomplete_fragments: u64,
     /// Packets that were seen twice (a datagram on two interfaces).
     pub duplicates: u64,
+    /// Packets of flows that were not wanted.
+    pub unwanted: u64,
     /// TCP connections.
     pub connections: u64,
     /// TCP connections whose beginning was not seen.

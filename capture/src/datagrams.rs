@@ -1,6 +1,7 @@
 //! The DNS queries of one client's socket to one server, over UDP.
 
 use crate::{
+    Way,
     flow::{Context, Observed, flow},
     packet::Payload,
     settings::Settings,
@@ -24,8 +25,7 @@ pub(crate) struct Seen<'a> {
     pub destination: SocketAddr,
     pub payload: Payload<'a>,
     pub wire_len: usize,
-    /// True if the capturing host sent it, false if it received it, where that is known.
-    pub sent: Option<bool>,
+    pub way: Way,
     /// IPv4's identification.
     pub id: Option<u16>,
 }
@@ -67,9 +67,9 @@ impl Datagrams {
             true => Decoder::late_dns_datagrams(&settings.limits),
             false => Decoder::dns_datagrams(&settings.limits),
         };
-        let sent = seen.sent.map(|sent| sent == (side == Side::Client));
+        let way = seen.way.of_client(side);
         Self {
-            observed: Observed::new(flow(settings, client, server, seen.at, sent), decoder, late),
+            observed: Observed::new(flow(settings, client, server, seen.at, way), decoder, late),
             last: None,
         }
     }

@@ -3,7 +3,7 @@
 mod pcap;
 mod pcapng;
 
-use crate::{LinkType, Packet};
+use crate::{LinkType, Packet, Way};
 use pcap::Header;
 use pcapng::Section;
 use std::{
@@ -70,6 +70,9 @@ struct Found {
     link: LinkType,
     bytes: Range<usize>,
     wire_len: usize,
+    /// On which interface; 0 where the file does not tell.
+    interface: u32,
+    way: Way,
 }
 
 /// What stands at the beginning of some bytes.
@@ -138,6 +141,8 @@ impl<R: Read> Reader<R> {
                         link: found.link,
                         bytes: &self.buffer[start + found.bytes.start..start + found.bytes.end],
                         wire_len: found.wire_len.max(found.bytes.len()),
+                        interface: found.interface,
+                        way: found.way,
                     }));
                 }
                 Step::Other(len) => self.consume(len),

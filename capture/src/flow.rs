@@ -1,6 +1,6 @@
 //! A flow under observation: its decoder, what is known of it, and who gets its exchanges.
 
-use crate::{Counters, Settings, Traffic};
+use crate::{Counters, Settings, Traffic, Way};
 use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -41,19 +41,19 @@ pub struct Summary<'a> {
     pub server: Traffic,
 }
 
-/// A flow of these sockets. `sent` is true if the capturing host is the client, false if it is the server.
+/// A flow of these sockets, of which the client's packets go this way.
 pub(crate) fn flow(
     settings: &Settings,
     client: SocketAddr,
     server: SocketAddr,
     opened: Timestamp,
-    sent: Option<bool>,
+    way: Way,
 ) -> Flow {
     Flow {
         id: Flow::identify(settings.host.as_deref(), client, server, opened),
         capture: settings.capture,
         mode: None,
-        direction: settings.direction(client.ip(), server.ip(), sent),
+        direction: settings.direction(client.ip(), server.ip(), way),
         client,
         server,
         opened,

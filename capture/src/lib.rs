@@ -1,6 +1,7 @@
 //! Packets to exchanges: capture files, TCP reassembly, and what feeds the decoders from them.
 //!
-//! Data goes one way: a source gives [`Packet`]s ([`Reader`] those of a pcap or pcapng file), a [`Tracker`] finds the flow
+//! Data goes one way: a source gives [`Packet`]s ([`Reader`] those of a pcap or pcapng file, [`Tap`] those that this network
+//! namespace sees), a [`Tracker`] finds the flow
 //! that each belongs to, puts TCP's bytes in order and feeds the flow's [`weir_protocols::Decoder`], and a [`Sink`] gets the
 //! exchanges. The tracker does no I/O and has no clock: time is that of the packets.
 //!
@@ -9,7 +10,6 @@
 //!
 //! Nothing is made up: bytes that the capture does not hold are gaps, told to the decoder with their size, and all that was
 //! left out is counted by its reason ([`Counters`]).
-#![forbid(unsafe_code)]
 
 mod connection;
 mod counters;
@@ -18,6 +18,7 @@ mod file;
 mod flow;
 mod fragments;
 mod link;
+mod live;
 mod packet;
 mod settings;
 mod stream;
@@ -26,8 +27,10 @@ mod table;
 pub use counters::{Counters, Traffic};
 pub use file::{FileError, Reader};
 pub use flow::{Sink, Summary};
-pub use settings::{Bounds, Settings};
+pub use live::{Interfaces, Selection, Statistics, Tap, TapError, TapSettings};
+pub use settings::{Bounds, Select, Settings};
 pub use table::Tracker;
+use weir_protocols::Side;
 use weir_records::Timestamp;
 
 /// The kind of a packet's first header, as <https://www.tcpdump.org/linktypes.html> numbers it.
@@ -56,6 +59,18 @@ impl LinkType {
 }
 
 impl LinkType {
+    /// Of a packet whose link layer was taken off, with the type of what follows in Ethernet's numbers.
+    pub(crate) const fn ethertype(kind: u16) -> Self {
+        Self(Self::TAKEN_OFF | kind as u32)
+    }
+
+    /// Beyond all numbers of files, which have 16 bits.
+    const TAKEN_OFF: u32 = 1 << 16;
+
+    fn taken_off(self) -> Option<u16> {
+        u16::try_from(self.0.checked_sub(Self::TAKEN_OFF)?).ok()
+    }
+
     /// True if packets of this type can be read.
     pub fn is_known(self) -> bool {
         link::is_known(self)
@@ -73,4 +88,47 @@ pub struct Packet<'a> {
     pub bytes: &'a [u8],
     /// Bytes that it had on the wire: more than were kept where the capture was limited (`snaplen`).
     pub wire_len: usize,
+    /// On which interface, where that is known (0: not).
+    pub interface: u32,
+    /// Whether the host that saw it sent it, where the source tells beside the bytes.
+    pub way: Way,
+}
+
+impl<'a> Packet<'a> {
+    /// A packet of which nothing is known but this.
+    pub fn new(at: Timestamp, link: LinkType, bytes: &'a [u8], wire_len: usize) -> Self {
+        Self {
+            at,
+            link,
+            bytes,
+            wire_len,
+            interface: 0,
+            way: Way::Unknown,
+        }
+    }
+}
+
+/// Who sent a packet, for the host that saw it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Way {
+    /// Nobody knows.
+    #[default]
+    Unknown,
+    /// It did.
+    Sent,
+    /// Another one, to it.
+    Received,
+    /// It did, to itself.
+    Local,
+}
+
+impl Way {
+    /// The way of the client's packets, where one of this side went so.
+    pub(crate) fn of_client(self, side: Side) -> Self {
+        match (self, side) {
+            (Self::Sent, Side::Server) => Self::Received,
+            (Self::Received, Side::Server) => Self::Sent,
+            (way, _) => way,
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! The link layer: what lies before the IP header.
 
-use crate::{LinkType, Packet, packet::Skip};
+use crate::{LinkType, Packet, Way, packet::Skip};
 
 const VLAN: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
 const IPV4: u16 = 0x0800;
@@ -14,8 +14,8 @@ pub(crate) struct Network<'a> {
     pub bytes: &'a [u8],
     /// Bytes from here on that the packet had on the wire.
     pub wire_len: usize,
-    /// True if the capturing host sent it, false if it received it, where the link layer says so.
-    pub sent: Option<bool>,
+    /// Whether the capturing host sent it, where the source or the link layer says so.
+    pub way: Way,
 }
 
 /// How a link layer is taken off.
@@ -25,10 +25,15 @@ enum Kind {
     Cooked2,
     Loopback,
     Raw,
+    /// Taken off already; what follows is of this type.
+    None(u16),
 }
 
 impl Kind {
     fn of(link: LinkType) -> Option<Self> {
+        if let Some(kind) = link.taken_off() {
+            return Some(Self::None(kind));
+        }
         Some(match link {
             LinkType::ETHERNET => Self::Ethernet,
             LinkType::LINUX_SLL => Self::Cooked,
@@ -50,18 +55,19 @@ pub(crate) fn is_known(link: LinkType) -> bool {
 pub(crate) fn network<'a>(packet: &Packet<'a>) -> Result<Network<'a>, Skip> {
     let bytes = packet.bytes;
     match Kind::of(packet.link).ok_or(Skip::UnknownLink)? {
-        Kind::Ethernet => ethernet(packet, 12, None),
-        Kind::Cooked => ethernet(packet, 14, sent(byte(bytes, 1)?)),
+        Kind::Ethernet => ethernet(packet, 12, packet.way),
+        Kind::Cooked => ethernet(packet, 14, way(byte(bytes, 1)?)),
         Kind::Cooked2 => {
-            let sent = sent(byte(bytes, 10)?);
-            beyond(packet, short(bytes, 0)?, 20, sent)
+            let way = way(byte(bytes, 10)?);
+            beyond(packet, short(bytes, 0)?, 20, way)
         }
-        Kind::Raw => at(packet, 0, None),
+        Kind::Raw => at(packet, 0, packet.way),
+        Kind::None(kind) => beyond(packet, kind, 0, packet.way),
         Kind::Loopback => {
             // The family's number, in either byte order: 2 is IPv4, IPv6 differs among systems.
             let family = bytes.first_chunk::<4>().ok_or(Skip::Malformed)?;
             match u32::from_be_bytes(*family).min(u32::from_le_bytes(*family)) {
-                2 | 10 | 24 | 28 | 30 => at(packet, 4, None),
+                2 | 10 | 24 | 28 | 30 => at(packet, 4, packet.way),
                 _ => Err(Skip::NotIp),
             }
         }
@@ -69,11 +75,11 @@ pub(crate) fn network<'a>(packet: &Packet<'a>) -> Result<Network<'a>, Skip> {
 }
 
 /// What Linux says of a cooked packet: 4 is outgoing; 0, 1, 2 came in; 3 was for another host.
-fn sent(kind: u8) -> Option<bool> {
+fn way(kind: u8) -> Way {
     match kind {
-        4 => Some(true),
-        0..=2 => Some(false),
-        _ => None,
+        4 => Way::Sent,
+        0..=2 => Way::Received,
+        _ => Way::Unknown,
     }
 }
 
@@ -87,36 +93,31 @@ fn short(bytes: &[u8], at: usize) -> Result<u16, Skip> {
 }
 
 /// The type of what follows stands here.
-fn ethernet<'a>(packet: &Packet<'a>, place: usize, sent: Option<bool>) -> Result<Network<'a>, Skip> {
-    beyond(packet, short(packet.bytes, place)?, place + 2, sent)
+fn ethernet<'a>(packet: &Packet<'a>, place: usize, way: Way) -> Result<Network<'a>, Skip> {
+    beyond(packet, short(packet.bytes, place)?, place + 2, way)
 }
 
 /// What follows is of this type, and begins here: maybe with VLAN tags, as many as there are.
-fn beyond<'a>(
-    packet: &Packet<'a>,
-    mut kind: u16,
-    mut start: usize,
-    sent: Option<bool>,
-) -> Result<Network<'a>, Skip> {
+fn beyond<'a>(packet: &Packet<'a>, mut kind: u16, mut start: usize, way: Way) -> Result<Network<'a>, Skip> {
     while VLAN.contains(&kind) {
         kind = short(packet.bytes, start + 2)?;
         start += 4;
     }
     match kind {
-        IPV4 | IPV6 => at(packet, start, sent),
+        IPV4 | IPV6 => at(packet, start, way),
         PPPOE => match short(packet.bytes, start + 6)? {
-            0x0021 | 0x0057 => at(packet, start + 8, sent),
+            0x0021 | 0x0057 => at(packet, start + 8, way),
             _ => Err(Skip::NotIp),
         },
         _ => Err(Skip::NotIp),
     }
 }
 
-fn at<'a>(packet: &Packet<'a>, start: usize, sent: Option<bool>) -> Result<Network<'a>, Skip> {
+fn at<'a>(packet: &Packet<'a>, start: usize, way: Way) -> Result<Network<'a>, Skip> {
     Ok(Network {
         bytes: packet.bytes.get(start..).ok_or(Skip::Malformed)?,
         wire_len: packet.wire_len.saturating_sub(start),
-        sent,
+        way,
     })
 }
 
@@ -125,17 +126,12 @@ mod tests {
     use super::*;
     use weir_records::Timestamp;
 
-    fn taken(link: LinkType, head: &[u8]) -> Result<Option<bool>, Skip> {
+    fn taken(link: LinkType, head: &[u8]) -> Result<Way, Skip> {
         let bytes = [head, b"IP"].concat();
-        let packet = Packet {
-            at: Timestamp(0),
-            link,
-            bytes: &bytes,
-            wire_len: bytes.len() + 5,
-        };
+        let packet = Packet::new(Timestamp(0), link, &bytes, bytes.len() + 5);
         network(&packet).map(|network| {
             assert_eq!((network.bytes, network.wire_len), (&b"IP"[..], 7));
-            network.sent
+            network.way
         })
     }
 
@@ -143,37 +139,43 @@ mod tests {
     fn every_link_layer_is_taken_off() {
         let mac = [0; 12];
         let ethernet = |rest: &[u8]| taken(LinkType::ETHERNET, &[&mac, rest].concat());
-        assert_eq!(ethernet(&[8, 0]), Ok(None));
-        assert_eq!(ethernet(&[0x86, 0xdd]), Ok(None));
-        assert_eq!(ethernet(&[0x81, 0, 0, 7, 8, 0]), Ok(None));
-        assert_eq!(ethernet(&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 9, 0x86, 0xdd]), Ok(None));
-        assert_eq!(ethernet(&[0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x21]), Ok(None));
+        assert_eq!(ethernet(&[8, 0]), Ok(Way::Unknown));
+        assert_eq!(ethernet(&[0x86, 0xdd]), Ok(Way::Unknown));
+        assert_eq!(ethernet(&[0x81, 0, 0, 7, 8, 0]), Ok(Way::Unknown));
+        assert_eq!(
+            ethernet(&[0x88, 0xa8, 0, 7, 0x81, 0, 0, 9, 0x86, 0xdd]),
+            Ok(Way::Unknown)
+        );
+        assert_eq!(
+            ethernet(&[0x88, 0x64, 0x11, 0, 0, 1, 0, 9, 0, 0x21]),
+            Ok(Way::Unknown)
+        );
         assert_eq!(ethernet(&[8, 6]), Err(Skip::NotIp));
         assert_eq!(ethernet(&[0, 40]), Err(Skip::NotIp));
         let cooked = |kind: u8| [&[0, kind][..], &[0; 12], &[8, 0]].concat();
-        assert_eq!(taken(LinkType::LINUX_SLL, &cooked(4)), Ok(Some(true)));
-        assert_eq!(taken(LinkType::LINUX_SLL, &cooked(0)), Ok(Some(false)));
+        assert_eq!(taken(LinkType::LINUX_SLL, &cooked(4)), Ok(Way::Sent));
+        assert_eq!(taken(LinkType::LINUX_SLL, &cooked(0)), Ok(Way::Received));
         let cooked2 = |kind: u8| [&[0x86, 0xdd][..], &[0; 8], &[kind], &[0; 9]].concat();
-        assert_eq!(taken(LinkType::LINUX_SLL2, &cooked2(4)), Ok(Some(true)));
-        assert_eq!(taken(LinkType::LINUX_SLL2, &cooked2(3)), Ok(None));
+        assert_eq!(taken(LinkType::LINUX_SLL2, &cooked2(4)), Ok(Way::Sent));
+        assert_eq!(taken(LinkType::LINUX_SLL2, &cooked2(3)), Ok(Way::Unknown));
         for family in [[2, 0, 0, 0], [0, 0, 0, 2], [30, 0, 0, 0], [0, 0, 0, 24]] {
-            assert_eq!(taken(LinkType::NULL, &family), Ok(None));
-            assert_eq!(taken(LinkType::LOOP, &family), Ok(None));
+            assert_eq!(taken(LinkType::NULL, &family), Ok(Way::Unknown));
+            assert_eq!(taken(LinkType::LOOP, &family), Ok(Way::Unknown));
         }
         assert_eq!(taken(LinkType::NULL, &[7, 0, 0, 0]), Err(Skip::NotIp));
-        assert_eq!(taken(LinkType::RAW, &[]), Ok(None));
+        assert_eq!(taken(LinkType::RAW, &[]), Ok(Way::Unknown));
+        assert_eq!(taken(LinkType::ethertype(IPV6), &[]), Ok(Way::Unknown));
+        let tagged = [0, 9, 8, 0];
+        assert_eq!(taken(LinkType::ethertype(0x8100), &tagged), Ok(Way::Unknown));
+        assert_eq!(taken(LinkType::ethertype(0x0806), &[]), Err(Skip::NotIp));
         assert_eq!(taken(LinkType(147), &[]), Err(Skip::UnknownLink));
     }
 
     #[test]
     fn what_ends_too_early_is_malformed() {
         for (link, length) in [(1, 13), (113, 15), (276, 10), (0, 3)] {
-            let packet = Packet {
-                at: Timestamp(0),
-                link: LinkType(link),
-                bytes: &vec![0; length],
-                wire_len: 60,
-            };
+            let bytes = vec![0; length];
+            let packet = Packet::new(Timestamp(0), LinkType(link), &bytes, 60);
             assert_eq!(network(&packet), Err(Skip::Malformed), "{link}");
         }
     }

@@ -1,9 +1,10 @@
 //! What a tracker is told: what the documents say of their source, and the bounds of memory.
 
+use crate::Way;
 use ipnet::IpNet;
-use std::{net::IpAddr, sync::Arc, time::Duration};
+use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
 use weir_protocols::Limits;
-use weir_records::{Capture, Direction};
+use weir_records::{Capture, Direction, Flow};
 
 /// What a [`crate::Tracker`] needs to know.
 #[derive(Clone, Debug)]
@@ -14,10 +15,18 @@ pub struct Settings {
     pub host: Option<Arc<str>>,
     /// Addresses of the observed host or container, which tell a connection's direction.
     pub local: Vec<IpNet>,
+    /// Which flows are left out; nothing for none.
+    pub select: Option<Arc<dyn Select>>,
     /// Bounds of each decoder.
     pub limits: Arc<Limits>,
     /// Bounds of what is kept between packets.
     pub bounds: Bounds,
+}
+
+/// Tells flows that are wanted from those that are not.
+pub trait Select: fmt::Debug + Send + Sync {
+    /// Asked once for each flow, when its first packet is seen.
+    fn wants(&self, flow: &Flow) -> bool;
 }
 
 /// Bounds of what is kept between packets.
@@ -57,16 +66,20 @@ impl Default for Bounds {
 }
 
 impl Settings {
-    /// Which way a connection was opened. `sent` is true if the source says that the host which captured a packet of the
-    /// client sent it, false if it received it.
-    pub(crate) fn direction(&self, client: IpAddr, server: IpAddr, sent: Option<bool>) -> Direction {
+    /// True if this flow is to be followed.
+    pub(crate) fn wants(&self, flow: &Flow) -> bool {
+        self.select.as_ref().is_none_or(|select| select.wants(flow))
+    }
+
+    /// Which way a connection was opened, of which the client's packets go this way.
+    pub(crate) fn direction(&self, client: IpAddr, server: IpAddr, way: Way) -> Direction {
         let is_local = |ip: IpAddr| self.local.iter().any(|net| net.contains(&ip));
-        match (is_local(client), is_local(server), sent) {
+        match (is_local(client), is_local(server), way) {
             (true, _, _) => Direction::Egress,
             (false, true, _) => Direction::Ingress,
-            (false, false, Some(true)) => Direction::Egress,
-            (false, false, Some(false)) => Direction::Ingress,
-            (false, false, None) => Direction::Unknown,
+            (false, false, Way::Sent | Way::Local) => Direction::Egress,
+            (false, false, Way::Received) => Direction::Ingress,
+            (false, false, Way::Unknown) => Direction::Unknown,
         }
     }
 }

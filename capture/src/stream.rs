@@ -109,6 +109,11 @@ impl Stream {
         self.next + i64::from(sequence.wrapping_sub(next) as i32)
     }
 
+    /// True if bytes at this number would be the next.
+    pub fn is_new(&self, sequence: u32, len: usize) -> bool {
+        len > 0 && (self.base.is_none() || self.place(sequence) + len as i64 > self.next)
+    }
+
     /// A segment that begins with this number. `wanted` is false where nobody needs its bytes: then none are kept.
     pub fn segment(
         &mut self,

@@ -4,7 +4,7 @@ use crate::{
     Counters, Packet, Settings, Sink,
     connection::{self, Connection},
     datagrams::{self, Datagrams},
-    flow::{Context, Observed},
+    flow::Context,
     fragments::Fragments,
     link,
     packet::{self, Datagram, Ip, Payload, Segment, Skip},
@@ -49,19 +49,40 @@ struct Slot {
 enum Entry {
     Tcp(Box<Connection>),
     Dns(Box<Datagrams>),
+    /// Nobody wants it; its last packet was seen then.
+    Unwanted(Timestamp),
 }
 
 impl Entry {
-    fn observed(&self) -> &Observed {
+    /// When the last packet was seen.
+    fn last(&self) -> Timestamp {
         match self {
-            Self::Tcp(connection) => &connection.observed,
-            Self::Dns(datagrams) => &datagrams.observed,
+            Self::Tcp(connection) => connection.observed.last,
+            Self::Dns(datagrams) => datagrams.observed.last,
+            Self::Unwanted(last) => *last,
         }
     }
 
     /// It may be forgotten without loss.
     fn is_over(&self) -> bool {
-        matches!(self, Self::Tcp(connection) if connection.over)
+        match self {
+            Self::Tcp(connection) => connection.over,
+            Self::Dns(_) => false,
+            Self::Unwanted(_) => true,
+        }
+    }
+
+    /// As it is, or only remembered where nobody wants it.
+    fn if_wanted(self, settings: &Settings) -> Self {
+        let flow = match &self {
+            Self::Tcp(connection) => &connection.observed.flow,
+            Self::Dns(datagrams) => &datagrams.observed.flow,
+            Self::Unwanted(_) => return self,
+        };
+        match settings.wants(flow) {
+            true => self,
+            false => Self::Unwanted(self.last()),
+        }
     }
 }
 
@@ -155,7 +176,8 @@ impl Tracker {
                         destination: (ip.destination, segment.destination_port).into(),
                         segment,
                         wire_len: network.wire_len,
-                        sent: network.sent,
+                        way: network.way,
+                        interface: packet.interface,
                     },
                     sink,
                 );
@@ -169,7 +191,7 @@ impl Tracker {
                         destination: (ip.destination, datagram.destination_port).into(),
                         payload: datagram.payload,
                         wire_len: network.wire_len,
-                        sent: network.sent,
+                        way: network.way,
                         id: ip.id,
                     },
                     sink,
@@ -196,11 +218,7 @@ impl Tracker {
         let place = match place {
             Some(place) => place,
             None => {
-                let mut context = Context {
-                    counters: &mut self.counters,
-                    sink,
-                };
-                let Some(connection) = Connection::open(&seen, &self.settings, &mut context) else {
+                let Some(connection) = Connection::open(&seen, &self.settings) else {
                     return;
                 };
                 self.insert(key, Entry::Tcp(Box::new(connection)), sink)
@@ -211,12 +229,12 @@ impl Tracker {
             counters: &mut self.counters,
             sink,
         };
-        if let Some(Slot {
-            entry: Entry::Tcp(connection),
-            ..
-        }) = &mut self.slots[place]
-        {
-            connection.take(&seen, &self.settings, &mut room, &mut context);
+        match &mut self.slots[place] {
+            Some(Slot {
+                entry: Entry::Tcp(connection),
+                ..
+            }) => connection.take(&seen, &self.settings, &mut room, &mut context),
+            slot => leave_out(slot, seen.at, &mut context),
         }
         self.counters.bound_reached += room.ended;
     }
@@ -238,12 +256,12 @@ impl Tracker {
             counters: &mut self.counters,
             sink,
         };
-        if let Some(Slot {
-            entry: Entry::Dns(datagrams),
-            ..
-        }) = &mut self.slots[place]
-        {
-            datagrams.take(&seen, side, &mut context);
+        match &mut self.slots[place] {
+            Some(Slot {
+                entry: Entry::Dns(datagrams),
+                ..
+            }) => datagrams.take(&seen, side, &mut context),
+            slot => leave_out(slot, seen.at, &mut context),
         }
     }
 
@@ -252,6 +270,11 @@ impl Tracker {
             self.evict(sink);
         }
         self.opened += 1;
+        let entry = entry.if_wanted(&self.settings);
+        if let Entry::Tcp(connection) = &entry {
+            self.counters.connections += 1;
+            self.counters.late_connections += u64::from(connection.observed.late);
+        }
         let slot = Some(Slot {
             key,
             serial: self.opened,
@@ -273,8 +296,7 @@ impl Tracker {
 
     /// Makes room for more: one flow in sixteen goes, first those that are over, then those silent for longest.
     fn evict(&mut self, sink: &mut dyn Sink) {
-        let mut places =
-            self.places_by(|slot| (!slot.entry.is_over(), slot.entry.observed().last, slot.serial));
+        let mut places = self.places_by(|slot| (!slot.entry.is_over(), slot.entry.last(), slot.serial));
         places.truncate(places.len().div_ceil(16));
         for place in places {
             if let Some(Slot { entry, .. }) = &self.slots[place] {
@@ -309,6 +331,7 @@ impl Tracker {
         match &mut slot.entry {
             Entry::Tcp(connection) => connection.close(Close::Abandoned, &mut room, &mut context),
             Entry::Dns(datagrams) => datagrams.close(&mut context),
+            Entry::Unwanted(_) => {}
         }
         self.counters.bound_reached += room.ended;
     }
@@ -345,8 +368,9 @@ impl Tracker {
                     datagrams.tick(self.now, &mut context);
                     linger
                 }
+                Entry::Unwanted(_) => linger,
             };
-            if self.now.since(entry.observed().last) >= allowed {
+            if self.now.since(entry.last()) >= allowed {
                 self.end(place, sink);
             }
         }
@@ -359,6 +383,18 @@ impl Tracker {
         for place in self.places_by(|slot| slot.serial) {
             self.end(place, sink);
         }
+    }
+}
+
+/// A packet of a flow that nobody wants.
+fn leave_out(slot: &mut Option<Slot>, at: Timestamp, context: &mut Context<'_>) {
+    context.counters.unwanted += 1;
+    if let Some(Slot {
+        entry: Entry::Unwanted(last),
+        ..
+    }) = slot
+    {
+        *last = at.max(*last);
     }
 }
 

@@ -1,7 +1,7 @@
 //! `weir decode`: the documents of capture files, as the sidecar would have made them of the same bytes.
 
 mod input;
-mod output;
+pub mod output;
 
 use crate::console::Color;
 use anyhow::Result;
@@ -43,7 +43,7 @@ pub struct Args {
 
 /// `--format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-enum Format {
+pub enum Format {
     /// One JSON object a line.
     #[default]
     Json,
@@ -58,7 +58,7 @@ enum Format {
 /// The configuration is wrong, or nothing can be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let config = args.file.load()?.validated()?;
-    let mut output = Output::new(args, &config.records);
+    let mut output = Output::new(args.format, args.color, &config.records);
     let settings = settings(args, &config);
     let mut tracker = Tracker::new(settings.clone());
     let mut code = ExitCode::SUCCESS;
@@ -93,6 +93,7 @@ fn settings(args: &Args, config: &Config) -> Settings {
         capture: Capture::Pcap,
         host: (!host.is_empty()).then(|| host.as_str().into()),
         local,
+        select: None,
         limits: Arc::new(Limits::from(&config.decoding)),
         bounds: Bounds::default(),
     }

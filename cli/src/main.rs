@@ -1,4 +1,5 @@
-//! `weir`: the tool for people. `tail` follows the embedded store; `decode` reads capture files; `demo` shows the whole way on this machine.
+//! `weir`: the tool for people. `tail` follows the embedded store; `decode` reads capture files, `tap`
+//! what this machine sees; `demo` shows the whole way on this machine.
 #![forbid(unsafe_code)]
 
 mod console;
@@ -9,6 +10,7 @@ mod signals;
 mod store;
 mod table;
 mod tail;
+mod tap;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -30,6 +32,7 @@ enum Command {
     Decode(decode::Args),
     Demo(demo::Args),
     Tail(tail::Args),
+    Tap(tap::Args),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Command::Decode(args) => decode::run(&args),
         Command::Demo(args) => demo::run(&args),
         Command::Tail(args) => tail::run(&args),
+        Command::Tap(args) => tap::run(&args),
     };
     conclude(result)
 }

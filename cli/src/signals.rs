@@ -13,7 +13,10 @@ use signal_hook::{
 };
 use std::{
     io::{self, ErrorKind, Read},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::net::UnixStream,
+    },
     time::Duration,
 };
 
@@ -25,7 +28,7 @@ pub struct Signals {
 /// What ended a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
-    /// The time was over.
+    /// The time was over, or there is something to read.
     Timeout,
     /// The user wants an end.
     Signal,
@@ -50,12 +53,18 @@ impl Signals {
 
     /// Waits for a signal, for the end of standard output, or for `timeout`.
     pub fn wait(&self, timeout: Duration) -> Result<Wake> {
+        self.wait_for(None, timeout)
+    }
+
+    /// As [`Self::wait`], and no longer than until this can be read.
+    pub fn wait_for(&self, input: Option<BorrowedFd<'_>>, timeout: Duration) -> Result<Wake> {
         let stdout = io::stdout();
         // No event is asked for on standard output: an error or a hang-up is always told.
-        let mut fds = [
+        let mut fds = vec![
             PollFd::new(self.pipe.as_fd(), PollFlags::POLLIN),
             PollFd::new(stdout.as_fd(), PollFlags::empty()),
         ];
+        fds.extend(input.map(|input| PollFd::new(input, PollFlags::POLLIN)));
         let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
         match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}

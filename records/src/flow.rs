@@ -23,6 +23,8 @@ pub enum Direction {
 pub enum Capture {
     /// The sidecar carried them.
     Relay,
+    /// By a packet socket, on their way.
+    Tap,
     /// In a file of captured packets.
     Pcap,
 }

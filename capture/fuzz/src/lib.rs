@@ -39,6 +39,7 @@ impl Default for Watched {
             capture: Capture::Pcap,
             host: None,
             local: Vec::new(),
+            select: None,
             limits: Arc::new(Limits::from(&weir_config::Decoding::default())),
             bounds: BOUNDS,
         };

@@ -69,12 +69,7 @@ fuzz_target!(|input: &[u8]| {
         } else {
             bytes.len()
         };
-        tracker.packet(&Packet {
-            at: Timestamp(now),
-            link: LinkType::RAW,
-            bytes: &bytes[..kept],
-            wire_len: bytes.len(),
-        });
+        tracker.packet(&Packet::new(Timestamp(now), LinkType::RAW, &bytes[..kept], bytes.len()));
     }
     tracker.finish();
 });

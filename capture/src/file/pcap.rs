@@ -3,7 +3,7 @@
 //! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcap-05.html>
 
 use super::{Found, Order, Step};
-use crate::LinkType;
+use crate::{LinkType, Way};
 use weir_records::Timestamp;
 
 /// Size of a file's header.
@@ -61,6 +61,8 @@ impl Header {
             link: self.link,
             bytes: self.head..end,
             wire_len: wire_len as usize,
+            interface: 0,
+            way: Way::Unknown,
         };
         Step::Packet(found, end)
     }

@@ -3,7 +3,7 @@
 //! <https://www.ietf.org/archive/id/draft-ietf-opsawg-pcapng-03.html>
 
 use super::{Found, LONGEST, Order, Step};
-use crate::LinkType;
+use crate::{LinkType, Way};
 use weir_records::Timestamp;
 
 /// What a file begins with: the type of a section header.
@@ -22,6 +22,8 @@ const TAIL: usize = 4;
 /// Options of an interface: its unit of time, and seconds to be added.
 const RESOLUTION: u16 = 9;
 const OFFSET: u16 = 14;
+/// Option of a packet: who sent it, and more.
+const FLAGS: u16 = 2;
 const SECOND: u128 = 1_000_000_000;
 
 /// The section that is being read.
@@ -53,18 +55,12 @@ impl Interface {
             resolution: 6,
             offset: 0,
         };
-        let mut options = &content[8..];
-        while let (Some(code), Some(length)) = (order.u16(options, 0), order.u16(options, 2)) {
-            let value = &options[4..];
-            let value = &value[..value.len().min(length.into())];
+        for (code, value) in order.options(&content[8..]) {
             match code {
-                0 => break,
                 RESOLUTION => interface.resolution = value.first().copied().unwrap_or(6),
                 OFFSET => interface.offset = order.i64(value, 0).unwrap_or(0),
                 _ => {}
             }
-            let next = 4 + usize::from(length).next_multiple_of(4);
-            options = options.get(next..).unwrap_or_default();
         }
         Some(interface)
     }
@@ -80,6 +76,20 @@ impl Interface {
         let ns = i128::try_from(ns).unwrap_or(i128::MAX);
         let ns = ns.saturating_add(i128::from(self.offset) * SECOND as i128);
         Timestamp(u64::try_from(ns.max(0)).unwrap_or(u64::MAX))
+    }
+}
+
+impl Order {
+    /// The options that stand here: their codes and values.
+    fn options(self, mut rest: &[u8]) -> impl Iterator<Item = (u16, &[u8])> {
+        std::iter::from_fn(move || {
+            let (code, length) = (self.u16(rest, 0)?, self.u16(rest, 2)?);
+            let value = &rest[4..];
+            let value = &value[..value.len().min(length.into())];
+            let next = 4 + usize::from(length).next_multiple_of(4);
+            rest = rest.get(next..).unwrap_or_default();
+            (code != 0).then_some((code, value))
+        })
     }
 }
 
@@ -143,7 +153,27 @@ impl Section {
             link,
             bytes: HEAD + FIXED..HEAD + FIXED + kept,
             wire_len,
+            interface: word(0)?.saturating_add(1),
+            way: self.way(
+                content
+                    .get(FIXED + kept.next_multiple_of(4)..)
+                    .unwrap_or_default(),
+            ),
         })
+    }
+
+    /// What the options of a packet say of who sent it.
+    fn way(&self, options: &[u8]) -> Way {
+        let flags = self
+            .order
+            .options(options)
+            .find(|(code, _)| *code == FLAGS)
+            .and_then(|(_, value)| self.order.u32(value, 0));
+        match flags.unwrap_or(0) & 3 {
+            1 => Way::Received,
+            2 => Way::Sent,
+            _ => Way::Unknown,
+        }
     }
 
     fn simple(&self, content: &[u8]) -> Option<Found> {
@@ -160,6 +190,8 @@ impl Section {
             link: interface.map_or(LinkType::UNKNOWN, |interface| interface.link),
             bytes: HEAD + FIXED..HEAD + FIXED + kept,
             wire_len,
+            interface: 1,
+            way: Way::Unknown,
         })
     }
 }

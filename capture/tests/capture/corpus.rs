@@ -33,12 +33,12 @@ fn decode(path: &Path) -> (Seen, Counters) {
     let mut tracker = Tracker::new(settings());
     let mut seen = Seen::default();
     for (link, frame) in read_all(&fs::read(path).unwrap()).unwrap() {
-        let packet = Packet {
-            at: Timestamp(frame.at),
+        let packet = Packet::new(
+            Timestamp(frame.at),
             link,
-            bytes: &frame.bytes[..frame.kept],
-            wire_len: frame.bytes.len(),
-        };
+            &frame.bytes[..frame.kept],
+            frame.bytes.len(),
+        );
         tracker.packet(&packet, &mut seen);
     }
     tracker.finish(&mut seen);

@@ -11,12 +11,7 @@ fn document(link: LinkType, frames: &[Vec<u8>]) -> serde_json::Value {
     let mut tracker = Tracker::new(settings());
     let mut seen = Seen::default();
     for (at, bytes) in frames.iter().enumerate() {
-        let packet = Packet {
-            at: Timestamp(START + at as u64),
-            link,
-            bytes,
-            wire_len: bytes.len(),
-        };
+        let packet = Packet::new(Timestamp(START + at as u64), link, bytes, bytes.len());
         tracker.packet(&packet, &mut seen);
     }
     tracker.finish(&mut seen);
@@ -148,12 +143,7 @@ fn what_is_left_out_is_counted_by_its_reason() {
     let mut tracker = Tracker::new(settings());
     let mut seen = Seen::default();
     let mut show = |link: u32, bytes: &[u8]| {
-        let packet = Packet {
-            at: Timestamp(START),
-            link: LinkType(link),
-            bytes,
-            wire_len: bytes.len(),
-        };
+        let packet = Packet::new(Timestamp(START), LinkType(link), bytes, bytes.len());
         tracker.packet(&packet, &mut seen);
     };
     show(147, &[0; 60]);

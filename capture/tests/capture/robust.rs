@@ -43,7 +43,7 @@ proptest! {
         let mut seen = Seen::default();
         for (link, bytes, wire_len, at) in &packets {
             tracker.packet(
-                &Packet { at: Timestamp(*at), link: LinkType(LINKS[*link]), bytes, wire_len: *wire_len },
+                &Packet::new(Timestamp(*at), LinkType(LINKS[*link]), bytes, *wire_len),
                 &mut seen,
             );
         }

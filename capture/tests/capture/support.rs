@@ -20,6 +20,7 @@ pub fn settings() -> Settings {
         capture: Capture::Pcap,
         host: None,
         local: Vec::new(),
+        select: None,
         limits: limits(),
         bounds: Bounds::default(),
     }
@@ -281,12 +282,12 @@ pub fn track_with(settings: Settings, frames: &[Frame]) -> (Seen, Counters) {
 }
 
 pub fn packet(frame: &Frame) -> Packet<'_> {
-    Packet {
-        at: Timestamp(frame.at),
-        link: LinkType::RAW,
-        bytes: &frame.bytes[..frame.kept],
-        wire_len: frame.bytes.len(),
-    }
+    Packet::new(
+        Timestamp(frame.at),
+        LinkType::RAW,
+        &frame.bytes[..frame.kept],
+        frame.bytes.len(),
+    )
 }
 
 /// All packets of a file.

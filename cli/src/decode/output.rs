@@ -1,7 +1,7 @@
 //! Exchanges to documents on standard output.
 
-use super::{Args, Format};
-use crate::table::Table;
+use super::Format;
+use crate::{console::Color, table::Table};
 use std::io::{self, BufWriter, Stdout, Write};
 use weir_capture::Sink;
 use weir_config::Records;
@@ -14,18 +14,21 @@ pub struct Output {
     table: Option<Table>,
     out: BufWriter<Stdout>,
     error: Option<io::Error>,
+    /// Documents so far.
+    pub written: u64,
     /// Show each document at once: who captures while we decode waits for it.
     pub flush_each: bool,
 }
 
 impl Output {
     /// An output in the format that was asked for.
-    pub fn new(args: &Args, records: &Records) -> Self {
+    pub fn new(format: Format, color: Color, records: &Records) -> Self {
         Self {
             policy: Policy::new(records),
-            table: (args.format == Format::Table).then(|| Table::new(args.color.is_wanted())),
+            table: (format == Format::Table).then(|| Table::new(color.is_wanted())),
             out: BufWriter::new(io::stdout()),
             error: None,
+            written: 0,
             flush_each: false,
         }
     }
@@ -48,6 +51,7 @@ impl Output {
 
     fn write(&mut self, flow: &Flow, exchange: &Exchange) -> io::Result<()> {
         let document = exchange.document(flow, &self.policy);
+        self.written += 1;
         match &mut self.table {
             None => {
                 serde_json::to_writer(&mut self.out, &document)?;

@@ -1,0 +1,158 @@
+//! `weir tap`: the requests that this machine or container serves and makes, as its interfaces show them. Nothing is
+//! redirected, and nothing is held.
+
+use crate::{
+    console::Color,
+    decode::{Format, output::Output},
+    signals::{Signals, Wake},
+};
+use anyhow::{Context, Result, bail};
+use nix::net::if_::if_nameindex;
+use std::{
+    io::{self, Write},
+    os::fd::AsFd,
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+use weir_capture::{Bounds, Interfaces, Selection, Settings, Tap, TapSettings, Tracker};
+use weir_config::{Bytes, Config, Interfaces as Names, Ports, args::FileArgs};
+use weir_protocols::Limits;
+use weir_records::{Capture, Timestamp};
+
+/// So long is waited at most before time is told to go on.
+const TICK: Duration = Duration::from_millis(200);
+/// Full blocks that are read before anything else is looked at.
+const BLOCKS: usize = 16;
+
+/// Decode the requests that pass this machine's interfaces, without redirecting or holding anything (needs NET_RAW)
+#[derive(clap::Args)]
+pub struct Args {
+    /// Interfaces, where + at the end stands for any rest [default: all]
+    #[arg(short, long, value_name = "LIST")]
+    interface: Option<Names>,
+    /// TCP ports, of clients or of servers [default: *]
+    #[arg(short, long, value_name = "LIST|*")]
+    port: Option<Ports>,
+    /// Bytes that are kept of a packet, from the IP header on
+    #[arg(long, value_name = "BYTES", default_value = "256KiB")]
+    snaplen: Bytes,
+    /// Memory for packets that wait to be read
+    #[arg(long, value_name = "BYTES", default_value = "16MiB")]
+    ring: Bytes,
+    /// End after so many documents [default: never]
+    #[arg(short, long, value_name = "N")]
+    count: Option<u64>,
+    /// How documents are printed: one JSON object a line, or a table for people
+    #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
+    format: Format,
+    /// Colour the table
+    #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
+    color: Color,
+    #[command(flatten)]
+    file: FileArgs,
+}
+
+/// Runs the command until the user, or the reader of the output, has had enough.
+///
+/// # Errors
+/// Packets can't be seen: NET_RAW is missing, or there is no such interface.
+pub fn run(args: &Args) -> Result<ExitCode> {
+    let config = args.file.load()?.validated()?;
+    let signals = Signals::take_over()?;
+    let mut tap = open(args)?;
+    let mut tracker = Tracker::new(settings(&config));
+    let mut output = Output::new(args.format, args.color, &config.records);
+    let mut lost = 0;
+    tell(format_args!("looking; Ctrl-C ends it"));
+    let is_done = |output: &Output| args.count.is_some_and(|count| output.written >= count);
+    while !is_done(&output) {
+        match signals.wait_for(Some(tap.as_fd()), TICK)? {
+            Wake::Timeout => {}
+            Wake::Signal | Wake::Hangup => break,
+        }
+        for _ in 0..BLOCKS {
+            if tap
+                .read(&mut |packet| {
+                    if !is_done(&output) {
+                        tracker.packet(packet, &mut output);
+                    }
+                })
+                .is_none()
+            {
+                break;
+            }
+        }
+        tracker.tick(now(), &mut output);
+        tap.refresh().context("cannot look for interfaces")?;
+        lost += u64::from(tap.statistics()?.dropped);
+        output.flush()?;
+    }
+    if !is_done(&output) {
+        tracker.finish(&mut output);
+    }
+    output.flush()?;
+    report(&tracker, lost);
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open(args: &Args) -> Result<Tap> {
+    let tap = Tap::open(&TapSettings {
+        selection: Selection {
+            interfaces: match &args.interface {
+                Some(names) => Interfaces::Only(names.0.clone()),
+                None => Interfaces::Except(Vec::new()),
+            },
+            ports: match &args.port {
+                None | Some(Ports::All) => None,
+                Some(Ports::List(ports)) => Some(ports.iter().map(|port| (*port, *port)).collect()),
+            },
+            snaplen: u32::try_from(args.snaplen.0).unwrap_or(u32::MAX),
+        },
+        ring_bytes: usize::try_from(args.ring.0).unwrap_or(usize::MAX),
+        group: None,
+    })?;
+    if let Some(names) = &args.interface
+        && !tap.has_interface()
+    {
+        let there = if_nameindex().context("cannot list interfaces")?;
+        let there: Vec<_> = there.iter().map(|one| one.name().to_string_lossy()).collect();
+        bail!("there is no interface {}; there are {}", names, there.join(", "));
+    }
+    Ok(tap)
+}
+
+fn settings(config: &Config) -> Settings {
+    let host = &config.records.host_name;
+    Settings {
+        capture: Capture::Tap,
+        host: (!host.is_empty()).then(|| host.as_str().into()),
+        local: Vec::new(),
+        select: None,
+        limits: Arc::new(Limits::from(&config.decoding)),
+        bounds: Bounds::default(),
+    }
+}
+
+/// The clock by which the kernel notes when it saw a packet.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// What was not seen, or not in full.
+fn report(tracker: &Tracker, lost: u64) {
+    if lost > 0 {
+        tell(format_args!(
+            "packets lost for want of room: {lost}; a larger --ring holds more"
+        ));
+    }
+    for (_, what, count) in tracker.counters().losses() {
+        tell(format_args!("{what}: {count}"));
+    }
+}
+
+/// Standard error may be gone, and the documents matter more.
+fn tell(what: std::fmt::Arguments<'_>) {
+    let _ = writeln!(io::stderr(), "weir: {what}");
+}
