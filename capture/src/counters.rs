@@ -52,6 +52,11 @@ pub struct Counters {
 impl Counters {
     /// What could not be read, or not in full: a name, what it is, and how often; only what there was.
     pub fn losses(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        self.reasons().filter(|(_, _, count)| *count > 0)
+    }
+
+    /// All of what may not be read, or not in full, as [`Self::losses`] gives it.
+    pub fn reasons(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         [
             (
                 "unknown_link",
@@ -99,7 +104,6 @@ impl Counters {
             ),
         ]
         .into_iter()
-        .filter(|(_, _, count)| *count > 0)
     }
 }
 

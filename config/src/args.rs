@@ -33,6 +33,9 @@ impl FileArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Identity and ports")]
 pub struct IdentityArgs {
+    /// How traffic is seen: auto, ebpf, tproxy and redirect as weir-init installs it, or tap, which redirects nothing [default: redirect]
+    #[arg(long, env = "WEIR_MODE", value_name = "MODE")]
+    pub mode: Option<Mode>,
     /// User of the sidecar, whose own traffic is never redirected [default: 1337]
     #[arg(long, env = "WEIR_PROXY_UID", value_name = "UID")]
     pub proxy_uid: Option<u32>,
@@ -63,9 +66,6 @@ pub struct IdentityArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "What is redirected (lists are comma-separated, an empty list is none)")]
 pub struct RedirectArgs {
-    /// How traffic is redirected [default: redirect]
-    #[arg(long, env = "WEIR_MODE", value_name = "MODE")]
-    pub mode: Option<Mode>,
     /// Inbound ports that are redirected, or * for all [default: *]
     #[arg(long, env = "WEIR_INCLUDE_INBOUND_PORTS", value_name = "LIST|*")]
     pub include_inbound_ports: Option<Ports>,
@@ -161,14 +161,14 @@ macro_rules! apply {
 impl IdentityArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Interception) {
-        apply!(self => section, proxy_uid, proxy_gid, outbound_port, inbound_port, mark, port_map, dns_port, dns_servers);
+        apply!(self => section, mode, proxy_uid, proxy_gid, outbound_port, inbound_port, mark, port_map, dns_port, dns_servers);
     }
 }
 
 impl RedirectArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Interception) {
-        apply!(self => section, mode, include_inbound_ports, exclude_inbound_ports, include_outbound_ports,
+        apply!(self => section, include_inbound_ports, exclude_inbound_ports, include_outbound_ports,
             exclude_outbound_ports, include_outbound_cidrs, exclude_outbound_cidrs, exclude_interfaces, interfaces, cgroup, on_missing_proxy, dns);
     }
 }

@@ -15,7 +15,8 @@ pub const SPARE_V6: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x100, 0, 0, 0, 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
-    /// The first of the others that works here, in the order in which they stand here.
+    /// The first of the others that works here, in the order in which they stand here. (Only the sidecar taps: where it
+    /// finds nothing installed when it starts.)
     Auto,
     /// TC programs that assign packets to the sidecar's sockets, inbound and outbound: no NAT, no connection tracking.
     Ebpf,
@@ -24,6 +25,8 @@ pub enum Mode {
     /// iptables REDIRECT, inbound and outbound.
     #[default]
     Redirect,
+    /// Nothing is redirected: the sidecar looks at the packets of every interface.
+    Tap,
     /// TC programs that map ports of a host to the sidecar's: the mode of an installation with a `port_map`.
     #[serde(rename = "port-map")]
     #[value(skip)]
@@ -38,12 +41,13 @@ impl Mode {
             Self::Ebpf => "ebpf",
             Self::Tproxy => "tproxy",
             Self::Redirect => "redirect",
+            Self::Tap => "tap",
             Self::PortMap => "port-map",
         }
     }
 
-    /// The metric of the spare local route while this mode is in force, from which the sidecar learns it. 0 for
-    /// [`Mode::Auto`], which is never in force itself.
+    /// The metric of the spare local route while this mode is in force, from which the sidecar learns it (of
+    /// [`Mode::Tap`] it knows by itself). 0 for [`Mode::Auto`], which is never in force itself.
     pub fn code(self) -> u32 {
         match self {
             Self::Auto => 0,
@@ -51,12 +55,13 @@ impl Mode {
             Self::Tproxy => 2,
             Self::Ebpf => 3,
             Self::PortMap => 4,
+            Self::Tap => 5,
         }
     }
 
     /// The mode with this [code](Self::code).
     pub fn from_code(code: u32) -> Option<Self> {
-        [Self::Redirect, Self::Tproxy, Self::Ebpf, Self::PortMap]
+        [Self::Redirect, Self::Tproxy, Self::Ebpf, Self::PortMap, Self::Tap]
             .into_iter()
             .find(|mode| mode.code() == code)
     }

@@ -48,6 +48,14 @@ impl Ports {
     /// No port.
     pub const NONE: Self = Self::List(Vec::new());
 
+    /// True if this port is one of them.
+    pub fn contains(&self, port: u16) -> bool {
+        match self {
+            Self::All => true,
+            Self::List(ports) => ports.binary_search(&port).is_ok(),
+        }
+    }
+
     /// The ports that were named one by one; none for [`Ports::All`].
     pub fn listed(&self) -> &[u16] {
         match self {
@@ -60,6 +68,14 @@ impl Ports {
 impl Cidrs {
     /// No network.
     pub const NONE: Self = Self::List(Vec::new());
+
+    /// True if this address is in one of them.
+    pub fn contains(&self, ip: IpAddr) -> bool {
+        match self {
+            Self::All => true,
+            Self::List(nets) => nets.iter().any(|net| net.contains(&ip)),
+        }
+    }
 
     /// The networks that were named one by one; none for [`Cidrs::All`].
     pub fn listed(&self) -> &[IpNet] {

@@ -152,6 +152,18 @@ impl Elasticsearch {
         Ok(sink)
     }
 
+    /// The port that the address names, or its scheme's.
+    pub fn port(&self) -> Option<u16> {
+        let (scheme, rest) = self.url.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        let host_end = authority.rfind(']').map_or(0, |end| end + 1);
+        match authority[host_end..].rsplit_once(':') {
+            Some((_, port)) if !port.is_empty() => port.parse().ok(),
+            _ if scheme == "https" => Some(443),
+            _ => Some(80),
+        }
+    }
+
     /// Takes credentials out of the address, so that no message that names it can show them.
     fn normalise(&mut self) -> Result<(), String> {
         let (scheme, rest) = self

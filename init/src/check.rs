@@ -34,6 +34,9 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 /// Those that keep the check from looking at all; what it finds wrong is in the report.
 pub async fn check(config: &Config) -> Result<Report, Error> {
     privilege::check()?;
+    if config.interception.mode == Mode::Tap {
+        return Err(Error::Tap);
+    }
     let config = &modes::resolved(config).await?;
     let families = Family::of_this_kernel();
     let mut report = Report::new(config.interception.mode);

@@ -106,6 +106,12 @@ pub enum Error {
     /// A port map beside another mode.
     #[error("mode {0} is in force here, and {1} can't be beside it; run `weir-init remove` first")]
     OtherMode(&'static str, &'static str),
+    /// A mode without an installation.
+    #[error(
+        "mode tap redirects nothing, so there is nothing to install or check: start `weir-sidecar --mode tap` alone; what \
+         another mode has installed goes with `weir-init remove`"
+    )]
+    Tap,
     /// No mode works here.
     #[error("no way to redirect works here, so nothing was installed; tried:{0}")]
     NoMode(Attempts),

@@ -145,7 +145,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         },
         Command::Check { json, settings } => {
             let mut config = settings.config()?;
-            let is_named = settings.redirect.mode.is_some() || config.interception.mode != Mode::default();
+            let is_named = settings.identity.mode.is_some() || config.interception.mode != Mode::default();
             if let Some(mode) = modes::in_force().await?
                 && !is_named
             {

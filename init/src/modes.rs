@@ -58,6 +58,7 @@ pub async fn install(config: &Config) -> Result<(Mode, Outcome), Error> {
     match wanted {
         Mode::Auto => climb(config).await,
         Mode::PortMap => Ok((wanted, put_map(config).await?)),
+        Mode::Tap => Err(Error::Tap),
         mode => Ok((mode, put(config).await?)),
     }
 }
@@ -262,6 +263,7 @@ pub async fn describe(config: &Config) -> Result<String, Error> {
         }
         Mode::Ebpf => ebpf::describe(config, &families).await,
         Mode::PortMap => port_map::describe(config, &families).await,
+        Mode::Tap => Err(Error::Tap),
         Mode::Tproxy | Mode::Redirect => Ok(Plan::new(config, &families).to_string()),
     }
 }

@@ -1,18 +1,20 @@
-//! The composition root: makes every part from the configuration, starts them, and ends them in order.
+//! The composition root: makes every part from the configuration, starts them, and ends them in order. [`relay`] and
+//! [`tap`] are the two kinds of data threads.
+
+mod relay;
+mod tap;
 
 use crate::{
     admin::{self, Endpoint, State},
-    dial::Dialer,
-    dns,
-    identity::{self, Identity},
-    listen::{self, Listener},
+    identity,
     metrics::{Metrics, WorkerMetrics},
-    mode::{self, InForce, Reader},
+    mode::{InForce, Reader},
     privilege::Privileges,
-    worker::{self, Command, Parts, Settings},
+    worker::Command,
 };
 use anyhow::Context;
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -26,10 +28,8 @@ use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
 };
-use weir_config::{Config, Interception, Mode, SourceAddress};
+use weir_config::{Config, Mode};
 use weir_export::Pipeline;
-use weir_protocols::Limits;
-use weir_records::{Direction, Policy};
 
 /// How long the sinks may take to deliver what is queued once the connections have ended.
 const SINK_PATIENCE: Duration = Duration::from_secs(5);
@@ -41,64 +41,47 @@ const SINK_PATIENCE: Duration = Duration::from_secs(5);
 pub fn run(config: &Config) -> anyhow::Result<()> {
     let files = identity::raise_open_files();
     let set = &config.interception;
-    let identity = identity::assume(set.proxy_uid, set.proxy_gid)?;
+    // A runtime of this thread alone: capabilities are a thread's own, and there is no other one yet.
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the main runtime")?;
+    let reader = {
+        let _inside = runtime.enter();
+        Reader::open().context("cannot ask for routes")?
+    };
+    let mut mode = Arc::new(InForce::default());
+    runtime.block_on(reader.read(&mode));
+    let is_tap = match set.mode {
+        Mode::Tap => true,
+        Mode::Auto => mode.get().is_none(),
+        _ => false,
+    };
+    let identity = match is_tap {
+        true => identity::for_tap(set.proxy_uid, set.proxy_gid).map(|()| None),
+        false => identity::assume(set.proxy_uid, set.proxy_gid).map(Some),
+    }?;
     // Its own endpoints first: their ports are exclusive, so that a second sidecar in the same namespace ends here and
     // not beside the first one's listeners, which can be shared.
     let endpoints = {
         let _inside = runtime.enter();
         open_endpoints(config)?
     };
-    let threads = thread_count(config);
-    let listeners = (0..threads)
-        .map(|_| open_listeners(config, identity))
-        .collect::<anyhow::Result<Vec<_>>>()?;
-    let mut dns = match set.port_map.0.is_empty() {
-        true => open_dns(set)?,
-        false => Vec::new(),
+    let source = match identity {
+        Some(identity) => relay::open(config, identity, &mode)?,
+        None => {
+            mode = Arc::new(InForce::of(Mode::Tap));
+            tap::open(config)?
+        }
     };
-    let mode = Arc::new(InForce::default());
-    let reader = {
-        let _inside = runtime.enter();
-        Reader::open().context("cannot ask for routes")?
-    };
-    runtime.block_on(reader.read(&mode));
-    // The last moment: capabilities are a thread's own, and from here on there are more threads.
-    let privileges = reduce(identity, &mode, config)?;
-    mode::advise(mode.get(), privileges, config.relay.source_address);
-    if mode.get() == Some(Mode::Ebpf) && !privileges.transparent {
-        // Nobody could answer from the resolver's address. Without a socket the programs let queries pass.
-        dns.clear();
-    }
 
     let pipeline = Pipeline::start(&config.sinks)?;
-    let settings = Arc::new(settings(config, &mode));
-    let dialer = Arc::new(Dialer::new(
-        config.relay.connect_timeout.non_zero(),
-        config.relay.keepalive.non_zero(),
-        identity.marks.then(|| set.own_mark()),
-    ));
-    let workers = listeners
-        .into_iter()
-        .enumerate()
-        .map(|(n, listeners)| {
-            start_worker(
-                n,
-                listeners,
-                std::mem::take(&mut dns),
-                &settings,
-                &dialer,
-                &pipeline,
-            )
-        })
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let privileges = source.privileges;
+    let workers = (source.start)(&pipeline)?;
     tracing::info!(
-        threads,
+        threads = workers.len(),
         files,
-        listeners = %listens_on(set),
+        listeners = %source.listens_on,
         mode = mode.name(),
         net_raw = privileges.foreign_source,
         "started"
@@ -115,7 +98,9 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         privileges,
         draining: AtomicBool::new(false),
     };
-    runtime.spawn(reader.follow(mode, privileges, config.relay.source_address));
+    if !is_tap {
+        runtime.spawn(reader.follow(mode, privileges, config.relay.source_address));
+    }
     runtime.block_on(serve_until_signal(config, endpoints, Arc::new(state), &workers))?;
 
     for worker in workers {
@@ -130,26 +115,24 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What is observed, opened and ready to start.
+struct Source {
+    /// What the process may still do.
+    privileges: Privileges,
+    /// Its ports, for people.
+    listens_on: String,
+    /// Starts the data threads.
+    start: Start,
+}
+
+type Start = Box<dyn FnOnce(&Pipeline) -> anyhow::Result<Vec<Handle>>>;
+
 /// A data thread, seen from the main one.
 #[derive(Debug)]
 struct Handle {
     metrics: Arc<WorkerMetrics>,
     commands: mpsc::Sender<Command>,
-    thread: JoinHandle<std::io::Result<()>>,
-}
-
-fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
-    let limits = Limits::from(&config.decoding);
-    Settings {
-        mode: mode.clone(),
-        source: config.relay.source_address,
-        keepalive: config.relay.keepalive.non_zero(),
-        idle: config.relay.idle_timeout.non_zero(),
-        max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
-        limits: config.decoding.enabled.then(|| Arc::new(limits)),
-        policy: Policy::new(&config.records),
-        host: host_name(&config.records.host_name),
-    }
+    thread: JoinHandle<io::Result<()>>,
 }
 
 fn host_name(configured: &str) -> Option<Arc<str>> {
@@ -170,89 +153,15 @@ fn thread_count(config: &Config) -> usize {
     }
 }
 
-fn open_listeners(config: &Config, identity: Identity) -> anyhow::Result<Vec<Listener>> {
-    let set = &config.interception;
-    let net_raw = identity.net_raw;
-    if !set.port_map.0.is_empty() {
-        let mut listeners = Vec::new();
-        for pair in &set.port_map.0 {
-            listeners.extend(listen::mapped(*pair, identity.marks.then(|| set.own_mark()))?);
-        }
-        return Ok(listeners);
-    }
-    let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, net_raw)?;
-    listeners.extend(listen::listeners(Direction::Ingress, set.inbound_port, net_raw)?);
-    match listen::listeners(Direction::Egress, set.dns_port, net_raw) {
-        Ok(opened) => listeners.extend(opened),
-        Err(error) => without_dns(set, error)?,
-    }
-    Ok(listeners)
-}
-
-/// The listeners' ports, for people.
-fn listens_on(set: &Interception) -> String {
-    match set.port_map.0.is_empty() {
-        true => format!("inbound {}, outbound {}", set.inbound_port, set.outbound_port),
-        false => format!("port map {}", set.port_map),
-    }
-}
-
-/// Keeps NET_RAW only where it is of use, or may be: before an installation nobody knows the mode.
-fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result<Privileges> {
-    let of_use = config.relay.source_address == SourceAddress::Client || identity.marks;
-    let mapped_alone = config.interception.mode == Mode::PortMap && !identity.marks;
-    let keep = identity.net_raw && of_use && !mapped_alone && mode.get() != Some(Mode::Redirect);
-    if !keep {
-        identity::give_up_net_raw()?;
-    }
-    Ok(Privileges {
-        transparent: identity.net_raw,
-        foreign_source: keep,
-    })
-}
-
-/// The sockets for DNS over UDP. They are there whether DNS is redirected or not, for the sidecar is not told.
-fn open_dns(set: &Interception) -> anyhow::Result<Vec<dns::listen::Listener>> {
-    match dns::listen::listeners(set) {
-        Ok(opened) => Ok(opened),
-        Err(error) => without_dns(set, error).map(|()| Vec::new()),
-    }
-}
-
-/// A port for DNS that is taken is no failure unless DNS is known to be redirected there.
-fn without_dns(
-    set: &Interception,
-    error: impl std::error::Error + Send + Sync + 'static,
-) -> anyhow::Result<()> {
-    if set.dns {
-        return Err(error.into());
-    }
-    tracing::warn!(%error, "DNS can't be carried if it is redirected");
-    Ok(())
-}
-
-fn start_worker(
+fn spawn(
     n: usize,
-    listeners: Vec<Listener>,
-    dns: Vec<dns::listen::Listener>,
-    settings: &Arc<Settings>,
-    dialer: &Arc<Dialer>,
-    pipeline: &Pipeline,
+    commands: mpsc::Sender<Command>,
+    metrics: Arc<WorkerMetrics>,
+    run: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> anyhow::Result<Handle> {
-    let (commands, received) = mpsc::channel(16);
-    let metrics = Arc::new(WorkerMetrics::default());
-    let parts = Parts {
-        listeners,
-        dns,
-        settings: settings.clone(),
-        dialer: dialer.clone(),
-        metrics: metrics.clone(),
-        producer: pipeline.producer(),
-        commands: received,
-    };
     let thread = std::thread::Builder::new()
         .name(format!("weir-data-{n}"))
-        .spawn(move || worker::run(parts))
+        .spawn(run)
         .context("cannot start a data thread")?;
     Ok(Handle {
         metrics,

@@ -27,12 +27,44 @@ pub struct Identity {
     pub marks: bool,
 }
 
+/// Gives up every capability but NET_RAW and the way to any, where no traffic is redirected: root becomes the proxy's user
+/// where it may, and any other user will do.
+///
+/// # Errors
+/// Never seen: giving up is always allowed.
+pub fn for_tap(uid: u32, gid: u32) -> anyhow::Result<()> {
+    let net_raw = has_net_raw();
+    if geteuid().is_root() {
+        drop_bounding();
+        prctl::set_keepcaps(true).context("cannot keep NET_RAW across the change of user")?;
+        if let Err(error) = become_user(uid, gid) {
+            tracing::warn!(%error, "cannot become user {uid} and group {gid}: running on as root, without its capabilities");
+        }
+    }
+    keep(net_raw)
+}
+
+fn has_net_raw() -> bool {
+    caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_RAW).unwrap_or(false)
+}
+
+/// Gives up all but NET_RAW.
+fn keep(net_raw: bool) -> anyhow::Result<()> {
+    let kept = if net_raw {
+        CapsHashSet::from([Capability::CAP_NET_RAW])
+    } else {
+        CapsHashSet::new()
+    };
+    reduce_to(&kept)?;
+    prctl::set_no_new_privs().context("cannot give up the way to new privileges")
+}
+
 /// Becomes the proxy's user if started as root, and gives up every capability but NET_RAW and the way to any.
 ///
 /// # Errors
 /// Started as a user whose own traffic would be redirected to itself.
 pub fn assume(uid: u32, gid: u32) -> anyhow::Result<Identity> {
-    let net_raw = caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_RAW).unwrap_or(false);
+    let net_raw = has_net_raw();
     let mut marks = false;
     if geteuid().is_root() {
         drop_bounding();
@@ -58,13 +90,7 @@ pub fn assume(uid: u32, gid: u32) -> anyhow::Result<Identity> {
     } else {
         marks = geteuid().as_raw() != uid && net_raw;
     }
-    let kept = if net_raw {
-        CapsHashSet::from([Capability::CAP_NET_RAW])
-    } else {
-        CapsHashSet::new()
-    };
-    reduce_to(&kept)?;
-    prctl::set_no_new_privs().context("cannot give up the way to new privileges")?;
+    keep(net_raw)?;
     Ok(Identity { net_raw, marks })
 }
 

@@ -2,7 +2,8 @@
 //!
 //! The life of a connection reads top to bottom through these modules:
 //! [`listen`] → [`original`] → [`dial`] → [`relay`] → [`observe`] → records → export; [`connection`] strings them
-//! together and [`worker`] runs them, one single-threaded runtime a core. [`app`] wires everything at start.
+//! together and [`worker`] runs them, one single-threaded runtime a core. Where nothing is redirected, [`tap`] feeds the
+//! decoders instead. [`app`] wires everything at start.
 
 pub mod admin;
 pub mod app;
@@ -23,5 +24,6 @@ pub mod relay;
 pub mod seldom;
 pub mod socket;
 pub mod source;
+pub mod tap;
 pub mod turn;
 pub mod worker;

@@ -1,7 +1,9 @@
 //! Counters. Each data thread has its own, written without a lock by that thread alone and added up when somebody asks.
 
+mod capture;
 mod dns;
 
+use capture::Captured;
 pub use dns::DnsMetrics;
 
 use crate::source::NotKept;
@@ -21,7 +23,7 @@ use std::{
     },
 };
 use weir_export::Stats;
-use weir_protocols::Side;
+use weir_protocols::{Exchange, Side};
 use weir_records::Direction;
 
 /// A number that one thread changes and others read.
@@ -73,6 +75,7 @@ pub struct WorkerMetrics {
     not_kept: [Counter; NOT_KEPT.len()],
     /// DNS over UDP.
     pub dns: DnsMetrics,
+    captured: Captured,
 }
 
 /// Those of one direction.
@@ -104,6 +107,14 @@ impl WorkerMetrics {
         match direction {
             Direction::Ingress => &self.ingress,
             Direction::Egress | Direction::Unknown => &self.egress,
+        }
+    }
+
+    /// An exchange was decoded.
+    pub fn exchange(&self, exchange: &Exchange) {
+        self.exchanges.add(1);
+        if matches!(exchange, Exchange::Dns(exchange) if exchange.is_timeout()) {
+            self.dns.timeouts.add(1);
         }
     }
 
@@ -198,6 +209,7 @@ impl Metrics {
             "opaque_connections": self.sum(|w| &w.opaque),
             "decoder_panics": self.sum(|w| &w.decoder_panics),
             "dns": self.dns_stats(),
+            "capture": self.capture_stats(),
             "sinks": self.export.snapshot(),
         })
     }
@@ -399,6 +411,7 @@ impl Collector for Metrics {
             total(|w| &w.decoder_panics),
         )?;
         self.dns(encoder)?;
+        self.capture(encoder)?;
         self.sinks(encoder)?;
         let active = self.by_direction(|d| &d.active);
         let any = ConstGauge::new(0i64);

@@ -36,6 +36,11 @@ impl InForce {
         self.get().map_or("unknown", Mode::name)
     }
 
+    /// This mode, which no installation tells.
+    pub fn of(mode: Mode) -> Self {
+        Self(AtomicU32::new(mode.code()))
+    }
+
     fn set(&self, mode: Option<Mode>) {
         self.0.store(mode.map_or(0, Mode::code), Ordering::Relaxed);
     }

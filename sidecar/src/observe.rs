@@ -89,10 +89,7 @@ impl Watcher {
         let at = self.clock.now();
         let (flow, documents, metrics) = (&self.flow, &*self.documents, &*self.metrics);
         let mut out = |exchange: Exchange| {
-            metrics.exchanges.add(1);
-            if matches!(&exchange, Exchange::Dns(exchange) if exchange.is_timeout()) {
-                metrics.dns.timeouts.add(1);
-            }
+            metrics.exchange(&exchange);
             documents.push(&exchange, flow);
         };
         if catch_unwind(AssertUnwindSafe(|| feed(decoder, at, &mut out))).is_err() {

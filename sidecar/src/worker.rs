@@ -54,7 +54,7 @@ pub struct Settings {
     /// Bounds of the decoders; nothing where decoding is off.
     pub limits: Option<Arc<Limits>>,
     /// What documents may hold.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Name of the observed host or container.
     pub host: Option<Arc<str>>,
 }
@@ -82,16 +82,30 @@ fn is_same_machine(client: IpAddr, server: IpAddr) -> bool {
 pub struct Documents {
     producer: RefCell<Producer>,
     wanted: bool,
-    settings: Arc<Settings>,
+    policy: Arc<Policy>,
 }
 
 impl Documents {
+    /// Documents under this policy, by this way.
+    pub fn new(producer: Producer, policy: Arc<Policy>) -> Self {
+        Self {
+            wanted: producer.is_wanted(),
+            producer: RefCell::new(producer),
+            policy,
+        }
+    }
+
+    /// Hands on what waits; to be called every [`Producer::FLUSH_INTERVAL`].
+    pub fn flush(&self) {
+        self.producer.borrow_mut().flush();
+    }
+
     /// Makes the exchange's document and hands it on, if anybody wants it.
     pub fn push(&self, exchange: &Exchange, flow: &Flow) {
         if self.wanted {
             self.producer
                 .borrow_mut()
-                .push(&exchange.document(flow, &self.settings.policy));
+                .push(&exchange.document(flow, &self.policy));
         }
     }
 }
@@ -180,11 +194,7 @@ pub fn run(parts: Parts) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let documents = Documents {
-        wanted: parts.producer.is_wanted(),
-        producer: RefCell::new(parts.producer),
-        settings: parts.settings.clone(),
-    };
+    let documents = Documents::new(parts.producer, parts.settings.policy.clone());
     let worker = Rc::new(Worker {
         scratch: RefCell::new(vec![0; parts.settings.max_buffer].into_boxed_slice()),
         settings: parts.settings,
@@ -203,7 +213,7 @@ pub fn run(parts: Parts) -> io::Result<()> {
     );
     // Whatever is still open is reset here, and recorded as abandoned.
     runtime.block_on(async { drop(connections) });
-    worker.documents.producer.borrow_mut().flush();
+    worker.documents.flush();
     result
 }
 
@@ -250,7 +260,7 @@ async fn all_closed(worker: &Worker) {
 async fn flush(worker: Rc<Worker>) {
     loop {
         sleep(Producer::FLUSH_INTERVAL).await;
-        worker.documents.producer.borrow_mut().flush();
+        worker.documents.flush();
     }
 }
 

@@ -21,16 +21,19 @@ pub enum Mode {
     Tproxy,
     /// The same with `--mode ebpf`.
     Ebpf,
+    /// Nothing either, and a sidecar in the pod that looks: `--mode tap`.
+    Tap,
 }
 
 impl Mode {
-    /// What `weir-init` calls it.
+    /// What Weir calls it.
     pub fn name(self) -> Option<&'static str> {
         match self {
             Self::Direct => None,
             Self::Redirected => Some("redirect"),
             Self::Tproxy => Some("tproxy"),
             Self::Ebpf => Some("ebpf"),
+            Self::Tap => Some("tap"),
         }
     }
 }
@@ -73,6 +76,8 @@ pub struct Stage {
     pub pod: Node,
     /// Their addresses: `a` is the client's.
     pub link: Link,
+    /// What is between them.
+    pub mode: Mode,
     /// Who calls.
     pub direction: Direction,
     /// Over what.
@@ -86,11 +91,14 @@ impl Stage {
         let mut lab = Lab::new("relay").unwrap();
         let (client, pod) = (lab.node("client").unwrap(), lab.node("pod").unwrap());
         let link = lab.join(&client, &pod).unwrap();
-        let sidecar = mode.name().map(|mode| {
-            install(&pod, &["--mode", mode]).unwrap();
-            Sidecar::start(&pod, &[]).unwrap()
+        let sidecar = mode.name().map(|name| {
+            if mode != Mode::Tap {
+                install(&pod, &["--mode", name]).unwrap();
+            }
+            Sidecar::start(&pod, &["--mode", name]).unwrap()
         });
         Self {
+            mode,
             sidecar,
             client,
             pod,
@@ -156,9 +164,13 @@ impl Stage {
     pub fn finish(mut self) {
         if let Some(sidecar) = &mut self.sidecar {
             sidecar.assert_well();
+            let seen = match self.mode {
+                Mode::Tap => sidecar.metric("weir_capture_connections_total", &[]),
+                _ => sidecar.connections(self.direction),
+            };
             assert!(
-                sidecar.connections(self.direction) > 0,
-                "nothing was redirected:\n{}",
+                seen > 0,
+                "nothing was redirected, or seen:\n{}",
                 sidecar.metrics()
             );
         }

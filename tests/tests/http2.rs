@@ -14,7 +14,7 @@ use serde_json::Value;
 use weir_tests::stage::{
     Direction::{Inbound, Outbound},
     Family::{V4, V6},
-    Mode::{Ebpf, Redirected},
+    Mode::{Ebpf, Redirected, Tap},
     Stage, Weight, play,
 };
 use weir_tests::weir::wait_for;
@@ -26,6 +26,8 @@ fn in_both_directions(name: &str, case: impl Fn(&Stage)) {
         (Redirected, Outbound, V6),
         (Ebpf, Inbound, V6),
         (Ebpf, Outbound, V4),
+        (Tap, Inbound, V4),
+        (Tap, Outbound, V6),
     ] {
         play(name, Weight::Light, combination, &case);
     }

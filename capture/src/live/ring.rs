@@ -19,10 +19,11 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
-/// Packets of a block's size at most: the largest that segmentation offload makes, and some.
-pub(super) const BLOCK: usize = 1 << 20;
+/// A packet has room in a block, however large segmentation offload makes it. Small beside the ring: a block is handed over
+/// by time too, and a thread that has to wait for its turn must find free ones left when little is in each.
+pub(super) const BLOCK: usize = 256 << 10;
 /// A block that is not full is handed over after so many ms.
-const RETIRE_MS: u32 = 10;
+const RETIRE_MS: u32 = 40;
 
 /// A packet socket with its ring.
 #[derive(Debug)]

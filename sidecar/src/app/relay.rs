@@ -1,0 +1,158 @@
+//! What mode `redirect` and its kin are made of: listeners, and data threads that relay.
+
+use super::{Handle, Source, host_name, spawn, thread_count};
+use crate::{
+    dial::Dialer,
+    dns,
+    identity::{self, Identity},
+    listen::{self, Listener},
+    metrics::WorkerMetrics,
+    mode::{self, InForce},
+    privilege::Privileges,
+    worker::{self, Parts, Settings},
+};
+use std::sync::Arc;
+use tokio::sync::mpsc;
+use weir_config::{Config, Interception, Mode, SourceAddress};
+use weir_export::Pipeline;
+use weir_protocols::Limits;
+use weir_records::{Direction, Policy};
+
+/// Opens the listeners and gives up what is needed no more.
+///
+/// # Errors
+/// A port is taken, or a capability can't be given up.
+pub(super) fn open(config: &Config, identity: Identity, mode: &Arc<InForce>) -> anyhow::Result<Source> {
+    let set = &config.interception;
+    let listeners = (0..thread_count(config))
+        .map(|_| open_listeners(config, identity))
+        .collect::<anyhow::Result<Vec<_>>>()?;
+    let mut dns = match set.port_map.0.is_empty() {
+        true => open_dns(set)?,
+        false => Vec::new(),
+    };
+    // The last moment: capabilities are a thread's own, and from here on there are more threads.
+    let privileges = reduce(identity, mode, config)?;
+    mode::advise(mode.get(), privileges, config.relay.source_address);
+    if mode.get() == Some(Mode::Ebpf) && !privileges.transparent {
+        // Nobody could answer from the resolver's address. Without a socket the programs let queries pass.
+        dns.clear();
+    }
+    let settings = Arc::new(settings(config, mode));
+    let dialer = Arc::new(Dialer::new(
+        config.relay.connect_timeout.non_zero(),
+        config.relay.keepalive.non_zero(),
+        identity.marks.then(|| set.own_mark()),
+    ));
+    let start = move |pipeline: &Pipeline| {
+        let threads = listeners.into_iter().enumerate();
+        threads
+            .map(|(n, listeners)| {
+                let dns = std::mem::take(&mut dns);
+                start_worker(n, listeners, dns, &settings, &dialer, pipeline)
+            })
+            .collect()
+    };
+    Ok(Source {
+        privileges,
+        listens_on: listens_on(set),
+        start: Box::new(start),
+    })
+}
+
+fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
+    let limits = Limits::from(&config.decoding);
+    Settings {
+        mode: mode.clone(),
+        source: config.relay.source_address,
+        keepalive: config.relay.keepalive.non_zero(),
+        idle: config.relay.idle_timeout.non_zero(),
+        max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
+        limits: config.decoding.enabled.then(|| Arc::new(limits)),
+        policy: Arc::new(Policy::new(&config.records)),
+        host: host_name(&config.records.host_name),
+    }
+}
+
+fn open_listeners(config: &Config, identity: Identity) -> anyhow::Result<Vec<Listener>> {
+    let set = &config.interception;
+    let net_raw = identity.net_raw;
+    if !set.port_map.0.is_empty() {
+        let mut listeners = Vec::new();
+        for pair in &set.port_map.0 {
+            listeners.extend(listen::mapped(*pair, identity.marks.then(|| set.own_mark()))?);
+        }
+        return Ok(listeners);
+    }
+    let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, net_raw)?;
+    listeners.extend(listen::listeners(Direction::Ingress, set.inbound_port, net_raw)?);
+    match listen::listeners(Direction::Egress, set.dns_port, net_raw) {
+        Ok(opened) => listeners.extend(opened),
+        Err(error) => without_dns(set, error)?,
+    }
+    Ok(listeners)
+}
+
+/// The listeners' ports, for people.
+fn listens_on(set: &Interception) -> String {
+    match set.port_map.0.is_empty() {
+        true => format!("inbound {}, outbound {}", set.inbound_port, set.outbound_port),
+        false => format!("port map {}", set.port_map),
+    }
+}
+
+/// Keeps NET_RAW only where it is of use, or may be: before an installation nobody knows the mode.
+fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result<Privileges> {
+    let of_use = config.relay.source_address == SourceAddress::Client || identity.marks;
+    let mapped_alone = config.interception.mode == Mode::PortMap && !identity.marks;
+    let keep = identity.net_raw && of_use && !mapped_alone && mode.get() != Some(Mode::Redirect);
+    if !keep {
+        identity::give_up_net_raw()?;
+    }
+    Ok(Privileges {
+        transparent: identity.net_raw,
+        foreign_source: keep,
+    })
+}
+
+/// The sockets for DNS over UDP. They are there whether DNS is redirected or not, for the sidecar is not told.
+fn open_dns(set: &Interception) -> anyhow::Result<Vec<dns::listen::Listener>> {
+    match dns::listen::listeners(set) {
+        Ok(opened) => Ok(opened),
+        Err(error) => without_dns(set, error).map(|()| Vec::new()),
+    }
+}
+
+/// A port for DNS that is taken is no failure unless DNS is known to be redirected there.
+fn without_dns(
+    set: &Interception,
+    error: impl std::error::Error + Send + Sync + 'static,
+) -> anyhow::Result<()> {
+    if set.dns {
+        return Err(error.into());
+    }
+    tracing::warn!(%error, "DNS can't be carried if it is redirected");
+    Ok(())
+}
+
+fn start_worker(
+    n: usize,
+    listeners: Vec<Listener>,
+    dns: Vec<dns::listen::Listener>,
+    settings: &Arc<Settings>,
+    dialer: &Arc<Dialer>,
+    pipeline: &Pipeline,
+) -> anyhow::Result<Handle> {
+    let (commands, received) = mpsc::channel(16);
+    let metrics = Arc::new(WorkerMetrics::default());
+    let parts = Parts {
+        listeners,
+        dns,
+        settings: settings.clone(),
+        dialer: dialer.clone(),
+        metrics: metrics.clone(),
+        producer: pipeline.producer(),
+        commands: received,
+    };
+    spawn(n, commands, metrics, move || worker::run(parts))
+}

@@ -1,0 +1,171 @@
+//! Mode `tap`: a data thread that only looks. Packets come from a packet socket, and the decoders are fed from them; nothing
+//! is accepted, dialled or relayed.
+//!
+//! [`own`] tells the sidecar's own traffic from what is observed.
+
+pub mod own;
+
+use crate::{
+    metrics::WorkerMetrics,
+    worker::{Command, Documents},
+};
+use std::{
+    io,
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+use tokio::{
+    io::{Interest, unix::AsyncFd},
+    sync::mpsc,
+    time::{Duration, MissedTickBehavior, interval},
+};
+use weir_capture::{Settings, Sink, Tap, Tracker};
+use weir_config::Config;
+use weir_export::Producer;
+use weir_protocols::Exchange;
+use weir_records::{Flow, Policy, Timestamp};
+
+/// Full blocks that are read before anything else gets its turn.
+const BLOCKS: usize = 16;
+/// Between two looks at the interfaces, at what waits for too long, and at what was lost.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// The parts that a data thread is made of; sent to it.
+#[derive(Debug)]
+pub struct Parts {
+    /// Its packets.
+    pub tap: Tap,
+    /// What the tracker is told.
+    pub settings: Settings,
+    /// What documents may hold.
+    pub policy: Arc<Policy>,
+    /// Its counters.
+    pub metrics: Arc<WorkerMetrics>,
+    /// Its way to the sinks.
+    pub producer: Producer,
+    /// What the main thread has to say.
+    pub commands: mpsc::Receiver<Command>,
+}
+
+/// What is to be seen, by the configuration.
+pub fn selection(config: &Config) -> weir_capture::Selection {
+    weir_capture::Selection {
+        interfaces: weir_capture::Interfaces::Except(config.interception.exclude_interfaces.0.clone()),
+        ..weir_capture::Selection::default()
+    }
+}
+
+/// Runs until drained.
+///
+/// # Errors
+/// The runtime can't be made or the socket can't be watched: out of descriptors.
+pub fn run(parts: Parts) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let mut worker = Worker {
+        tracker: Tracker::new(parts.settings),
+        outlet: Outlet {
+            documents: Documents::new(parts.producer, parts.policy),
+            metrics: parts.metrics,
+        },
+        lost: 0,
+    };
+    let result = runtime.block_on(worker.follow(parts.tap, parts.commands));
+    worker.tracker.finish(&mut worker.outlet);
+    worker.count();
+    worker.outlet.documents.flush();
+    result
+}
+
+struct Worker {
+    tracker: Tracker,
+    outlet: Outlet,
+    /// Packets that found no room in the ring.
+    lost: u64,
+}
+
+/// Takes what the tracker finds.
+struct Outlet {
+    documents: Documents,
+    metrics: Arc<WorkerMetrics>,
+}
+
+impl Sink for Outlet {
+    fn exchange(&mut self, flow: &Flow, exchange: Exchange) {
+        self.metrics.exchange(&exchange);
+        self.documents.push(&exchange, flow);
+    }
+}
+
+impl Worker {
+    async fn follow(&mut self, tap: Tap, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
+        let mut tap = watch(tap)?;
+        let mut flush = interval(Producer::FLUSH_INTERVAL);
+        let mut look = interval(PERIOD);
+        for timer in [&mut flush, &mut look] {
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        }
+        loop {
+            tokio::select! {
+                ready = tap.readable_mut() => {
+                    let mut ready = ready?;
+                    if !self.read(ready.get_inner_mut()) {
+                        ready.clear_ready();
+                    }
+                    // Other tasks have their turn, though there may be more.
+                    tokio::task::yield_now().await;
+                }
+                _ = flush.tick() => {
+                    // Counted before they are handed on: who has the documents sees them in the counters.
+                    self.count();
+                    self.outlet.documents.flush();
+                }
+                _ = look.tick() => self.look(tap.get_mut()),
+                command = commands.recv() => match command {
+                    // The asker may have stopped waiting.
+                    Some(Command::Ping(answer)) => drop(answer.send(())),
+                    Some(Command::Drain(_)) | None => {
+                        // What is in the ring was seen.
+                        while self.read(tap.get_mut()) {}
+                        return Ok(());
+                    }
+                },
+            }
+        }
+    }
+
+    /// Reads blocks; true if there may be more.
+    fn read(&mut self, tap: &mut Tap) -> bool {
+        let Self { tracker, outlet, .. } = self;
+        (0..BLOCKS).all(|_| tap.read(&mut |packet| tracker.packet(packet, outlet)).is_some())
+    }
+
+    fn look(&mut self, tap: &mut Tap) {
+        self.tracker.tick(now(), &mut self.outlet);
+        if let Err(error) = tap.refresh() {
+            tracing::warn!(%error, "cannot look for interfaces");
+        }
+        match tap.statistics() {
+            Ok(statistics) => self.lost += u64::from(statistics.dropped),
+            Err(error) => tracing::warn!(%error, "cannot ask what was lost"),
+        }
+    }
+
+    fn count(&self) {
+        self.outlet.metrics.captured(self.tracker.counters(), self.lost);
+    }
+}
+
+/// Has the runtime watch it for packets.
+#[allow(unsafe_code, reason = "a registration, which has no safe form")]
+fn watch(tap: Tap) -> io::Result<AsyncFd<Tap>> {
+    // SAFETY: the tap owns its descriptor, which stays open and the same until it is dropped, and that is with the AsyncFd.
+    Ok(unsafe { AsyncFd::register_with_interest(tap, Interest::READABLE) }?)
+}
+
+/// The clock by which the kernel notes when it saw a packet.
+fn now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
+}
