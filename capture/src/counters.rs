@@ -45,6 +45,8 @@ pub struct Counters {
     pub bound_reached: u64,
     /// Exchanges that came out.
     pub exchanges: u64,
+    /// Messages that keep a connection and are no exchange: heartbeats and the like.
+    pub events: u64,
     /// Decoders that failed: bugs, each with a connection that was decoded no further.
     pub decoder_panics: u64,
 }

@@ -150,6 +150,7 @@ impl Observed {
             return;
         }
         self.protocol = decoder.protocol();
+        context.counters.events += decoder.take_events();
         if decoder.is_opaque() {
             self.decoder = None;
         }

@@ -14,6 +14,8 @@ mod pod;
 mod privileges;
 #[path = "docker/published.rs"]
 mod published;
+#[path = "docker/tap.rs"]
+mod tap;
 #[path = "docker/traffic.rs"]
 mod traffic;
 
@@ -70,6 +72,8 @@ macro_rules! once {
 }
 
 once! {
+    tap::a_container_beside_the_application_shows_its_requests;
+    tap::without_net_raw_it_says_what_is_missing;
     published::published_port_comes_to_the_sidecar_first;
     privileges::containers_are_confined_as_by_default;
     privileges::auto_works_where_all_capabilities_but_net_admin_are_dropped;

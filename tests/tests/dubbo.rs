@@ -70,8 +70,11 @@ fn across_the_relay(test: &str, version: &str, serialization: &str, mode: &str, 
     std::fs::write(&settings, "records: {max_value: 200000, max_values: 100000}\n").unwrap();
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(settings.path(), readable).unwrap();
-    install(&pod, &["--mode", mode]).unwrap();
-    let mut sidecar = Sidecar::start(&pod, &["--config", settings.path().to_str().unwrap()]).unwrap();
+    if mode != "tap" {
+        install(&pod, &["--mode", mode]).unwrap();
+    }
+    let flags = ["--mode", mode, "--config", settings.path().to_str().unwrap()];
+    let mut sidecar = Sidecar::start(&pod, &flags).unwrap();
 
     let (provider, consumer, address) = match provider_in_pod {
         true => (&pod, &outside, link.b.at(PORT)[0]),
@@ -139,5 +142,16 @@ fn dubbo_3_over_hessian2_into_the_pod() {
         "hessian2",
         "redirect",
         true,
+    );
+}
+
+#[test]
+fn dubbo_2_7_over_hessian2_out_of_a_pod_that_is_only_looked_at() {
+    across_the_relay(
+        "dubbo_2_7_over_hessian2_out_of_a_pod_that_is_only_looked_at",
+        "dubbo27",
+        "hessian2",
+        "tap",
+        false,
     );
 }

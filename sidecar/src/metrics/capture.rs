@@ -32,6 +32,10 @@ struct Total {
 impl WorkerMetrics {
     /// The thread has counted this so far; so many packets were lost for want of room.
     pub fn captured(&self, counters: &Counters, lost: u64) {
+        // The thread's own counters, which only ever rise.
+        self.events.add(counters.events - self.events.get());
+        self.decoder_panics
+            .add(counters.decoder_panics - self.decoder_panics.get());
         let told = Told {
             counters: counters.clone(),
             lost,

@@ -1,0 +1,274 @@
+//! Mode `tap`: nothing is redirected, and every request is seen. What every mode has in common is tested with the others;
+//! here is what only looking has for itself.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use serde_json::Value;
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+use weir_lab::{Lab, Process, binary, skip_unless_root};
+use weir_tests::{
+    peer::{assert_end, connect, listen, pair},
+    stage::{
+        Direction::{Inbound, Outbound},
+        Family::{V4, V6},
+        Mode::Tap,
+        Stage, Weight, play,
+    },
+    weir::{LIMIT, Sidecar, local, wait_for},
+};
+
+const PORT: u16 = 8080;
+
+/// Runs a case in both directions.
+fn in_both_directions(name: &str, case: impl Fn(&Stage)) {
+    for (direction, family) in [(Inbound, V4), (Inbound, V6), (Outbound, V4), (Outbound, V6)] {
+        play(name, Weight::Light, (Tap, direction, family), &case);
+    }
+}
+
+/// A request and its answer.
+fn exchange(mut client: &TcpStream, mut server: &TcpStream, path: &str, body: &[u8]) {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: shop.example\r\n\r\n");
+    client.write_all(request.as_bytes()).unwrap();
+    server.read_exact(&mut vec![0; request.len()]).unwrap();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", body.len());
+    let answer = [head.as_bytes(), body].concat();
+    std::thread::scope(|scope| {
+        scope.spawn(|| server.write_all(&answer).unwrap());
+        let mut got = vec![0; answer.len()];
+        client.read_exact(&mut got).unwrap();
+        assert!(got == answer);
+    });
+}
+
+/// The documents by path, once that of this path is there.
+fn documents(sidecar: &Sidecar, last: &str) -> Vec<Value> {
+    let seen = || {
+        let mut all = sidecar.documents();
+        all.sort_by_key(|document| document["url"]["path"].to_string());
+        all
+    };
+    wait_for(&format!("the document of {last}"), || {
+        seen().iter().any(|document| document["url"]["path"] == last)
+    });
+    seen()
+}
+
+#[test]
+fn the_sidecars_own_endpoints_are_not_seen_and_what_goes_over_loopback_is_seen_once() {
+    in_both_directions("the_sidecars_own_endpoints_are_not_seen", |stage| {
+        let sidecar = stage.sidecar.as_ref().unwrap();
+        assert!(sidecar.stats()["capture"]["packets"].is_u64());
+        let own = listen(&stage.pod, local(PORT));
+        let (client, server) = pair(&stage.pod, &own);
+        exchange(&client, &server, "/a", b"itself");
+        let listener = listen(stage.callee(), stage.server(PORT));
+        let (client, server) = pair(stage.caller(), &listener);
+        exchange(&client, &server, "/b", b"others");
+        documents(sidecar, "/a");
+        let documents = documents(sidecar, "/b");
+        let paths: Vec<_> = documents.iter().map(|d| d["url"]["path"].to_string()).collect();
+        assert_eq!(paths, [r#""/a""#, r#""/b""#]);
+        let direction = match stage.direction {
+            Inbound => "ingress",
+            Outbound => "egress",
+        };
+        for (document, direction) in documents.iter().zip(["egress", direction]) {
+            assert_eq!(document["network"]["direction"], direction, "{document:#}");
+            assert_eq!(document["weir"]["capture"], "tap");
+            assert_eq!(document["weir"].get("late_join"), None);
+        }
+        assert_eq!(sidecar.metric("weir_capture_losses_total", &[]), 0);
+    });
+}
+
+#[test]
+fn a_connection_from_before_is_joined_and_marked() {
+    for family in [V4, V6] {
+        if skip_unless_root("a_connection_from_before_is_joined_and_marked") {
+            return;
+        }
+        let stage = Stage::new(weir_tests::stage::Mode::Direct, Inbound, family);
+        let listener = listen(stage.callee(), stage.server(PORT));
+        let (client, server) = pair(stage.caller(), &listener);
+        exchange(&client, &server, "/before", b"unseen");
+        let mut sidecar = Sidecar::start(&stage.pod, &["--mode", "tap"]).unwrap();
+        exchange(&client, &server, "/late", b"seen");
+        let documents = documents(&sidecar, "/late");
+        assert_eq!(documents.len(), 1);
+        assert_eq!(documents[0]["weir"]["late_join"], true, "{:#}", documents[0]);
+        assert_eq!(documents[0]["network"]["direction"], "ingress");
+        assert_eq!(documents[0]["http"]["response"]["body"]["bytes"], 4);
+        // The sidecar's end is nobody else's.
+        sidecar.process.terminate(LIMIT).unwrap();
+        exchange(&client, &server, "/after", b"unseen");
+        drop(client);
+        assert_end(&server);
+    }
+}
+
+#[test]
+fn an_interface_that_comes_later_is_seen_too() {
+    play(
+        "an_interface_that_comes_later_is_seen_too",
+        Weight::Light,
+        (Tap, Inbound, V4),
+        |stage| {
+            let (node, link) = stage.beside("later");
+            let listener = listen(&stage.pod, link.b.at(PORT)[0]);
+            let (client, server) = pair(&node, &listener);
+            exchange(&client, &server, "/later", b"");
+            let documents = documents(stage.sidecar.as_ref().unwrap(), "/later");
+            assert_eq!(documents[0]["source"]["ip"], link.a.v4.to_string());
+        },
+    );
+}
+
+#[test]
+fn without_the_capability_left_nothing_can_be_opened_any_more() {
+    play(
+        "without_the_capability_left_nothing_can_be_opened_any_more",
+        Weight::Light,
+        (Tap, Inbound, V4),
+        |stage| {
+            let sidecar = stage.sidecar.as_ref().unwrap();
+            for field in ["CapEff", "CapPrm", "CapInh", "CapAmb"] {
+                for value in sidecar.status(field) {
+                    assert_eq!(value, "0000000000000000", "{field}");
+                }
+            }
+            assert!(
+                sidecar
+                    .status("Uid")
+                    .iter()
+                    .all(|uid| uid == "1337 1337 1337 1337")
+            );
+            let listener = listen(&stage.pod, stage.server(PORT));
+            let (client, server) = pair(&stage.client, &listener);
+            exchange(&client, &server, "/", b"");
+            documents(sidecar, "/");
+        },
+    );
+}
+
+/// `weir tap` in the pod.
+fn from_a_shell(stage: &Stage, flags: &[&str]) -> Process {
+    let mut command = stage.pod.command(binary("weir").unwrap());
+    command.args(["tap", "--format", "json"]).args(flags);
+    let process = stage.pod.spawn(command).unwrap();
+    wait_for("it looks", || process.output().contains("looking"));
+    process
+}
+
+/// What it has printed.
+fn printed(process: &Process) -> Vec<Value> {
+    let output = process.output();
+    let lines = output.lines();
+    lines.filter_map(|line| serde_json::from_str(line).ok()).collect()
+}
+
+#[test]
+fn from_a_shell_interfaces_ports_and_lengths_can_be_chosen() {
+    for family in [V4, V6] {
+        if skip_unless_root("from_a_shell_interfaces_ports_and_lengths_can_be_chosen") {
+            return;
+        }
+        let stage = Stage::new(weir_tests::stage::Mode::Direct, Inbound, family);
+        let mut ports = from_a_shell(&stage, &["--port", "8081", "-i", "eth+"]);
+        let mut short = from_a_shell(&stage, &["--snaplen", "200B"]);
+        let body = vec![b'x'; 1 << 20];
+        let own = listen(&stage.pod, local(8081));
+        let (client, server) = pair(&stage.pod, &own);
+        exchange(&client, &server, "/loopback", b"");
+        for port in [8080, 8081] {
+            let listener = listen(stage.callee(), stage.server(port));
+            let (client, server) = pair(stage.caller(), &listener);
+            exchange(&client, &server, &format!("/{port}"), &body);
+            exchange(&client, &server, &format!("/{port}/again"), b"short");
+        }
+        wait_for("what was chosen", || printed(&ports).len() >= 2);
+        wait_for("everything", || printed(&short).len() >= 5);
+        for process in [&mut ports, &mut short] {
+            process.terminate(LIMIT).unwrap();
+        }
+        let paths = |all: &[Value]| -> Vec<String> {
+            let mut paths: Vec<_> = all.iter().map(|d| d["url"]["path"].to_string()).collect();
+            paths.sort();
+            paths
+        };
+        assert_eq!(paths(&printed(&ports)), [r#""/8081""#, r#""/8081/again""#]);
+        let all = printed(&short);
+        assert_eq!(all.len(), 5, "{:?}", paths(&all));
+        for document in &all {
+            // What was not kept of a body is counted all the same.
+            let bytes = match document["url"]["path"].as_str().unwrap() {
+                "/8080" | "/8081" => body.len(),
+                "/loopback" => 0,
+                _ => 5,
+            };
+            assert_eq!(
+                document["http"]["response"]["body"]["bytes"], bytes as u64,
+                "{document:#}"
+            );
+        }
+        assert!(
+            short
+                .output()
+                .contains("packets were not captured whole (snaplen)"),
+            "{}",
+            short.output()
+        );
+    }
+}
+
+#[test]
+fn what_can_not_be_had_is_said() {
+    if skip_unless_root("what_can_not_be_had_is_said") {
+        return;
+    }
+    let mut lab = Lab::new("tap").unwrap();
+    let node = lab.node("pod").unwrap();
+    for (program, flags, said) in [
+        (
+            "weir",
+            &["tap", "-i", "nosuch"][..],
+            "there is no interface nosuch; there are lo",
+        ),
+        (
+            "weir-sidecar",
+            &["--mode", "tap", "--decode", "off"],
+            "leave decoding on",
+        ),
+        ("weir-init", &["install", "--mode", "tap"], "nothing to install"),
+        ("weir-init", &["check", "--mode", "tap"], "nothing to install"),
+    ] {
+        let mut command = node.command(binary(program).unwrap());
+        let output = command.args(flags).output().unwrap();
+        let error = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{program} {flags:?}");
+        assert!(error.contains(said), "{error}");
+    }
+}
+
+#[test]
+fn auto_taps_where_nothing_is_installed_and_relays_where_something_is() {
+    for installed in [false, true] {
+        if skip_unless_root("auto_taps_where_nothing_is_installed_and_relays_where_something_is") {
+            return;
+        }
+        let stage = Stage::new(weir_tests::stage::Mode::Direct, Inbound, V4);
+        if installed {
+            weir_tests::weir::install(&stage.pod, &["--mode", "auto"]).unwrap();
+        }
+        let sidecar = Sidecar::start(&stage.pod, &["--mode", "auto"]).unwrap();
+        let listener = listen(&stage.pod, stage.server(PORT));
+        let client = connect(&stage.client, stage.server(PORT)).unwrap();
+        let server = weir_tests::peer::accept(&listener);
+        exchange(&client, &server, "/", b"");
+        let documents = documents(&sidecar, "/");
+        let expected = if installed { "relay" } else { "tap" };
+        assert_eq!(documents[0]["weir"]["capture"], expected);
+    }
+}
