@@ -30,6 +30,8 @@ pub enum Variant {
     WeirPortMap,
     /// The sidecar that decodes and writes each document to a file.
     WeirNdjson,
+    /// The sidecar that only looks, decodes and writes each document to a file.
+    WeirTap,
     /// haproxy in TCP mode.
     Haproxy,
     /// Envoy's TCP proxy, with an access log: a line a connection.
@@ -40,13 +42,14 @@ pub enum Variant {
 
 impl Variant {
     /// In the order of the report.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Direct,
         Self::WeirRelay,
         Self::WeirTproxy,
         Self::WeirEbpf,
         Self::WeirPortMap,
         Self::WeirNdjson,
+        Self::WeirTap,
         Self::Haproxy,
         Self::EnvoyTcp,
         Self::EnvoyHttp,
@@ -61,16 +64,22 @@ impl Variant {
             Self::WeirEbpf => "weir ebpf, relay only",
             Self::WeirPortMap => "weir port map, relay only",
             Self::WeirNdjson => "weir, decode + NDJSON",
+            Self::WeirTap => "weir tap, decode + NDJSON",
             Self::Haproxy => "haproxy, tcp",
             Self::EnvoyTcp => "envoy, tcp + access log",
             Self::EnvoyHttp => "envoy, http + access log",
         }
     }
 
+    /// True if each request becomes a document in a file.
+    pub fn writes_documents(self) -> bool {
+        matches!(self, Self::WeirNdjson | Self::WeirTap)
+    }
+
     /// How `weir-init` redirects connections to the proxy; nothing where there is none.
     pub fn redirect(self) -> Option<&'static [&'static str]> {
         match self {
-            Self::Direct => None,
+            Self::Direct | Self::WeirTap => None,
             Self::WeirTproxy => Some(&["--mode", "tproxy"]),
             Self::WeirEbpf => Some(&["--mode", "ebpf"]),
             Self::WeirPortMap => Some(&PORT_MAP),
@@ -98,9 +107,14 @@ impl Proxies<'_> {
             Variant::Direct => return Ok(None),
             Variant::WeirRelay | Variant::WeirTproxy | Variant::WeirEbpf => Some(weir(pod, &RELAY_ONLY)?),
             Variant::WeirPortMap => Some(weir(pod, &[&RELAY_ONLY[..], &PORT_MAP].concat())?),
-            Variant::WeirNdjson => {
+            Variant::WeirNdjson | Variant::WeirTap => {
                 let sink = format!("ndjson:{}", directory.join("documents.ndjson").display());
-                Some(weir(pod, &["--export", &sink])?)
+                let mode = if variant == Variant::WeirTap {
+                    "tap"
+                } else {
+                    "redirect"
+                };
+                Some(weir(pod, &["--export", &sink, "--mode", mode])?)
             }
             Variant::Haproxy => find("haproxy").map(|program| {
                 let mut command = as_proxy(pod, &program);

@@ -11,8 +11,8 @@ use std::fmt;
 /// All measurements.
 pub struct Report {
     rows: Vec<Row>,
-    /// Written and dropped.
-    documents: Option<(u64, u64)>,
+    /// Written and dropped, by those that write.
+    documents: Vec<(Variant, (u64, u64))>,
 }
 
 struct Row {
@@ -32,7 +32,7 @@ impl Report {
         };
         Self {
             rows: variants.iter().map(row).collect(),
-            documents: None,
+            documents: Vec::new(),
         }
     }
 
@@ -46,7 +46,9 @@ impl Report {
         for (index, row) in self.rows.iter_mut().enumerate() {
             if let Some(pod) = stage.pod(index) {
                 row.peak_rss = pod.peak_rss()?;
-                self.documents = self.documents.or(pod.documents()?);
+                let documents = pod.documents()?;
+                self.documents
+                    .extend(documents.map(|documents| (row.variant, documents)));
             }
         }
         Ok(())
@@ -97,11 +99,11 @@ impl fmt::Display for Report {
                 self.line(f, row, workload, haproxy)?;
             }
         }
-        if let Some((queued, dropped)) = self.documents {
+        for (variant, (queued, dropped)) in &self.documents {
             writeln!(
                 f,
                 "\n{}: {queued} documents for the file; {dropped} more were dropped and counted",
-                Variant::WeirNdjson.name()
+                variant.name()
             )?;
         }
         Ok(())
@@ -125,7 +127,7 @@ impl Report {
             Some(value) => format!("{value:.decimals$}"),
             None => "-".into(),
         };
-        let cpu = row.variant.redirect().and_then(|_| median(|sample| sample.cpu));
+        let cpu = median(|sample| sample.cpu).filter(|_| row.variant != Variant::Direct);
         let ratio = cpu.zip(haproxy).map(|(cpu, haproxy)| cpu / haproxy);
         let milliseconds = |value: Option<f64>| dash(value.map(|us| us / 1e3), 2);
         let errors: u64 = row.samples[workload as usize]

@@ -116,7 +116,7 @@ impl Pod {
 
     /// Documents that Weir made: written, and dropped because the file was slower than the requests.
     pub fn documents(&self) -> Result<Option<(u64, u64)>> {
-        if self.variant != Variant::WeirNdjson {
+        if !self.variant.writes_documents() {
             return Ok(None);
         }
         let admin = SocketAddr::from(([127, 0, 0, 1], weir_config::Relay::default().admin_port));
@@ -188,6 +188,13 @@ fn start(
     }
     proxies.configure(variant, link.b.v4)?;
     let mut proxy = proxy.map(|command| pod.spawn(command)).transpose()?;
+    if let Some(proxy) = &mut proxy
+        && variant == Variant::WeirTap
+    {
+        // Requests are answered without it.
+        let health = ([127, 0, 0, 1], weir_config::Relay::default().health_port);
+        proxy.wait_http(health, "/healthz/ready", READY)?;
+    }
     await_answer(client, address, proxy.as_mut())?;
     Ok(Some(Pod {
         proxy,

@@ -125,8 +125,11 @@ impl Stage {
                     .unwrap_or_else(|error| panic!("{line}: {error}"));
                 assert!(said.contains("/orders"), "{line}: {said}");
             }
-            "weir" if words[1] == "tail" => {
+            "weir" if ["tail", "tap"].contains(&&*words[1]) => {
                 let tail = self.pod.spawn(program).unwrap();
+                if words[1] == "tap" {
+                    await_text(&tail, "looking");
+                }
                 assert_eq!(self.client.http_get(self.address, "/readme").unwrap().0, 200);
                 await_text(&tail, "/readme");
                 self.running.push(tail);
