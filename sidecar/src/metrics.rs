@@ -259,10 +259,19 @@ impl Metrics {
     fn sinks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let sinks = self.export.snapshot();
         let labels = |sink: &weir_export::SinkStats| {
-            vec![("sink", sink.sink.clone()), ("target", sink.target.clone())]
+            vec![
+                ("sink", sink.sink.clone()),
+                ("target", sink.target.clone()),
+                ("layout", sink.layout.to_string()),
+            ]
         };
         type Get = fn(&weir_export::SinkStats) -> u64;
-        let families: [(&str, &str, Get); 4] = [
+        let families: [(&str, &str, Get); 5] = [
+            (
+                "weir_sink_left_out_documents",
+                "Documents that have no place in the sink's layout",
+                |s| s.left_out,
+            ),
             (
                 "weir_sink_queued_documents",
                 "Documents that entered the sink's queue",
