@@ -5,7 +5,7 @@ mod output;
 
 use crate::console::Color;
 use anyhow::Result;
-use clap::ValueEnum;
+use clap::{ValueEnum, error::ErrorKind};
 use input::Input;
 use output::Output;
 use std::{
@@ -15,7 +15,7 @@ use std::{
     sync::Arc,
 };
 use weir_capture::{Bounds, Counters, Reader, Settings, Tracker};
-use weir_config::{Cidrs, Config, args::FileArgs};
+use weir_config::{Cidrs, Config, Layout, args::FileArgs};
 use weir_protocols::Limits;
 use weir_records::Capture;
 
@@ -28,6 +28,9 @@ pub struct Args {
     /// How documents are printed: one JSON object a line, or a table for people
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
+    /// Which fields a JSON object has [default: ecs]
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    layout: Option<Layout>,
     /// Colour the table
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -51,12 +54,26 @@ enum Format {
     Table,
 }
 
+impl Args {
+    /// Refuses what clap can't: flags that only together make no sense.
+    fn check(&self) -> Result<(), clap::Error> {
+        if self.layout.is_some() && self.format == Format::Table {
+            let message = "--layout is for JSON objects: the table has columns of its own\n";
+            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
+        }
+        Ok(())
+    }
+}
+
 /// Runs the command. The code is that of a failure if a file could not be read to its end; a file that was cut, as that
 /// of a capture which is still running, is none.
 ///
 /// # Errors
 /// The configuration is wrong, or nothing can be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if let Err(error) = args.check() {
+        error.exit();
+    }
     let config = args.file.load()?.validated()?;
     let mut output = Output::new(args, &config.records);
     let settings = settings(args, &config);
@@ -69,14 +86,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         if !args.join {
             tracker.finish(&mut output);
-            report(name, tracker.counters());
+            report(name, tracker.counters(), output.take_left_out());
             tracker = Tracker::new(settings.clone());
         }
         output.flush()?;
     }
     if args.join {
         tracker.finish(&mut output);
-        report(&args.files.join(", "), tracker.counters());
+        report(&args.files.join(", "), tracker.counters(), output.take_left_out());
     }
     output.flush()?;
     Ok(code)
@@ -133,14 +150,20 @@ fn decode(name: &str, tracker: &mut Tracker, output: &mut Output) -> Result<()> 
     Ok(())
 }
 
-/// What was not read, or not in full.
-fn report(name: &str, counters: &Counters) {
+/// What was not read, or not in full, and how many documents have no place in the layout.
+fn report(name: &str, counters: &Counters, left_out: u64) {
     for (_, what, count) in counters.losses() {
         tell(name, format_args!("{what}: {count}"));
     }
     let packets = counters.packets;
     if counters.exchanges == 0 && packets > 0 {
         tell(name, format_args!("no request was found in {packets} packets"));
+    }
+    if left_out > 0 {
+        tell(
+            name,
+            format_args!("documents that have no place in this layout, left out: {left_out}"),
+        );
     }
 }
 
