@@ -1,0 +1,361 @@
+//! Two layouts of the same documents in real search servers: none is rejected, each is found as its users look for it, and
+//! neither sink knows of the other.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // Tests end where something is not as it should be.
+
+use serde_json::{Value, json};
+use std::{sync::Arc, sync::OnceLock, time::Duration};
+use weir_config::{Elasticsearch, Layout, Period, Records, Sink};
+use weir_export::{Pipeline, SinkStats};
+use weir_protocols::{Decoder, Limits, Side};
+use weir_records::{Capture, Direction, Document, DocumentId, Flow, Policy, Timestamp};
+use weir_tests::search::{Kind, Server, request};
+
+/// Longest wait for anything; reached only when something is broken.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// When the first request is sent, in ms.
+const START: u64 = 1_700_000_000_000;
+/// Of each kind of document.
+const EACH: u64 = 120;
+
+/// The server, or nothing where it can't be had. In CI nothing is skipped.
+fn needed(test: &str, server: anyhow::Result<Server>) -> Option<Server> {
+    match server {
+        Ok(server) => Some(server),
+        Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("{test}: {reason:#}"),
+        Err(reason) => {
+            eprintln!("SKIPPED {test}: {reason:#}");
+            None
+        }
+    }
+}
+
+/// The server that the tests of Elasticsearch share.
+fn elasticsearch(test: &str) -> Option<&'static Server> {
+    static SHARED: OnceLock<Option<Server>> = OnceLock::new();
+    let server = SHARED.get_or_init(|| needed(test, Server::started(Kind::Elasticsearch7, &[])));
+    if server.is_none() {
+        eprintln!("SKIPPED {test}");
+    }
+    server.as_ref()
+}
+
+/// A string in Hessian 2.
+fn s(text: &str) -> Vec<u8> {
+    let length = u16::try_from(text.chars().count()).unwrap().to_be_bytes();
+    [&b"S"[..], &length, text.as_bytes()].concat()
+}
+
+/// An argument of each type in turn, so that no two neighbours have the same.
+fn arg(number: u64) -> Vec<u8> {
+    match number % 8 {
+        0 => [&b"L"[..], &(number << 40).to_be_bytes()].concat(),
+        1 => s("2024-01-01"),
+        2 => b"T".to_vec(),
+        3 => [&b"\x79"[..], &s("in a list")].concat(),
+        4 => [&b"H"[..], &s(&format!("key{number}")), b"\x91Z"].concat(),
+        5 => b"D\x40\x09\x21\xfb\x54\x44\x2d\x18".to_vec(),
+        6 => b"N".to_vec(),
+        // Longer than a term may be, in one word.
+        _ => s(&"endless".repeat(7000)),
+    }
+}
+
+fn frame(flags: u8, status: u8, id: u64, body: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(body.len()).unwrap().to_be_bytes();
+    [&[0xda, 0xbb, flags, status][..], &id.to_be_bytes(), &length, body].concat()
+}
+
+fn call(number: u64) -> [Vec<u8>; 2] {
+    let asked = [
+        s("2.0.2"),
+        s("lab.Demo"),
+        s("1.0.0"),
+        s(&format!("method{number}")),
+        s("Ljava/lang/Object;Ljava/lang/String;"),
+        arg(number),
+        s(&format!("needle{number} in the hay")),
+        [
+            &b"H"[..],
+            &s("group"),
+            &s("blue"),
+            &s("password"),
+            &s("hunter2"),
+            b"Z",
+        ]
+        .concat(),
+    ];
+    [
+        frame(0xc2, 0, number, &asked.concat()),
+        frame(2, 20, number, b"\x92"),
+    ]
+}
+
+fn get(number: u64) -> [Vec<u8>; 2] {
+    let asked = format!(
+        "GET /items/{number}?page=2 HTTP/1.1\r\nHost: shop{}.test:8080\r\nX-Number-{number}: word{number}\r\n\
+         Authorization: Bearer hunter2\r\n\r\n",
+        number % 2
+    );
+    let answered = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    [asked.into_bytes(), answered.as_bytes().to_vec()]
+}
+
+/// What is seen on one connection, an exchange a second.
+fn decoded(id: u128, exchange: fn(u64) -> [Vec<u8>; 2]) -> Vec<Document> {
+    let flow = Flow {
+        id: DocumentId(id),
+        capture: Capture::Relay,
+        mode: None,
+        direction: Direction::Ingress,
+        client: "198.18.0.2:40000".parse().unwrap(),
+        server: "198.18.0.1:8080".parse().unwrap(),
+        opened: Timestamp(0),
+        connect: None,
+        host: None,
+    };
+    let policy = Policy::new(&Records {
+        max_value: 100_000,
+        ..Records::default()
+    });
+    let limits = Arc::new(Limits {
+        max_head: 64 << 10,
+        max_headers: 128,
+        max_pending: 16,
+    });
+    let mut decoder = Decoder::new(&limits);
+    let mut documents = Vec::new();
+    for number in 0..EACH {
+        let at = Timestamp((START + number * 1000) * 1_000_000);
+        let out = &mut |exchange: weir_protocols::Exchange| documents.push(exchange.document(&flow, &policy));
+        let [asked, answered] = exchange(number);
+        decoder.data(Side::Client, at, &asked, out);
+        decoder.data(Side::Server, at, &answered, out);
+    }
+    assert_eq!(documents.len() as u64, EACH);
+    documents
+}
+
+/// As many requests of HTTP, calls of Dubbo, and documents about something else.
+fn documents() -> Vec<Document> {
+    let http = decoded(1, get);
+    let other = http
+        .clone()
+        .into_iter()
+        .enumerate()
+        .map(|(number, mut document)| {
+            document.event.id = DocumentId::of(&number);
+            document.event.dataset = "weir.dns";
+            document
+        });
+    let other: Vec<_> = other.collect();
+    [http, decoded(2, call), other].concat()
+}
+
+fn settings(server: &Server, layout: Layout, index: Option<&str>) -> Elasticsearch {
+    let mut settings = Elasticsearch::at(&server.url()).unwrap();
+    settings.layout = layout;
+    settings.index = index.map(ToOwned::to_owned);
+    settings.flush_interval = Period(Duration::from_millis(20));
+    settings
+}
+
+/// Everything delivered to these sinks.
+fn exported(sinks: impl IntoIterator<Item = Elasticsearch>, documents: &[Document]) -> Vec<SinkStats> {
+    let sinks: Vec<_> = sinks.into_iter().map(Sink::Elasticsearch).collect();
+    let pipeline = Pipeline::start(&sinks).unwrap();
+    let mut producer = pipeline.producer();
+    documents.iter().for_each(|document| producer.push(document));
+    drop(producer);
+    let stats = pipeline.stats();
+    pipeline.shutdown(PATIENCE);
+    stats.snapshot()
+}
+
+fn all_sent(server: &Server, layout: Layout) -> SinkStats {
+    let left_out = if layout == Layout::Pipy { EACH } else { 0 };
+    SinkStats {
+        sink: "elasticsearch".into(),
+        target: server.url(),
+        layout,
+        left_out,
+        queued: 3 * EACH - left_out,
+        sent: 3 * EACH - left_out,
+        ..SinkStats::default()
+    }
+}
+
+/// How many documents of an index match.
+fn hits(server: &Server, index: &str, query: &Value) -> u64 {
+    let found = server
+        .search(index, &json!({"query": query, "track_total_hits": true}))
+        .unwrap();
+    found["hits"]["total"]["value"].as_u64().unwrap()
+}
+
+/// Every document of an index, by its identity.
+fn sources(server: &Server, index: &str) -> Vec<(String, Value)> {
+    let all = server.search(index, &json!({"size": 1000})).unwrap();
+    let hits = all["hits"]["hits"].as_array().unwrap().iter();
+    let mut sources: Vec<_> = hits
+        .map(|hit| (hit["_id"].as_str().unwrap().to_owned(), hit["_source"].clone()))
+        .collect();
+    sources.sort_by(|one, other| one.0.cmp(&other.0));
+    sources
+}
+
+fn both_layouts_at_one_server(server: &Server) {
+    let documents = documents();
+    let sinks = || {
+        [
+            settings(server, Layout::Ecs, Some("both")),
+            settings(server, Layout::Pipy, None),
+        ]
+    };
+    let expected = [all_sent(server, Layout::Ecs), all_sent(server, Layout::Pipy)];
+    assert_eq!(exported(sinks(), &documents), expected);
+    // The same again overwrites itself.
+    assert_eq!(exported(sinks(), &documents), expected);
+    for (index, count) in [("both", 3 * EACH), ("http", EACH), ("dubbo", EACH)] {
+        assert_eq!(server.count(index).unwrap(), count, "{index}");
+    }
+
+    let mut whole: Vec<_> = documents
+        .iter()
+        .map(|document| {
+            (
+                document.event.id.to_string(),
+                serde_json::to_value(document).unwrap(),
+            )
+        })
+        .collect();
+    whole.sort_by(|one, other| one.0.cmp(&other.0));
+    assert!(
+        sources(server, "both") == whole,
+        "just as it is without another sink"
+    );
+    for (index, shapes) in [("http", &documents[..120]), ("dubbo", &documents[120..240])] {
+        let mut expected: Vec<_> = shapes
+            .iter()
+            .map(|document| {
+                let shape = weir_records::pipy::shape(document).unwrap();
+                (
+                    document.event.id.to_string(),
+                    serde_json::to_value(shape).unwrap(),
+                )
+            })
+            .collect();
+        expected.sort_by(|one, other| one.0.cmp(&other.0));
+        let found = sources(server, index);
+        assert!(found == expected, "{index}");
+        assert!(!format!("{found:?}").contains("hunter2"), "{index}");
+    }
+    are_found(server, "http", "dubbo");
+    let recent = json!({"range": {"time": {"gte": "now-100y/d", "lt": START + 10_000}}});
+    assert_eq!(
+        hits(server, "http", &recent),
+        10,
+        "a date for whoever asks for one"
+    );
+    for index in weir_records::pipy::Index::ALL {
+        let name = index.name();
+        let mapping = server.get(&format!("/{name}/_mapping")).unwrap().body;
+        let fields = |mapping: &Value| -> Vec<String> {
+            let properties = mapping["properties"].as_object().unwrap();
+            properties.keys().cloned().collect()
+        };
+        assert_eq!(
+            fields(&mapping[name]["mappings"]),
+            fields(&weir_records::pipy::mapping(index)),
+            "120 different headers and arguments have not grown the mapping"
+        );
+        let template = server.get(&format!("/_index_template/weir-pipy-{name}")).unwrap();
+        assert_eq!(template.status, 200);
+    }
+}
+
+/// What a dashboard of Pipy's users asks for.
+fn are_found(server: &Server, http: &str, dubbo: &str) {
+    for (query, count) in [
+        (json!({"term": {"host.keyword": "shop1.test:8080"}}), EACH / 2),
+        (json!({"term": {"path.keyword": "/items/7?page=2"}}), 1),
+        (json!({"match": {"headers": "word42"}}), 1),
+        (
+            json!({"range": {"time": {"gte": START + 5000, "lt": START + 15_000}}}),
+            10,
+        ),
+    ] {
+        assert_eq!(hits(server, http, &query), count, "{query}");
+    }
+    for (query, count) in [
+        (json!({"term": {"interface.keyword": "lab.Demo"}}), EACH),
+        (json!({"term": {"method.keyword": "method7"}}), 1),
+        (json!({"term": {"dubboVer.keyword": "2.0.2"}}), EACH),
+        (json!({"match": {"ver": "1.0.0"}}), EACH),
+        (json!({"match": {"args": "needle99"}}), 1),
+        (json!({"term": {"args.keyword": (8_u64 << 40).to_string()}}), 1),
+        (json!({"match": {"args": "key12"}}), 1),
+        (json!({"match": {"raw": "needle7"}}), 1),
+        (json!({"match_phrase": {"raw": "group blue"}}), EACH),
+        (json!({"range": {"time": {"lt": START + 10_000}}}), 10),
+    ] {
+        assert_eq!(hits(server, dubbo, &query), count, "{query}");
+    }
+}
+
+#[test]
+fn both_layouts_at_one_elasticsearch() {
+    if let Some(server) = elasticsearch("both_layouts_at_one_elasticsearch") {
+        both_layouts_at_one_server(server);
+    }
+}
+
+#[test]
+fn both_layouts_at_one_opensearch() {
+    let test = "both_layouts_at_one_opensearch";
+    if let Some(server) = needed(test, Server::started(Kind::OpenSearch2, &[])) {
+        both_layouts_at_one_server(&server);
+    }
+}
+
+/// Indices that Pipy has filled have types that the server guessed; ours go on in them.
+#[test]
+fn indices_that_pipy_began_take_more() {
+    let Some(server) = elasticsearch("indices_that_pipy_began_take_more") else {
+        return;
+    };
+    let old = [
+        (
+            "old-http",
+            json!({"time": 1_700_000_000_000_u64 - 1000, "host": "old.test", "path": "/", "headers": "{}"}),
+        ),
+        (
+            "old-dubbo",
+            json!({
+                "time": 1_700_000_000_000_u64 - 1000, "dubboVer": "2.0.2", "interface": "old.Demo", "ver": "v1",
+                "method": "getBook", "args": ["Ljava/lang/String;", "1"], "raw": "[\"2.0.2\"]"
+            }),
+        ),
+    ];
+    for (index, document) in &old {
+        let answer = request(server.port(), "POST", &format!("/{index}/_doc"), Some(document)).unwrap();
+        assert_eq!(answer.status, 201, "{}", answer.body);
+    }
+    let sinks = [settings(server, Layout::Pipy, Some("old"))];
+    let expected = [all_sent(server, Layout::Pipy)];
+    assert_eq!(exported(sinks, &documents()), expected);
+    for (index, _) in &old {
+        assert_eq!(server.count(index).unwrap(), EACH + 1);
+    }
+    let after = |query: Value| json!({"bool": {"filter": [query, {"range": {"time": {"gte": START}}}]}});
+    for (index, query) in [
+        ("old-http", json!({"term": {"host.keyword": "shop1.test:8080"}})),
+        ("old-dubbo", json!({"match": {"args": "needle99"}})),
+        (
+            "old-dubbo",
+            json!({"term": {"args.keyword": (8_u64 << 40).to_string()}}),
+        ),
+    ] {
+        let count = if index == "old-http" { EACH / 2 } else { 1 };
+        assert_eq!(hits(server, index, &after(query.clone())), count, "{query}");
+    }
+}
