@@ -454,4 +454,25 @@ mod tests {
         drop(open);
         assert_eq!(metrics.stats()["connections"]["ingress"]["active"], 0);
     }
+
+    #[test]
+    fn sinks_of_one_target_are_told_apart_by_their_layout() {
+        let sinks: Vec<_> = ["ndjson:/dev/null", "ndjson+pipy:/dev/null"]
+            .iter()
+            .map(|text| match text.parse() {
+                Ok(weir_config::Export::To(sink)) => sink,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let pipeline = weir_export::Pipeline::start(&sinks).unwrap();
+        let metrics = Metrics::new(Vec::new(), pipeline.stats());
+        let text = metrics.openmetrics().unwrap();
+        for layout in ["ecs", "pipy"] {
+            for name in ["left_out", "queued", "sent", "rejected"] {
+                let labels = format!("sink=\"ndjson\",target=\"/dev/null\",layout=\"{layout}\"");
+                let line = format!("weir_sink_{name}_documents_total{{{labels}}} 0");
+                assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+            }
+        }
+    }
 }
