@@ -6,9 +6,14 @@ use serde_json::{Value, json};
 use std::{sync::Arc, sync::OnceLock, time::Duration};
 use weir_config::{Elasticsearch, Layout, Period, Records, Sink};
 use weir_export::{Pipeline, SinkStats};
+use weir_lab::{Lab, skip_unless_root};
 use weir_protocols::{Decoder, Limits, Side};
 use weir_records::{Capture, Direction, Document, DocumentId, Flow, Policy, Timestamp};
-use weir_tests::search::{Kind, Server, request};
+use weir_tests::{
+    peer::{converse, listen, pair},
+    search::{Kind, Server, request},
+    weir::{Sidecar, install, wait_for},
+};
 
 /// Longest wait for anything; reached only when something is broken.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -358,4 +363,58 @@ fn indices_that_pipy_began_take_more() {
         let count = if index == "old-http" { EACH / 2 } else { 1 };
         assert_eq!(hits(server, index, &after(query.clone())), count, "{query}");
     }
+}
+
+#[test]
+fn the_sidecar_writes_both_layouts() {
+    if skip_unless_root("the_sidecar_writes_both_layouts") {
+        return;
+    }
+    let mut lab = Lab::new("layouts").unwrap();
+    let (outside, pod) = (lab.node("outside").unwrap(), lab.node("pod").unwrap());
+    let link = lab.join(&outside, &pod).unwrap();
+    let directory = tempfile::tempdir().unwrap();
+    // The sidecar is not root for long.
+    let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o777);
+    std::fs::set_permissions(directory.path(), everybody).unwrap();
+    let path = directory.path().join("pipy.ndjson");
+    install(&pod, &[]).unwrap();
+    let export = format!("ndjson+pipy:{}", path.display());
+    let mut sidecar = Sidecar::start(&pod, &["--export", &export]).unwrap();
+
+    // A call whose body is in a form that is not read has no place in the layout.
+    let unread = [frame(0xc8, 0, 1, b"kryo's own"), frame(8, 20, 1, b"kryo's own")];
+    for (port, [asked, answered]) in [(8080, get(7)), (20880, call(7)), (20881, unread)] {
+        let listener = listen(&pod, link.b.at(port)[0]);
+        let (client, server) = pair(&outside, &listener);
+        converse(&client, &server, &asked);
+        converse(&server, &client, &answered);
+    }
+    wait_for("every exchange has its document", || {
+        sidecar.documents().len() == 3
+    });
+    let lines = || -> Vec<Value> {
+        let text = std::fs::read_to_string(&path).unwrap();
+        text.lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    };
+    wait_for("the requests are in the other layout too", || lines().len() == 2);
+    let mut names: Vec<_> = lines()
+        .iter()
+        .map(|line| line.get("path").or(line.get("method")).cloned().unwrap())
+        .collect();
+    names.sort_by_key(ToString::to_string);
+    assert_eq!(names, ["/items/7?page=2", "method7"]);
+    for (layout, sent, left_out) in [("ecs", 3, 0), ("pipy", 2, 1)] {
+        let label = format!("layout=\"{layout}\"");
+        wait_for("what was written is counted", || {
+            sidecar.metric("weir_sink_sent_documents_total", &[&label]) == sent
+        });
+        assert_eq!(
+            sidecar.metric("weir_sink_left_out_documents_total", &[&label]),
+            left_out
+        );
+    }
+    sidecar.assert_well();
 }
