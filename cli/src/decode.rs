@@ -55,13 +55,13 @@ enum Format {
 }
 
 impl Args {
-    /// Refuses what clap can't: flags that only together make no sense.
-    fn check(&self) -> Result<(), clap::Error> {
+    /// The layout of JSON objects. A table has none to choose: as clap can't tell, this ends as clap would.
+    fn layout(&self) -> Layout {
         if self.layout.is_some() && self.format == Format::Table {
             let message = "--layout is for JSON objects: the table has columns of its own\n";
-            return Err(clap::Error::raw(ErrorKind::ArgumentConflict, message));
+            clap::Error::raw(ErrorKind::ArgumentConflict, message).exit();
         }
-        Ok(())
+        self.layout.unwrap_or_default()
     }
 }
 
@@ -71,11 +71,9 @@ impl Args {
 /// # Errors
 /// The configuration is wrong, or nothing can be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    if let Err(error) = args.check() {
-        error.exit();
-    }
     let config = args.file.load()?.validated()?;
     let mut output = Output::new(args, &config.records);
+    output.layout = args.layout();
     let settings = settings(args, &config);
     let mut tracker = Tracker::new(settings.clone());
     let mut code = ExitCode::SUCCESS;

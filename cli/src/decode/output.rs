@@ -12,19 +12,15 @@ use weir_records::{Flow, Policy, pipy};
 /// Writes documents, and keeps the error if that fails.
 pub struct Output {
     policy: Policy,
-    form: Form,
-    /// Documents that have no place in the layout, since somebody asked.
-    left_out: u64,
+    table: Option<Table>,
     out: BufWriter<Stdout>,
     error: Option<io::Error>,
     /// Show each document at once: who captures while we decode waits for it.
     pub flush_each: bool,
-}
-
-/// How documents are written.
-enum Form {
-    Json(Layout),
-    Table(Table),
+    /// Which fields JSON objects have.
+    pub layout: Layout,
+    /// Documents that have no place in the layout, since somebody asked.
+    left_out: u64,
 }
 
 impl Output {
@@ -32,14 +28,12 @@ impl Output {
     pub fn new(args: &Args, records: &Records) -> Self {
         Self {
             policy: Policy::new(records),
-            form: match args.format {
-                Format::Json => Form::Json(args.layout.unwrap_or_default()),
-                Format::Table => Form::Table(Table::new(args.color.is_wanted())),
-            },
-            left_out: 0,
+            table: (args.format == Format::Table).then(|| Table::new(args.color.is_wanted())),
             out: BufWriter::new(io::stdout()),
             error: None,
             flush_each: false,
+            layout: Layout::default(),
+            left_out: 0,
         }
     }
 
@@ -66,13 +60,13 @@ impl Output {
 
     fn write(&mut self, flow: &Flow, exchange: &Exchange) -> io::Result<()> {
         let document = exchange.document(flow, &self.policy);
-        match &mut self.form {
-            Form::Json(Layout::Ecs) => line(&mut self.out, &document)?,
-            Form::Json(Layout::Pipy) => match pipy::shape(&document) {
+        match (&mut self.table, self.layout) {
+            (None, Layout::Ecs) => line(&mut self.out, &document)?,
+            (None, Layout::Pipy) => match pipy::shape(&document) {
                 Some(shape) => line(&mut self.out, &shape)?,
                 None => self.left_out += 1,
             },
-            Form::Table(table) => table.print([&serde_json::to_value(&document)?], &mut self.out)?,
+            (Some(table), _) => table.print([&serde_json::to_value(&document)?], &mut self.out)?,
         }
         if self.flush_each {
             self.out.flush()?;
