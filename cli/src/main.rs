@@ -6,6 +6,7 @@ mod console;
 mod decode;
 mod demo;
 mod filter;
+mod output;
 mod signals;
 mod store;
 mod table;

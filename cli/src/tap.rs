@@ -3,7 +3,7 @@
 
 use crate::{
     console::Color,
-    decode::{Format, output::Output},
+    output::{Format, Output},
     signals::{Signals, Wake},
 };
 use anyhow::{Context, Result, bail};

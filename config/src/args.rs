@@ -138,7 +138,7 @@ pub struct DocumentArgs {
     /// Decode what is relayed: on or off [default: on]
     #[arg(long, env = "WEIR_DECODE", value_name = "on|off", value_parser = parse_switch)]
     pub decode: Option<bool>,
-    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none; repeatable, and in place of the file's sinks [default: none]
+    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, or in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
 }

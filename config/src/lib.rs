@@ -8,6 +8,7 @@
 pub mod args;
 mod error;
 mod interception;
+mod layout;
 mod list;
 mod load;
 pub mod probe;
@@ -19,6 +20,7 @@ mod value;
 
 pub use error::ConfigError;
 pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
+pub use layout::Layout;
 pub use list::{Cidrs, Interfaces, MappedPort, PortMap, Ports, Servers};
 pub use load::{Config, load};
 pub use records::{Decoding, Records};

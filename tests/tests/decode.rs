@@ -2,8 +2,13 @@
 //! sidecar carries, and `weir decode` reads what it wrote.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+#[path = "../../bench/benches/decode/conversations.rs"]
+mod conversations;
+
+use conversations::Kind;
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     io::{Read, Write},
     net::{Shutdown, TcpStream},
     path::Path,
@@ -31,7 +36,7 @@ fn tell(mut from: &TcpStream, mut to: &TcpStream, bytes: &[u8]) {
 }
 
 /// Connections of every kind of ending, one after the other.
-fn traffic(stage: &Stage) {
+fn endings(stage: &Stage) {
     let listener = listen(stage.callee(), stage.server(PORT));
     let large = "x".repeat(LARGE);
 
@@ -109,15 +114,56 @@ fn traffic(stage: &Stage) {
     tell(&server, &client, b"220 ready\r\n");
     tell(&client, &server, b"QUIT\r\n");
     drop((client, server));
+}
 
-    // Once this has been captured, so has all before it.
+/// A connection of every protocol, with three exchanges each where there may be several.
+fn all_protocols(stage: &Stage) {
+    for mut conversation in conversations::all() {
+        println!("{} is spoken", conversation.name);
+        let listener = listen(stage.callee(), stage.server(PORT));
+        let (client, server) = pair(stage.caller(), &listener);
+        let [asked, answered] = &conversation.before;
+        tell(&client, &server, asked);
+        tell(&server, &client, answered);
+        let exchanges = if conversation.kind == Kind::Connection {
+            1
+        } else {
+            3
+        };
+        for number in 0..exchanges {
+            conversation.number(number);
+            let [asked, answered] = conversation.exchange.each_ref().map(|bytes| {
+                // A message of DNS has its length before it on a connection.
+                let datagram = conversation.kind == Kind::Datagrams;
+                let length = u16::try_from(bytes.len()).unwrap().to_be_bytes();
+                [&length[..if datagram { 2 } else { 0 }], bytes].concat()
+            });
+            tell(&client, &server, &asked);
+            tell(&server, &client, &answered);
+        }
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_end(&server);
+        drop(server);
+        assert_end(&client);
+    }
+}
+
+/// Once this has been captured, so has all before it.
+fn last(stage: &Stage) {
+    let listener = listen(stage.callee(), stage.server(PORT));
     let (client, server) = pair(stage.caller(), &listener);
     tell(&client, &server, b"GET /last HTTP/1.1\r\n\r\n");
     tell(&server, &client, b"HTTP/1.1 204 No\r\n\r\n");
 }
 
-/// Requests of that traffic.
-const REQUESTS: usize = 9;
+/// Documents of all that, by kind.
+const SEEN: [(&str, usize); 5] = [
+    ("weir.dns", 3),
+    ("weir.dubbo dubbo", 3),
+    ("weir.http grpc", 8),
+    ("weir.http", 16),
+    ("weir.tls", 1),
+];
 
 /// Captures at a node's interface until it is ended.
 fn capture(node: &Node, file: &Path) -> Process {
@@ -152,42 +198,65 @@ fn decode(node: &Node, file: &Path) -> Vec<Value> {
         .collect()
 }
 
-/// What two sources of the same bytes may not differ in: all but time, identity, and how the bytes were seen.
-fn essence(documents: &[Value]) -> Vec<Value> {
+/// What two sources of the same bytes may not differ in: all but time, identity, and how the bytes were seen. The sidecar
+/// calls from a port of its own.
+fn essence(documents: &[Value], direction: Direction) -> Vec<Value> {
     let mut all = documents.to_vec();
     for document in &mut all {
-        let object = document.as_object_mut().unwrap();
-        object.remove("@timestamp").unwrap();
-        object.remove("host");
+        document.as_object_mut().unwrap().remove("@timestamp").unwrap();
         for (group, fields) in [
-            ("event", &["id", "duration"][..]),
-            ("network", &["direction"]),
-            ("weir", &["capture", "mode", "flow_id", "timing"]),
+            ("", &["host"][..]),
+            ("/event", &["id", "duration"]),
+            ("/network", &["direction"]),
+            ("/weir", &["capture", "mode", "flow_id", "timing"]),
+            ("/rpc/request", &["first_message", "last_message"]),
+            ("/rpc/response", &["first_message", "last_message"]),
+            (
+                "/source",
+                match direction {
+                    Direction::Inbound => &[],
+                    Direction::Outbound => &["port"],
+                },
+            ),
         ] {
-            for field in fields {
-                object[group].as_object_mut().unwrap().remove(*field);
+            if let Some(Value::Object(group)) = document.pointer_mut(group) {
+                fields.iter().for_each(|field| drop(group.remove(*field)));
             }
         }
     }
-    all.sort_by_cached_key(|document| document["url"]["original"].to_string());
+    all.sort_by_cached_key(Value::to_string);
     all
+}
+
+/// How many documents there are of each kind.
+fn kinds(documents: &[Value]) -> BTreeMap<String, usize> {
+    let mut kinds = BTreeMap::new();
+    for document in documents {
+        let rpc = document["rpc"]["system"]["name"].as_str().unwrap_or_default();
+        let kind = format!("{} {rpc}", document["event"]["dataset"].as_str().unwrap());
+        *kinds.entry(kind.trim_end().to_owned()).or_default() += 1;
+    }
+    kinds
 }
 
 #[test]
 fn relay_and_capture_give_the_same_documents() {
-    for family in [Family::V4, Family::V6] {
+    for (direction, family) in [
+        (Direction::Inbound, Family::V4),
+        (Direction::Inbound, Family::V6),
+        (Direction::Outbound, Family::V4),
+        (Direction::Outbound, Family::V6),
+    ] {
         if skip_unless_root("relay_and_capture_give_the_same_documents") {
             return;
         }
-        let stage = Stage::new(Mode::Redirected, Direction::Inbound, family);
+        let mut stage = Stage::new(Mode::Redirected, direction, family);
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("traffic.pcap");
         let mut tcpdump = capture(stage.caller(), &file);
-        traffic(&stage);
-        let sidecar = stage.sidecar.as_ref().unwrap();
-        wait_for("all documents of the relay", || {
-            sidecar.documents().len() >= REQUESTS
-        });
+        endings(&stage);
+        all_protocols(&stage);
+        last(&stage);
         wait_for("all packets in the file", || {
             let answered = |document: &Value| {
                 document["url"]["path"] == "/last" && document["http"]["response"]["status_code"] == 204
@@ -195,33 +264,28 @@ fn relay_and_capture_give_the_same_documents() {
             decode(&stage.client, &file).iter().any(answered)
         });
         tcpdump.terminate(LIMIT).unwrap();
-        assert!(
-            tcpdump.output().contains("0 packets dropped by kernel"),
-            "{}",
-            tcpdump.output()
-        );
+        let said = tcpdump.output();
+        assert!(said.contains("0 packets dropped by kernel"), "{said}");
+        // It writes all of its documents before it ends.
+        let mut sidecar = stage.sidecar.take().unwrap();
+        sidecar.assert_well();
+        assert!(sidecar.connections(direction) > 0, "nothing was redirected");
+        sidecar.process.terminate(LIMIT).unwrap();
 
         let (relayed, captured) = (sidecar.documents(), decode(&stage.client, &file));
-        assert_eq!(relayed.len(), REQUESTS);
-        let paths: Vec<_> = essence(&relayed)
-            .iter()
-            .map(|d| d["url"]["path"].to_string())
-            .collect();
-        assert_eq!(paths.concat(), r#""/a""/b""/c""/d""/e""/f""/g""/h""/last""#);
-        for (relayed, captured) in essence(&relayed).iter().zip(essence(&captured)) {
-            assert_eq!(*relayed, captured);
+        let seen = SEEN.map(|(kind, count)| (kind.to_owned(), count));
+        assert_eq!(kinds(&relayed), BTreeMap::from(seen), "{direction:?} {family:?}");
+        let [one, other] = [&relayed, &captured].map(|documents| essence(documents, direction));
+        assert_eq!(one.len(), other.len());
+        for (relayed, captured) in one.iter().zip(&other) {
+            assert_eq!(relayed, captured, "{direction:?} {family:?}");
         }
-        assert_eq!(captured.len(), REQUESTS);
-        assert!(
-            captured
-                .iter()
-                .all(|document| document["weir"]["capture"] == "pcap")
-        );
+        let of = |source: &str, documents: &[Value]| documents.iter().all(|d| d["weir"]["capture"] == source);
+        assert!(of("relay", &relayed) && of("pcap", &captured));
         assert_eq!(
             decode(&stage.client, &file),
             captured,
             "decoded again, they differ"
         );
-        stage.finish();
     }
 }

@@ -1,35 +1,75 @@
-//! Real Dubbo peers, Java's own, across the relay: their documents say what the consumer says of its calls.
+//! Real Dubbo peers across the relay, Java's own and dubbo2.js as a consumer of Java's provider: their documents say what the
+//! consumer says of its calls.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Tests end where something is not as it should be.
 
 #[path = "../../protocols/tests/dubbo/expected.rs"]
 mod expected;
 
 use serde_json::Value;
-use std::{path::PathBuf, process::Command, time::Duration};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
 use weir_lab::{Lab, Node};
 use weir_tests::weir::{Sidecar, install, wait_for};
 
 const PORT: u16 = 20880;
 /// Longest start of a Java program, or run of the consumer.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// 44 calls of the consumer and two of its provider's.
-const CALLS: usize = 46;
+/// 44 calls of Java's consumer and two of its provider's.
+const CALLS_OF_JAVA: usize = 46;
+/// 19 calls of dubbo2.js in either version of the protocol.
+const CALLS_OF_NODE: usize = 38;
 
-/// Where the peers are, once they are fetched and compiled.
-fn peers(version: &str) -> Result<PathBuf, String> {
-    let prepare = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("dubbo-peers/prepare");
-    let output = Command::new(prepare)
-        .arg(version)
+/// Who calls.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Consumer {
+    /// Of the provider's version.
+    Java,
+    /// dubbo2.js.
+    Node,
+}
+
+/// Where peers are, once they are fetched and compiled.
+fn prepared(peer: &str) -> Result<PathBuf, String> {
+    let output = Command::new(here().join("prepare"))
+        .arg(peer)
         .output()
         .map_err(|error| error.to_string())?;
     if !output.status.success() {
         return Err(String::from_utf8_lossy(&output.stderr).into_owned());
     }
     let cache = String::from_utf8_lossy(&output.stdout);
-    Ok(PathBuf::from(cache.trim()).join(version))
+    Ok(PathBuf::from(cache.trim()).join(peer))
 }
 
-fn java(node: &Node, peers: &std::path::Path, host: &str, serialization: &str, class: &str) -> Command {
+/// The sources of the peers.
+fn here() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("dubbo-peers")
+}
+
+/// Where the provider's part and the consumer's are.
+fn both(version: &str, consumer: Consumer) -> Result<[PathBuf; 2], String> {
+    let provider = prepared(version)?;
+    let consumer = match consumer {
+        Consumer::Java => provider.clone(),
+        Consumer::Node => prepared("dubbo2.js")?,
+    };
+    Ok([provider, consumer])
+}
+
+fn node(node: &Node, peers: &Path, provider: SocketAddr) -> Command {
+    let mut command = node.command("node");
+    command
+        .env("NODE_PATH", peers.join("node_modules"))
+        .arg(here().join("node/consumer.js"))
+        .arg(provider.to_string());
+    command
+}
+
+fn java(node: &Node, peers: &Path, host: &str, serialization: &str, class: &str) -> Command {
     let mut command = node.command("java");
     command
         .args(["-Xmx256m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC"])
@@ -53,12 +93,18 @@ fn java(node: &Node, peers: &std::path::Path, host: &str, serialization: &str, c
 }
 
 /// Every call of the peers through the relay, the provider in the pod or the consumer.
-fn across_the_relay(test: &str, version: &str, serialization: &str, mode: &str, provider_in_pod: bool) {
+fn across_the_relay(
+    test: &str,
+    (version, consumer): (&str, Consumer),
+    serialization: &str,
+    mode: &str,
+    provider_in_pod: bool,
+) {
     if weir_lab::skip_unless_root(test) {
         return;
     }
-    let peers = match peers(version) {
-        Ok(peers) => peers,
+    let [peers, others] = match both(version, consumer) {
+        Ok(both) => both,
         Err(reason) if std::env::var("CI").is_ok_and(|ci| ci == "true") => panic!("{test}: {reason}"),
         Err(reason) => return eprintln!("SKIPPED {test}: {reason}"),
     };
@@ -76,7 +122,7 @@ fn across_the_relay(test: &str, version: &str, serialization: &str, mode: &str, 
     let flags = ["--mode", mode, "--config", settings.path().to_str().unwrap()];
     let mut sidecar = Sidecar::start(&pod, &flags).unwrap();
 
-    let (provider, consumer, address) = match provider_in_pod {
+    let (provider, caller, address) = match provider_in_pod {
         true => (&pod, &outside, link.b.at(PORT)[0]),
         false => (&outside, &pod, link.a.at(PORT)[0]),
     };
@@ -85,8 +131,15 @@ fn across_the_relay(test: &str, version: &str, serialization: &str, mode: &str, 
         .spawn(java(provider, &peers, &host, serialization, "lab.Provider"))
         .unwrap();
     wait_for("the provider is ready", || running.output().contains("READY"));
-    let said = consumer
-        .run(java(consumer, &peers, &host, serialization, "lab.Consumer"))
+    let (calls_made, command) = match consumer {
+        Consumer::Java => (
+            CALLS_OF_JAVA,
+            java(caller, &others, &host, serialization, "lab.Consumer"),
+        ),
+        Consumer::Node => (CALLS_OF_NODE, node(caller, &others, address)),
+    };
+    let said = caller
+        .run(command)
         .unwrap_or_else(|error| panic!("{error}\nthe provider: {}", running.output()));
     running.terminate(PATIENCE).unwrap();
 
@@ -96,9 +149,16 @@ fn across_the_relay(test: &str, version: &str, serialization: &str, mode: &str, 
             .filter(|document| document["event"]["dataset"] == "weir.dubbo")
             .collect()
     };
-    wait_for("every call has its document", || calls().len() >= CALLS);
+    wait_for("every call has its document", || calls().len() >= calls_made);
     let documents = calls();
-    expected::check(&documents, &said, serialization);
+    match consumer {
+        Consumer::Java => expected::check(&documents, &said, serialization),
+        Consumer::Node => {
+            assert_eq!(said.lines().count(), CALLS_OF_NODE);
+            let others = expected::others(&documents, &said, serialization);
+            assert_eq!(others, Vec::<&Value>::new());
+        }
+    }
     let direction = if provider_in_pod { "ingress" } else { "egress" };
     for document in &documents {
         assert_eq!(document["network"]["direction"], direction, "{document:#}");
@@ -106,8 +166,8 @@ fn across_the_relay(test: &str, version: &str, serialization: &str, mode: &str, 
         assert_eq!(document["weir"].get("truncated"), None, "{document:#}");
     }
     assert!(
-        sidecar.metric("weir_events_total", &[]) > 0,
-        "heartbeats are counted"
+        consumer == Consumer::Node || sidecar.metric("weir_events_total", &[]) > 0,
+        "Java's heartbeats are counted"
     );
     sidecar.assert_well();
 }
@@ -116,7 +176,7 @@ fn across_the_relay(test: &str, version: &str, serialization: &str, mode: &str, 
 fn dubbo_2_7_over_hessian2_into_the_pod() {
     across_the_relay(
         "dubbo_2_7_over_hessian2_into_the_pod",
-        "dubbo27",
+        ("dubbo27", Consumer::Java),
         "hessian2",
         "redirect",
         true,
@@ -127,7 +187,7 @@ fn dubbo_2_7_over_hessian2_into_the_pod() {
 fn dubbo_3_over_fastjson2_out_of_the_pod() {
     across_the_relay(
         "dubbo_3_over_fastjson2_out_of_the_pod",
-        "dubbo3",
+        ("dubbo3", Consumer::Java),
         "fastjson2",
         "tproxy",
         false,
@@ -138,7 +198,7 @@ fn dubbo_3_over_fastjson2_out_of_the_pod() {
 fn dubbo_3_over_hessian2_into_the_pod() {
     across_the_relay(
         "dubbo_3_over_hessian2_into_the_pod",
-        "dubbo3",
+        ("dubbo3", Consumer::Java),
         "hessian2",
         "redirect",
         true,
@@ -149,9 +209,31 @@ fn dubbo_3_over_hessian2_into_the_pod() {
 fn dubbo_2_7_over_hessian2_out_of_a_pod_that_is_only_looked_at() {
     across_the_relay(
         "dubbo_2_7_over_hessian2_out_of_a_pod_that_is_only_looked_at",
-        "dubbo27",
+        ("dubbo27", Consumer::Java),
         "hessian2",
         "tap",
+        false,
+    );
+}
+
+#[test]
+fn dubbo2_js_into_the_pod() {
+    across_the_relay(
+        "dubbo2_js_into_the_pod",
+        ("dubbo27", Consumer::Node),
+        "hessian2",
+        "ebpf",
+        true,
+    );
+}
+
+#[test]
+fn dubbo2_js_out_of_the_pod() {
+    across_the_relay(
+        "dubbo2_js_out_of_the_pod",
+        ("dubbo27", Consumer::Node),
+        "hessian2",
+        "redirect",
         false,
     );
 }

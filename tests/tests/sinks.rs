@@ -109,7 +109,7 @@ fn document(number: u64, answered: bool) -> Document {
 
 fn settings(url: &str, index: &str) -> Elasticsearch {
     let mut settings = Elasticsearch::at(url).unwrap();
-    settings.index = index.into();
+    settings.index = Some(index.into());
     settings.flush_interval = Period(Duration::from_millis(20));
     settings
 }

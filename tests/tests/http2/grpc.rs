@@ -1,30 +1,18 @@
 //! gRPC's own Python client and server: unary calls and the three kinds of streams.
 
-use crate::{documents, in_both_directions};
+use crate::{documents, in_both_directions, python};
 use serde_json::{Value, json};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use weir_tests::weir::LIMIT;
 
 const PORT: u16 = 50051;
 
-/// Python with grpcio: `scripts/setup test` installs it in `.cache/grpc`; `WEIR_GRPC_PYTHON` names another.
-fn python(test: &str) -> Option<PathBuf> {
-    let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.cache/grpc/bin/python");
-    let python = std::env::var_os("WEIR_GRPC_PYTHON").map_or(own, PathBuf::from);
-    if python.exists() {
-        return Some(python);
-    }
-    eprintln!(
-        "SKIPPED {test}: there is no {} (scripts/setup test)",
-        python.display()
-    );
-    None
-}
-
 #[test]
 fn calls_of_every_kind_have_their_documents() {
     let name = "calls_of_every_kind_have_their_documents";
-    let Some(python) = python(name) else { return };
+    let Some(python) = python(name, "grpc") else {
+        return;
+    };
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/http2/grpc_peer.py");
     in_both_directions(name, |stage| {
         let address = stage.server(PORT).to_string();

@@ -2,7 +2,7 @@
 
 use crate::{documents, in_both_directions};
 use serde_json::json;
-use std::fs;
+use std::{fs, net::SocketAddr};
 use tempfile::TempDir;
 use weir_lab::{Node, Process};
 use weir_tests::stage::Stage;
@@ -10,18 +10,23 @@ use weir_tests::weir::LIMIT;
 
 const PORT: u16 = 8080;
 /// Bytes of the large file.
-const LARGE: usize = 1 << 20;
+pub const LARGE: usize = 1 << 20;
 
 /// A web server that runs.
-struct Server {
+pub struct Server {
     _process: Process,
-    directory: TempDir,
+    /// What it serves.
+    pub directory: TempDir,
 }
 
 impl Server {
     /// Serves `/small`, `/large` and `/sink`, in HTTP/2 alone.
     fn start(stage: &Stage) -> Self {
-        let node: &Node = stage.callee();
+        Self::at(stage.callee(), stage.server(PORT), "http2")
+    }
+
+    /// The same at an address, in a protocol that nginx knows by this word; HTTP/1.1 has none.
+    pub fn at(node: &Node, address: SocketAddr, protocol: &str) -> Self {
         let directory = TempDir::new().unwrap();
         let everybody = std::os::unix::fs::PermissionsExt::from_mode(0o755);
         fs::set_permissions(directory.path(), everybody).unwrap();
@@ -29,12 +34,11 @@ impl Server {
         let large: Vec<u8> = (0..LARGE).map(|at| (at * 31 % 251) as u8).collect();
         fs::write(directory.path().join("large"), large).unwrap();
         let root = directory.path().display();
-        let address = stage.server(PORT);
         let configuration = format!(
             "daemon off;\npid {root}/pid;\nerror_log stderr;\nevents {{}}\nhttp {{\n  access_log off;\n  \
              client_body_temp_path {root}/body;\n  proxy_temp_path {root}/proxy;\n  fastcgi_temp_path {root}/fastcgi;\n  \
              uwsgi_temp_path {root}/uwsgi;\n  scgi_temp_path {root}/scgi;\n  keepalive_requests 100000;\n  server {{\n    \
-             listen {address} http2;\n    root {root};\n    client_max_body_size 10m;\n    \
+             listen {address} {protocol};\n    root {root};\n    client_max_body_size 10m;\n    \
              location /sink {{ proxy_pass http://127.0.0.1:9; }}\n    location = /gone {{ return 410; }}\n  }}\n}}\n"
         );
         let file = directory.path().join("nginx.conf");
