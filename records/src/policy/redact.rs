@@ -1,6 +1,6 @@
 //! What a secret looks like by its name, and how secrets are taken out of URLs.
 
-use super::REDACTED;
+use super::{REDACTED, json_text};
 use std::borrow::Cow;
 
 /// A header, in lower case, whose value is a credential.
@@ -22,7 +22,7 @@ pub(super) fn is_secret_header(name: &str) -> bool {
 }
 
 /// A key of a query or a form whose value is a credential. Case does not matter; a key as it stands, before decoding.
-fn is_secret_key(key: &[u8], further: &[String]) -> bool {
+pub(super) fn is_secret_key(key: &[u8], further: &[String]) -> bool {
     let mut key = decode(key);
     key.make_ascii_lowercase();
     tells_secret(&key, further)
@@ -216,13 +216,17 @@ fn value_length(text: &[u8], key: usize, value: usize) -> usize {
         .unwrap_or(rest.len())
 }
 
-/// An encoded URL within a value has a secret in it. Encoded twice, it is not looked into.
-fn hides_secret(value: &[u8], further: &[String]) -> bool {
+/// Encoded within a value, a URL or JSON has a secret in it. Encoded twice, it is not looked into.
+pub(super) fn hides_secret(value: &[u8], further: &[String]) -> bool {
     if memchr::memchr(b'%', value).is_none() {
         return false;
     }
     let plain = decode(value);
-    matches!(userinfo(&plain), Cow::Owned(_)) || plain != value && nested(&plain, further)
+    let json = || {
+        let is_secret = |key: &str| is_secret_name(key, further);
+        json_text::without_secrets(&String::from_utf8_lossy(&plain), &is_secret).is_some()
+    };
+    matches!(userinfo(&plain), Cow::Owned(_)) || plain != value && (nested(&plain, further) || json())
 }
 
 fn nested(plain: &[u8], further: &[String]) -> bool {
@@ -281,6 +285,10 @@ mod tests {
             ("/?password=a b;c#d?e<f/g", "/?password=<redacted>"),
             ("/to?next=http%3A%2F%2Fu%3Ap%40h%2F", "/to?next=<redacted>"),
             ("/to?next=%2Flogin%3Ftoken%3Da%26b", "/to?next=<redacted>"),
+            (
+                "/to?filter=%7B%22password%22%3A%22a%22%7D&b=c",
+                "/to?filter=<redacted>&b=c",
+            ),
             ("/to?next=/login?token=a", "/to?next=/login?token=<redacted>"),
             (
                 "<http://h/?sid=1>; rel=\"next\"",
