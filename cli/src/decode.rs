@@ -15,7 +15,10 @@ use std::{
     sync::Arc,
 };
 use weir_capture::{Bounds, Counters, Reader, Settings, Tracker};
-use weir_config::{Cidrs, Config, args::FileArgs};
+use weir_config::{
+    Cidrs, Config,
+    args::{CaptureArgs, FileArgs},
+};
 use weir_protocols::Limits;
 use weir_records::Capture;
 
@@ -38,6 +41,8 @@ pub struct Args {
     #[arg(long, value_name = "LIST")]
     local: Option<Cidrs>,
     #[command(flatten)]
+    capture: CaptureArgs,
+    #[command(flatten)]
     file: FileArgs,
 }
 
@@ -57,7 +62,9 @@ enum Format {
 /// # Errors
 /// The configuration is wrong, or nothing can be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.file.load()?.validated()?;
+    let mut config = args.file.load()?;
+    args.capture.apply(&mut config.capture);
+    let config = config.validated()?;
     let mut output = Output::new(args, &config.records);
     let settings = settings(args, &config);
     let mut tracker = Tracker::new(settings.clone());
@@ -93,7 +100,7 @@ fn settings(args: &Args, config: &Config) -> Settings {
         capture: Capture::Pcap,
         host: (!host.is_empty()).then(|| host.as_str().into()),
         local,
-        limits: Arc::new(Limits::from(&config.decoding)),
+        limits: Arc::new(Limits::from(config)),
         bounds: Bounds::default(),
     }
 }

@@ -181,6 +181,7 @@ fn measure(
         max_head: 64 << 10,
         max_headers: 128,
         max_pending: 1024,
+        ..Limits::default()
     });
     let policy = Policy::new(&Records::default());
     let flow = Flow {

@@ -26,12 +26,14 @@ impl Run {
                 max_head: 48,
                 max_headers: 2,
                 max_pending: 3,
+                ..Limits::default()
             }
         } else {
             Limits {
                 max_head: 64 << 10,
                 max_headers: 128,
                 max_pending: 1024,
+                ..Limits::default()
             }
         });
         let decoder = if late {

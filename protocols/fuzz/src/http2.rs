@@ -27,6 +27,7 @@ impl Run {
             max_head: 256,
             max_headers: 8,
             max_pending: 3,
+            ..Limits::default()
         });
         let decoder = if late {
             Decoder::late(&limits)
