@@ -226,6 +226,7 @@ mod tests {
             "x-session-id",
             "x-password",
             "x-client-secret",
+            "x-access-token-bin",
         ] {
             assert_eq!(policy.header(name, b"abc").value, REDACTED, "{name}");
         }
@@ -233,6 +234,7 @@ mod tests {
             "host",
             "accept",
             "sec-websocket-key",
+            "grpc-trace-bin",
             "idempotency-key",
             "www-authenticate",
             "content-type",

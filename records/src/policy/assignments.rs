@@ -24,7 +24,7 @@ fn values(text: &str, further: &[String]) -> Option<String> {
     let (mut done, mut at) = (0, 0);
     while let Some(equals) = memchr(b'=', &bytes[at..]).map(|found| at + found) {
         at = equals + 1;
-        let name = name_before(bytes, done, equals);
+        let name = name_before(bytes, equals);
         if name.is_empty() || matches!(bytes.get(at), Some(b'=' | b'>')) {
             continue;
         }
@@ -47,8 +47,8 @@ fn values(text: &str, further: &[String]) -> Option<String> {
 }
 
 /// The name that something is assigned to, white space aside; of an attribute without its namespace.
-fn name_before(bytes: &[u8], from: usize, equals: usize) -> &[u8] {
-    let start = from.max(equals.saturating_sub(LONGEST_NAME));
+fn name_before(bytes: &[u8], equals: usize) -> &[u8] {
+    let start = equals.saturating_sub(LONGEST_NAME);
     let before = bytes[start..equals].trim_ascii_end();
     let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-.[]%$".contains(byte) || !byte.is_ascii();
     let begin = before

@@ -20,7 +20,7 @@ pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> O
     let (mut done, mut at) = (0, 0);
     while let Some(colon) = find(bytes, at, b':') {
         at = colon + 1;
-        let Some((key, level)) = key_before(text, done, colon) else {
+        let Some((key, level)) = key_before(text, colon) else {
             continue;
         };
         if !is_secret(&unescaped(key)) {
@@ -49,9 +49,9 @@ fn find(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
 }
 
 /// The string that ends before this colon, and its level.
-fn key_before(text: &str, from: usize, colon: usize) -> Option<(&str, u32)> {
+fn key_before(text: &str, colon: usize) -> Option<(&str, u32)> {
     let bytes = text.as_bytes();
-    let start = from.max(colon.saturating_sub(LONGEST_KEY));
+    let start = colon.saturating_sub(LONGEST_KEY);
     let before = bytes[start..colon].trim_ascii_end();
     let close = start + before.len().checked_sub(1)?;
     if bytes[close] != b'"' {
@@ -259,6 +259,11 @@ mod tests {
             (
                 r#"it's 5" wide: {"password":"x"}"#,
                 r#"it's 5" wide: {"password":"<redacted>"}"#,
+            ),
+            // (The quote that ends what is replaced may be the one that begins the next key.)
+            (
+                r#"{"password":","password":"x"}"#,
+                r#"{"password":"<redacted>"password":"<redacted>"}"#,
             ),
             (
                 r#"{"a":"\\","password":"x\\","b":"y"}"#,

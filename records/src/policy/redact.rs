@@ -3,9 +3,9 @@
 use super::{REDACTED, json_text};
 use std::borrow::Cow;
 
-/// A header, in lower case, whose value is a credential.
+/// A header, in lower case, whose value is a credential. Metadata of gRPC that is binary ends in `-bin`.
 pub(super) fn is_secret_header(name: &str) -> bool {
-    let name = name.as_bytes();
+    let name = name.strip_suffix("-bin").unwrap_or(name).as_bytes();
     // By the last letter first: nearly every harmless header is let through by this one look.
     match name.last() {
         Some(b'n') => ends(name, &["authorization", "token", "session"]),
