@@ -348,6 +348,36 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_take_time_by_their_length_alone() {
+        // Each of these takes minutes if the rest of the text is looked at from every place in it.
+        let policy = policy(|_| ());
+        for piece in [
+            "a=",
+            "a=%",
+            "<token>\n",
+            "<token '",
+            "<token><!--",
+            "\\\\\\\\\\\":",
+            "\"token\":",
+            "\"a\":{",
+            ";token=x",
+            "/a=x",
+            "a='",
+            "://",
+            "x://a:",
+            "\"token\":{\"",
+            "--b\n",
+        ] {
+            for begin in ["", "<a>"] {
+                let text = format!("{begin}{}", piece.repeat((128 << 10) / piece.len()));
+                policy.body(&text);
+                policy.form_body(&text);
+                policy.multipart_body(text.as_bytes(), b"b");
+            }
+        }
+    }
+
+    #[test]
     fn forms_of_several_parts_lose_their_secrets() {
         let part = |name: &str, content: &str| {
             format!("--b1\r\nContent-Disposition: form-data; name=\"{name}\"\r\n\r\n{content}\r\n")

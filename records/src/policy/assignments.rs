@@ -21,18 +21,23 @@ pub(super) fn without_secrets(text: &str, further: &[String]) -> Option<String> 
 fn values(text: &str, further: &[String]) -> Option<String> {
     let bytes = text.as_bytes();
     let mut clean = String::new();
-    let (mut done, mut at) = (0, 0);
+    let (mut done, mut at, mut looked) = (0, 0, 0);
     while let Some(equals) = memchr(b'=', &bytes[at..]).map(|found| at + found) {
         at = equals + 1;
         let name = name_before(bytes, equals);
         if name.is_empty() || matches!(bytes.get(at), Some(b'=' | b'>')) {
             continue;
         }
+        let named = redact::is_secret_key(name, further);
+        // Within a value that has been looked into there is nothing new.
+        if !named && at < looked {
+            continue;
+        }
         let Some((value, end)) = value(bytes, at) else {
             continue;
         };
-        let secret =
-            redact::is_secret_key(name, further) || redact::hides_secret(&bytes[value..end], further);
+        looked = end;
+        let secret = named || redact::hides_secret(&bytes[value..end], further);
         if secret && end > value && !text[value..end].starts_with(REDACTED) {
             clean.push_str(&text[done..value]);
             clean.push_str(REDACTED);

@@ -9,7 +9,9 @@ use memchr::{memchr, memrchr};
 use std::borrow::Cow;
 
 /// Bytes of the longest key that is looked at.
-const LONGEST_KEY: usize = 512;
+const LONGEST_KEY: usize = 256;
+/// Quotes in it that are looked at.
+const MOST_QUOTES: usize = 8;
 /// The deepest level of JSON in strings that is looked at.
 const DEEPEST: u32 = 3;
 
@@ -61,13 +63,14 @@ fn key_before(text: &str, colon: usize) -> Option<(&str, u32)> {
     let level = (0..=DEEPEST).find(|level| ends_string(run, *level))?;
     let end = close - escapes(level);
     let mut open = end;
-    loop {
+    for _ in 0..MOST_QUOTES {
         open = start + memrchr(b'"', &bytes[start..open])?;
         let run = backslashes(bytes, start, open);
         if run == escapes(level) || level == 0 && run.is_multiple_of(2) {
             return Some((&text[open + 1..end], level));
         }
     }
+    None
 }
 
 /// Backslashes before a quote at this level.

@@ -174,14 +174,23 @@ fn pairs(text: &[u8], further: &[String]) -> Option<Vec<u8>> {
     let mut clean = Vec::new();
     let mut done = 0;
     let mut from = 0;
+    let mut looked = 0;
+    let path_end = memchr::memchr2(b'?', b'#', text).unwrap_or(text.len());
     while let Some(equals) = memchr::memchr(b'=', &text[from..]).map(|at| from + at) {
         let before = text[from..equals].iter().rposition(|b| {
             matches!(b, b'?' | b'&' | b';' | b'#' | b'/' | b',' | b'"') || b.is_ascii_whitespace()
         });
         let key = before.map_or(from, |at| from + at + 1);
         let value = equals + 1;
-        let end = value + value_length(text, key, value);
-        let secret = is_secret_key(&text[key..equals], further) || hides_secret(&text[value..end], further);
+        let named = is_secret_key(&text[key..equals], further);
+        // Within a value that has been looked into there is nothing new.
+        if !named && value < looked {
+            from = value;
+            continue;
+        }
+        let end = value + value_length(text, key, value, path_end);
+        looked = end;
+        let secret = named || hides_secret(&text[value..end], further);
         if secret && end > value && &text[value..end] != REDACTED.as_bytes() {
             clean.extend_from_slice(&text[done..value]);
             clean.extend_from_slice(REDACTED.as_bytes());
@@ -200,10 +209,8 @@ fn pairs(text: &[u8], further: &[String]) -> Option<Vec<u8>> {
 }
 
 /// How far a value goes. In doubt farther: replacing too much is better than too little.
-fn value_length(text: &[u8], key: usize, value: usize) -> usize {
-    let in_path = key > 0
-        && matches!(text[key - 1], b';' | b'/')
-        && memchr::memchr2(b'?', b'#', &text[..key]).is_none();
+fn value_length(text: &[u8], key: usize, value: usize, path_end: usize) -> usize {
+    let in_path = key > 0 && matches!(text[key - 1], b';' | b'/') && key <= path_end;
     let in_link = text.first() == Some(&b'<');
     let rest = &text[value..];
     rest.iter()

@@ -4,6 +4,9 @@
 use super::REDACTED;
 use memchr::{memchr, memmem};
 
+/// Elements without an end that are looked for in a text that is no XML; behind them everything is replaced.
+const MOST_UNENDED: usize = 4;
+
 /// The text without secrets, if it has any.
 pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> Option<String> {
     let bytes = text.as_bytes();
@@ -11,7 +14,7 @@ pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> O
         .trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n'])
         .starts_with('<');
     let mut clean = String::new();
-    let (mut done, mut at) = (0, 0);
+    let (mut done, mut at, mut unended) = (0, 0, 0);
     while let Some(open) = find(bytes, at, b'<') {
         at = open + 1;
         let name = name(text, at);
@@ -28,9 +31,10 @@ pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> O
         }
         let end = match element_end(bytes, content, name.as_bytes()) {
             Some(end) => end,
-            None if is_xml => bytes.len(),
+            None if is_xml || unended == MOST_UNENDED => bytes.len(),
             // A word in angles, or an element that is cut, within a text of another kind.
             None => {
+                unended += 1;
                 let rest = &bytes[content..];
                 content
                     + rest
@@ -106,8 +110,9 @@ fn element_end(bytes: &[u8], content: usize, name: &[u8]) -> Option<usize> {
             if depth == 0 {
                 return Some(open);
             }
-        } else if tag_end(bytes, at).is_some_and(|(_, empty)| !empty) {
-            depth += 1;
+        } else {
+            at = find(bytes, at, b'>')?;
+            depth += usize::from(bytes[at - 1] != b'/');
         }
     }
     None
