@@ -161,7 +161,8 @@ impl Connection {
             if rpc {
                 message.messages = Some(Box::default());
             }
-            message.kept = kept;
+            // (Of one whose head comes late, the beginning was missed.)
+            message.kept = kept.filter(|_| message.body == 0);
             message.head = Some(fields);
         }
         self.stored += stored;
