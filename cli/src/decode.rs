@@ -15,7 +15,10 @@ use std::{
     sync::Arc,
 };
 use weir_capture::{Bounds, Counters, Reader, Settings, Tracker};
-use weir_config::{Cidrs, Config, Layout, args::FileArgs};
+use weir_config::{
+    Cidrs, Config, Layout,
+    args::{CaptureArgs, FileArgs},
+};
 use weir_protocols::Limits;
 use weir_records::Capture;
 
@@ -40,6 +43,8 @@ pub struct Args {
     /// Addresses of the observed host or container, by which network.direction is told: 10.0.0.7,fd00::/64
     #[arg(long, value_name = "LIST")]
     local: Option<Cidrs>,
+    #[command(flatten)]
+    capture: CaptureArgs,
     #[command(flatten)]
     file: FileArgs,
 }
@@ -71,7 +76,9 @@ impl Args {
 /// # Errors
 /// The configuration is wrong, or nothing can be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.file.load()?.validated()?;
+    let mut config = args.file.load()?;
+    args.capture.apply(&mut config.capture);
+    let config = config.validated()?;
     let mut output = Output::new(args, &config.records);
     output.layout = args.layout();
     let settings = settings(args, &config);
@@ -108,7 +115,7 @@ fn settings(args: &Args, config: &Config) -> Settings {
         capture: Capture::Pcap,
         host: (!host.is_empty()).then(|| host.as_str().into()),
         local,
-        limits: Arc::new(Limits::from(&config.decoding)),
+        limits: Arc::new(Limits::from(config)),
         bounds: Bounds::default(),
     }
 }

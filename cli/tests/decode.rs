@@ -22,7 +22,8 @@ fn weir(args: &[&str]) -> Command {
         .arg("decode")
         .args(args)
         .stdin(Stdio::null())
-        .env_remove("WEIR_CONFIG");
+        .env_remove("WEIR_CONFIG")
+        .env_remove("WEIR_CAPTURE_BODIES");
     command
 }
 
@@ -148,6 +149,48 @@ fn settings_of_the_configuration_apply() {
     assert_eq!(documents[1]["url"]["query"], "q=kettle&token=T0P");
     assert_eq!(documents[1]["host"]["name"], "shop-1");
     assert_eq!(documents[1]["network"]["direction"], "ingress");
+}
+
+#[test]
+fn bodies_are_shown_on_request() {
+    let bodies = |output: &Output| -> Vec<Value> {
+        let documents = documents(output);
+        let of_http = documents.iter().filter(|d| d["event"]["dataset"] == "weir.http");
+        of_http
+            .flat_map(|d| {
+                [
+                    d["http"]["request"]["body"].clone(),
+                    d["http"]["response"]["body"].clone(),
+                ]
+            })
+            .filter(|body| body["bytes"] != 0)
+            .collect()
+    };
+    let without = bodies(&run(&[SAMPLE]));
+    assert!(!without.is_empty() && without.iter().all(|body| body["content"].is_null()));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weir.yaml");
+    let all = "capture: {bodies: {max_bytes: 4KiB, content_types: ['*/*']}}\n";
+    fs::write(&path, all).unwrap();
+    let with = bodies(&run(&["--config", path.to_str().unwrap(), SAMPLE]));
+    assert!(with.iter().all(|body| body["content"].is_string()), "{with:#?}");
+    // The flag goes over the file.
+    let cut = bodies(&run(&[
+        "--config",
+        path.to_str().unwrap(),
+        "--capture-bodies",
+        "2",
+        SAMPLE,
+    ]));
+    assert!(
+        cut.iter()
+            .all(|body| body["content"].as_str().unwrap().len() <= 2)
+    );
+    let wrong = run(&["--capture-bodies", "1GiB", SAMPLE]);
+    assert!(
+        text(&wrong.stderr).contains("capture.bodies.max_bytes"),
+        "{wrong:?}"
+    );
 }
 
 #[test]

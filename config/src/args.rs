@@ -4,8 +4,8 @@
 //! help text, is that of the section's type.
 
 use crate::{
-    Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period, PortMap, Ports,
-    Servers, SourceAddress,
+    Bytes, Capture, Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period,
+    PortMap, Ports, Servers, SourceAddress,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Configuration")]
 pub struct FileArgs {
-    /// YAML file with the sections interception, relay, decoding, records, sinks [default: none]
+    /// YAML file with the sections interception, relay, decoding, capture, records, sinks [default: none]
     #[arg(long, env = "WEIR_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -143,6 +143,15 @@ pub struct DocumentArgs {
     pub export: Vec<Export>,
 }
 
+/// What is kept of the traffic itself.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Documents")]
+pub struct CaptureArgs {
+    /// Record bodies of HTTP, so many bytes of each at most: 64KiB; the file says of which types [default: 0B]
+    #[arg(long, env = "WEIR_CAPTURE_BODIES", value_name = "BYTES")]
+    pub capture_bodies: Option<Bytes>,
+}
+
 fn parse_switch(text: &str) -> Result<bool, String> {
     match text {
         "on" | "true" => Ok(true),
@@ -180,6 +189,15 @@ impl RelayArgs {
     }
 }
 
+impl CaptureArgs {
+    /// Puts what was given over the section.
+    pub fn apply(&self, section: &mut Capture) {
+        if let Some(max) = self.capture_bodies {
+            section.bodies.max_bytes = max;
+        }
+    }
+}
+
 impl DocumentArgs {
     /// Puts what was given over the configuration.
     pub fn apply(&self, config: &mut Config) {
@@ -214,6 +232,8 @@ mod tests {
         relay: RelayArgs,
         #[command(flatten)]
         documents: DocumentArgs,
+        #[command(flatten)]
+        capture: CaptureArgs,
     }
 
     fn apply(args: &[&str], config: &mut Config) {
@@ -222,6 +242,7 @@ mod tests {
         all.redirect.apply(&mut config.interception);
         all.relay.apply(&mut config.relay);
         all.documents.apply(config);
+        all.capture.apply(&mut config.capture);
     }
 
     /// What the configuration says by itself for the setting of this flag.
@@ -232,6 +253,7 @@ mod tests {
             .find_map(|section| config[section].get(flag).cloned());
         match (flag, found) {
             ("decode", _) => "on".into(),
+            ("capture_bodies", _) => Config::default().capture.bodies.max_bytes.to_string(),
             ("export" | "config", _) => "none".into(),
             (_, Some(Value::String(text))) if text.is_empty() => "none".into(),
             (_, Some(Value::String(text))) => text,
@@ -278,6 +300,8 @@ mod tests {
                 "none",
                 "--decode",
                 "off",
+                "--capture-bodies",
+                "4KiB",
             ],
             &mut config,
         );
@@ -291,5 +315,6 @@ mod tests {
         );
         assert_eq!(config.interception.exclude_inbound_ports, Ports::NONE);
         assert!(config.sinks.is_empty());
+        assert_eq!(config.capture.bodies.max_bytes, Bytes(4096));
     }
 }

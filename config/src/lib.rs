@@ -1,11 +1,12 @@
 //! One configuration for all of Weir's programs.
 //!
 //! A value comes from, in rising precedence: the built-in default, the YAML file, a `WEIR_*` variable, a flag.
-//! The sections are plain data ([`Interception`], [`Relay`], [`Decoding`], [`Records`], [`Sink`]); the flags that
+//! The sections are plain data ([`Interception`], [`Relay`], [`Decoding`], [`Capture`], [`Records`], [`Sink`]); the flags that
 //! set them live in [`args`], so that `weir-init` and `weir-sidecar` spell a setting the same way.
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod capture;
 mod error;
 mod interception;
 mod layout;
@@ -18,6 +19,7 @@ mod resolv;
 mod sinks;
 mod value;
 
+pub use capture::{Bodies, Capture, MediaRange};
 pub use error::ConfigError;
 pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
 pub use layout::Layout;

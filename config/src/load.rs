@@ -1,6 +1,6 @@
 //! The whole configuration, and how it is read from a file.
 
-use crate::{ConfigError, Decoding, Interception, Records, Relay, Sink};
+use crate::{Capture, ConfigError, Decoding, Interception, Records, Relay, Sink};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -14,6 +14,8 @@ pub struct Config {
     pub relay: Relay,
     /// What is decoded.
     pub decoding: Decoding,
+    /// What is kept of the traffic itself.
+    pub capture: Capture,
     /// What a document may hold.
     pub records: Records,
     /// Where documents go; nowhere if empty.
@@ -58,6 +60,7 @@ impl Config {
         self.interception.validate()?;
         self.relay.validate()?;
         self.decoding.validate()?;
+        self.capture.validate()?;
         for sink in &mut self.sinks {
             sink.validate()?;
         }
@@ -156,6 +159,11 @@ mod tests {
                 && section.contains("interception"),
             "{section}"
         );
+        let types = parse("capture:\n  bodies:\n    content_types: [text/*, json]\n").unwrap_err();
+        assert!(
+            types.contains("line 3") && types.contains("`json`") && types.contains("application/json"),
+            "{types}"
+        );
         let kind = parse("sinks:\n  - kafka: {path: x}\n").unwrap_err();
         assert!(
             kind.contains("line 2") && kind.contains("kafka") && kind.contains("ndjson"),
@@ -222,5 +230,10 @@ mod tests {
             .contains("at most 65535")
         );
         assert!(wrong(|c| c.interception.proxy_uid = 0).contains("proxy_uid"));
+        let bodies = wrong(|c| c.capture.bodies.max_bytes = crate::Bytes::mib(2));
+        assert!(
+            bodies.contains("capture.bodies.max_bytes") && bodies.contains("1MiB"),
+            "{bodies}"
+        );
     }
 }

@@ -70,6 +70,7 @@ pub(crate) fn document(number: u64) -> Document {
             truncated: false,
             original_sizes: std::collections::BTreeMap::new(),
             anomalies: Vec::new(),
+            base64: Vec::new(),
             dns: None,
             dubbo: None,
             http2: None,

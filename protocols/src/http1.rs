@@ -23,7 +23,7 @@ mod upgrade;
 use crate::Protocol;
 use crate::detect::{Entry, Verdict};
 pub use exchange::Exchange;
-pub(crate) use framing::note;
+pub(crate) use framing::{note, quote};
 pub(crate) use head::Field;
 pub(crate) use target::{Target, host};
 

@@ -20,7 +20,7 @@ pub mod tls;
 
 pub use decoder::Decoder;
 pub use detect::speaker;
-use weir_config::Decoding;
+use weir_config::{Bodies, Config};
 use weir_records::{Document, Flow, Policy};
 
 /// Who sent the bytes.
@@ -81,15 +81,25 @@ pub struct Limits {
     pub max_headers: usize,
     /// Most requests waiting for a response.
     pub max_pending: usize,
+    /// Which bodies of HTTP are kept, and how much of each.
+    pub bodies: Bodies,
 }
 
-impl From<&Decoding> for Limits {
-    fn from(settings: &Decoding) -> Self {
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        let decoding = &config.decoding;
         Self {
-            max_head: usize::try_from(settings.max_head.0).unwrap_or(usize::MAX),
-            max_headers: settings.max_headers,
-            max_pending: settings.max_pending,
+            max_head: usize::try_from(decoding.max_head.0).unwrap_or(usize::MAX),
+            max_headers: decoding.max_headers,
+            max_pending: decoding.max_pending,
+            bodies: config.capture.bodies.clone(),
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::from(&Config::default())
     }
 }
 

@@ -130,6 +130,7 @@ impl Weir {
             truncated: false,
             original_sizes: BTreeMap::new(),
             anomalies: Vec::new(),
+            base64: Vec::new(),
             dns: None,
             dubbo: None,
             http2: None,
@@ -281,6 +282,11 @@ pub struct HttpResponse {
 pub struct Body {
     /// Bytes of the body after framing was taken off.
     pub bytes: u64,
+    /// The body, without its content codings and without secrets, or what was kept of it; absent unless bodies of its type
+    /// are asked for. One that is no text is in base64 (see `weir.base64`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-elasticsearch" = "words"))]
+    pub content: Option<String>,
 }
 
 /// ECS `user_agent`.
@@ -319,12 +325,16 @@ pub struct Weir {
     /// Something was cut for its length; the original sizes are in `weir.original_sizes`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// Bytes that each cut value had, by field name (`….header_count`: headers that there were).
+    /// Bytes that each cut value had, by field name (`….header_count`: headers that there were). Of a body with content
+    /// codings these are its bytes without them, or, where not all of it was decoded, with them (as `….body.bytes`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub original_sizes: BTreeMap<String, u64>,
     /// What was ambiguous or wrong on the wire, with what was seen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub anomalies: Vec<String>,
+    /// Fields that hold something other than text, and therefore its base64: `http.response.body.content`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub base64: Vec<&'static str>,
     /// What ECS has no place for in a DNS exchange.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<WeirDns>,

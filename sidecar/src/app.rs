@@ -139,7 +139,7 @@ struct Handle {
 }
 
 fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
-    let limits = Limits::from(&config.decoding);
+    let limits = Limits::from(config);
     Settings {
         mode: mode.clone(),
         source: config.relay.source_address,

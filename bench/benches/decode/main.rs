@@ -15,7 +15,7 @@ use clock::ThreadTime;
 use conversations::{Conversation, Kind};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, sync::Arc, time::Duration};
-use weir_config::{Decoding, Records};
+use weir_config::Records;
 use weir_protocols::{Close, Decoder, Exchange, Limits, Side};
 use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
 
@@ -92,7 +92,7 @@ struct Run {
 
 impl Run {
     fn new(conversation: Conversation, sink: &mut Sink) -> Self {
-        let limits = Arc::new(Limits::from(&Decoding::default()));
+        let limits = Arc::new(Limits::default());
         let decoder = Decoder::new(&limits);
         let mut run = Self {
             conversation,

@@ -39,7 +39,7 @@ impl Default for Watched {
             capture: Capture::Pcap,
             host: None,
             local: Vec::new(),
-            limits: Arc::new(Limits::from(&weir_config::Decoding::default())),
+            limits: Arc::new(Limits::default()),
             bounds: BOUNDS,
         };
         Self {

@@ -12,7 +12,7 @@ pub const MS: u64 = 1_000_000;
 pub const START: u64 = 1_700_000_000_000_000_000;
 
 pub fn limits() -> Arc<Limits> {
-    Arc::new(Limits::from(&weir_config::Decoding::default()))
+    Arc::new(Limits::default())
 }
 
 pub fn settings() -> Settings {

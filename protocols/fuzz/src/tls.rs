@@ -17,6 +17,7 @@ fuzz_target!(|input: &[u8]| {
         max_head: 1024,
         max_headers: 8,
         max_pending: 4,
+        ..Limits::default()
     };
     let mut decoder = Decoder::new(&Arc::new(limits));
     let mut exchanges = Vec::new();

@@ -106,6 +106,9 @@ impl Connection {
         let body = block.fields.body(Body::Length(0));
         let mut message = self.message(&mut block, first, at);
         message.start = start;
+        if !matches!(body, None | Some(Body::Length(0))) {
+            self.keep_body(&mut message);
+        }
         self.stored += message.raw.len();
         let Some(exchange) = self.pending.back_mut() else {
             return;
@@ -121,6 +124,7 @@ impl Connection {
     }
 
     fn request_body(&mut self, at: Timestamp, bytes: &[u8], out: Out) -> usize {
+        let room = self.room();
         let State::Body(body) = &mut self.client.state else {
             return bytes.len();
         };
@@ -131,7 +135,10 @@ impl Connection {
             return bytes.len();
         };
         message.last = at;
-        match body.feed(bytes, message, &mut exchange.anomalies, self.limits.max_head) {
+        let kept = message.allow(room);
+        let fed = body.feed(bytes, message, &mut exchange.anomalies, self.limits.max_head);
+        self.kept += message.kept() - kept;
+        match fed {
             Fed::More => bytes.len(),
             Fed::Done(used) => {
                 self.request_done(out);

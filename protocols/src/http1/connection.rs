@@ -3,10 +3,11 @@
 use super::body::Body;
 use super::collector::{Block, Collector};
 use super::exchange::{Exchange, Message};
-use super::head::Lines;
+use super::head::{Lines, fields};
 use crate::detect::{Dissector, Probe, Verdict};
+use crate::http::{Kept, TOGETHER};
 use crate::{Close, Exchange as Any, Limits, Side};
-use std::{collections::VecDeque, sync::Arc};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 use weir_records::Timestamp;
 
 /// What takes exchanges.
@@ -30,6 +31,8 @@ pub(super) struct Connection {
     pub orphan: Option<Box<Exchange>>,
     /// Bytes of heads kept in `pending`.
     pub stored: usize,
+    /// Bytes of bodies kept in `pending` and `orphan`.
+    pub kept: usize,
     pub sequence: u64,
     /// Bytes were missed, so the next exchange is marked.
     pub gap: bool,
@@ -114,6 +117,7 @@ impl Connection {
             pending: VecDeque::new(),
             orphan: None,
             stored: 0,
+            kept: 0,
             sequence: 0,
             gap: false,
             missed: late,
@@ -207,6 +211,24 @@ impl Connection {
         Message::new(raw, block.size, block.fields.count, first, last)
     }
 
+    /// The message has a body, which is about to come.
+    pub fn keep_body(&self, message: &mut Message) {
+        message.kept = Kept::wanted(&self.limits.bodies, || {
+            let is_type = |field: &super::Field<'_>| field.name.eq_ignore_ascii_case(b"content-type");
+            // (One that is folded counts as none.)
+            match fields(message.fields()).find(is_type)?.value {
+                Cow::Borrowed(value) => Some(value),
+                Cow::Owned(_) => None,
+            }
+        });
+    }
+
+    /// Bytes of bodies that may yet be kept.
+    pub fn room(&self) -> usize {
+        let max = self.limits.bodies.max();
+        TOGETHER.saturating_mul(max).saturating_sub(self.kept)
+    }
+
     /// So many bytes of heads wait that no further request is taken.
     pub fn is_full(&self) -> bool {
         self.pending.len() >= self.limits.max_pending || self.stored > STORED_HEADS * self.limits.max_head
@@ -221,6 +243,7 @@ impl Connection {
 
     pub fn emit(&mut self, exchange: Box<Exchange>, out: Out) {
         self.stored = self.stored.saturating_sub(exchange.stored());
+        self.kept = self.kept.saturating_sub(exchange.kept());
         out(Any::Http1(exchange));
     }
 

@@ -45,7 +45,7 @@ pub(crate) fn note(anomalies: &mut Vec<String>, kind: &str, seen: &str) {
 }
 
 /// Bytes as an anomaly shows them: quoted, escaped, capped.
-pub(super) fn quote(bytes: &[u8]) -> String {
+pub(crate) fn quote(bytes: &[u8]) -> String {
     match bytes.get(..MAX_SEEN) {
         Some(cut) if bytes.len() > MAX_SEEN => format!("\"{}\"… ({} bytes)", cut.escape_ascii(), bytes.len()),
         _ => format!("\"{}\"", bytes.escape_ascii()),

@@ -87,6 +87,11 @@ impl Connection {
             orphan.note("response_without_request", "");
             self.orphan = Some(orphan);
         }
+        // After a gap it may be the answer to a HEAD, and what follows no body.
+        let is_certain = self.orphan.is_none() || !self.missed;
+        if is_certain && !matches!(body, None | Some(Body::Length(0))) {
+            self.keep_body(&mut message);
+        }
         let Some(exchange) = self.answered() else { return };
         if status == 101 && !exchange.holds {
             block.fields.note("upgrade_not_requested", "");
@@ -159,11 +164,12 @@ impl Connection {
     }
 
     fn response_body(&mut self, at: Timestamp, bytes: &[u8], out: Out) -> usize {
-        let max = self.limits.max_head;
+        let (max, room) = (self.limits.max_head, self.room());
         let Self {
             server,
             pending,
             orphan,
+            kept,
             ..
         } = self;
         let State::Body(body) = &mut server.state else {
@@ -177,7 +183,10 @@ impl Connection {
             return bytes.len();
         };
         message.last = at;
-        match body.feed(bytes, message, &mut exchange.anomalies, max) {
+        let before = message.allow(room);
+        let fed = body.feed(bytes, message, &mut exchange.anomalies, max);
+        *kept += message.kept() - before;
+        match fed {
             Fed::More => bytes.len(),
             Fed::Done(used) => {
                 self.response_done(out);

@@ -9,6 +9,7 @@ use super::framing::{Fed, Framing, Piece};
 use super::hpack::Hpack;
 use super::{FINISHED, KEPT, STORED_HEADS};
 use crate::detect::Dissector;
+use crate::http::TOGETHER;
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -33,6 +34,8 @@ pub(super) struct Connection {
     highest: [u32; 2],
     /// Bytes of headers that are kept in `streams`.
     pub stored: usize,
+    /// Bytes of bodies that are kept in `streams`.
+    kept: usize,
     sequence: u64,
     /// What is to be said of the next exchange.
     anomaly: Option<(&'static str, &'static str)>,
@@ -71,6 +74,7 @@ impl Connection {
             finished: VecDeque::new(),
             highest: [0; 2],
             stored: 0,
+            kept: 0,
             sequence: 0,
             anomaly: None,
             error: None,
@@ -145,6 +149,8 @@ impl Connection {
         let id = piece.header.stream;
         let stored = STORED_HEADS * self.limits.max_head;
         let room = stored.saturating_sub(self.stored).min(KEPT);
+        let bodies = TOGETHER.saturating_mul(self.limits.bodies.max());
+        let bodies = bodies.saturating_sub(self.kept);
         let Some(exchange) = self.stream(id, side, false, out) else {
             return;
         };
@@ -168,9 +174,20 @@ impl Connection {
             messages.skip(at, piece.missed);
             kept = messages.first.len() - before;
         }
+        let mut grown = 0;
+        if let Some(body) = &mut message.kept {
+            let before = body.bytes().len();
+            body.allow(bodies);
+            body.take(piece.content);
+            if piece.missed > 0 {
+                body.miss();
+            }
+            grown = body.bytes().len() - before;
+        }
         let whole = piece.last && piece.header.has(END_STREAM);
         message.whole |= whole;
         self.stored += kept;
+        self.kept += grown;
         if whole {
             self.settle(id, out);
         }
@@ -224,6 +241,7 @@ impl Connection {
 
     fn emit(&mut self, id: u32, exchange: Box<Exchange>, out: Out) {
         self.stored = self.stored.saturating_sub(exchange.stored());
+        self.kept = self.kept.saturating_sub(exchange.kept());
         if self.finished.len() >= FINISHED {
             self.finished.pop_front();
         }
@@ -294,8 +312,12 @@ impl Connection {
                 Side::Client => &mut exchange.request,
                 Side::Server => &mut exchange.response,
             };
-            if let Some(messages) = message.as_mut().and_then(|message| message.messages.as_mut()) {
+            let Some(message) = message else { continue };
+            if let Some(messages) = &mut message.messages {
                 messages.lost = true;
+            }
+            if let Some(body) = &mut message.kept {
+                body.miss();
             }
         }
     }
