@@ -4,7 +4,7 @@
 //! help text, is that of the section's type.
 
 use crate::{
-    Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period, PortMap, Ports,
+    Cidrs, Config, ConfigError, Decoding, Export, Interception, Interfaces, MissingProxy, Mode, Period, Pins, PortMap, Ports,
     Servers, SourceAddress,
 };
 use clap::Args;
@@ -138,9 +138,20 @@ pub struct DocumentArgs {
     /// Decode what is relayed: on or off [default: on]
     #[arg(long, env = "WEIR_DECODE", value_name = "on|off", value_parser = parse_switch)]
     pub decode: Option<bool>,
+    #[command(flatten)]
+    decoding: DecodingArgs,
     /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
+}
+
+/// How it is decoded.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Documents")]
+pub struct DecodingArgs {
+    /// Protocols of servers' ports, in place of looking at what is sent: http1, http2 (or grpc, triple), dns, tls, dubbo, tcp (not decoded), as 20880:dubbo,9000-9010:http1 [default: none]
+    #[arg(long, env = "WEIR_PROTOCOLS", value_name = "PORT:PROTOCOL,…")]
+    pub protocols: Option<Pins>,
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {
@@ -180,9 +191,17 @@ impl RelayArgs {
     }
 }
 
+impl DecodingArgs {
+    /// Puts what was given over the section.
+    pub fn apply(&self, section: &mut Decoding) {
+        apply!(self => section, protocols);
+    }
+}
+
 impl DocumentArgs {
     /// Puts what was given over the configuration.
     pub fn apply(&self, config: &mut Config) {
+        self.decoding.apply(&mut config.decoding);
         if let Some(decode) = self.decode {
             config.decoding.enabled = decode;
         }
@@ -227,7 +246,7 @@ mod tests {
     /// What the configuration says by itself for the setting of this flag.
     fn built_in(flag: &str) -> String {
         let config = serde_json::to_value(Config::default()).unwrap();
-        let found = ["interception", "relay"]
+        let found = ["interception", "relay", "decoding"]
             .into_iter()
             .find_map(|section| config[section].get(flag).cloned());
         match (flag, found) {
@@ -278,6 +297,8 @@ mod tests {
                 "none",
                 "--decode",
                 "off",
+                "--protocols",
+                "20880:dubbo",
             ],
             &mut config,
         );
@@ -291,5 +312,6 @@ mod tests {
         );
         assert_eq!(config.interception.exclude_inbound_ports, Ports::NONE);
         assert!(config.sinks.is_empty());
+        assert_eq!(config.decoding.protocols.to_string(), "20880:dubbo");
     }
 }
