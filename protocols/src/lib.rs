@@ -9,9 +9,11 @@
 
 mod dates;
 mod decoder;
+mod decoders;
 mod detect;
 pub mod dns;
 pub mod dubbo;
+mod guess;
 mod hessian2;
 mod http;
 pub mod http1;
@@ -19,6 +21,7 @@ pub mod http2;
 pub mod tls;
 
 pub use decoder::Decoder;
+pub use decoders::Decoders;
 pub use detect::speaker;
 use weir_config::Decoding;
 use weir_records::{Document, Flow, Policy};

@@ -10,6 +10,8 @@ pub(super) struct Framing {
     state: State,
     /// Bytes since the last frame that belong to none.
     skipped: Skipped,
+    /// Headers that were found.
+    pub begun: u64,
 }
 
 #[derive(Debug)]
@@ -116,7 +118,13 @@ impl Framing {
                 false => State::Header([0; SIZE], 0, at),
             },
             skipped: Skipped::default(),
+            begun: 0,
         }
+    }
+
+    /// There is something that belongs to no frame.
+    pub fn has_skipped(&self) -> bool {
+        self.skipped.bytes > 0
     }
 
     /// Takes from `bytes` up to the end of a frame.
@@ -163,6 +171,7 @@ impl Framing {
 
     /// A header is complete; the frame with it, if it has no body.
     fn begin(&mut self, header: Header, first: Timestamp, at: Timestamp) -> Option<Fed> {
+        self.begun += 1;
         let mut message = Message::new(header, first);
         message.last = at;
         let empty = message.is_whole();

@@ -4,7 +4,7 @@ use super::body::Body;
 use super::collector::{Block, Collector};
 use super::exchange::{Exchange, Message};
 use super::head::Lines;
-use crate::detect::{Dissector, Probe, Verdict};
+use crate::detect::{Dissector, Probe, Standing, Verdict};
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::{collections::VecDeque, sync::Arc};
 use weir_records::Timestamp;
@@ -35,9 +35,12 @@ pub(super) struct Connection {
     pub gap: bool,
     /// Requests may have been missed: what a response answers is not certain.
     pub missed: bool,
+    /// A request whose every line is a field is certain, and so is a response: what else begins with a request line may
+    /// be something else.
+    pub standing: Standing,
     /// Nothing more can come out.
     pub opaque: bool,
-    /// What decodes the connection since it went on in HTTP/2.
+    /// What decodes the connection since it went on in another protocol.
     pub successor: Option<Box<dyn Dissector>>,
 }
 
@@ -117,6 +120,7 @@ impl Connection {
             sequence: 0,
             gap: false,
             missed: late,
+            standing: Standing::Guess,
             opaque: false,
             successor: None,
         }
@@ -276,7 +280,27 @@ impl Dissector for Connection {
         self.finish(how, out);
     }
 
+    fn tick(&mut self, at: Timestamp, out: Out) {
+        if let Some(successor) = &mut self.successor {
+            successor.tick(at, out);
+        }
+    }
+
+    fn take_events(&mut self) -> u64 {
+        match &mut self.successor {
+            Some(successor) => successor.take_events(),
+            None => 0,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
+    }
+
     fn is_opaque(&self) -> bool {
-        self.opaque
+        match &self.successor {
+            Some(successor) => successor.is_opaque(),
+            None => self.opaque,
+        }
     }
 }
