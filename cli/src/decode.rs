@@ -12,11 +12,13 @@ use std::{
     collections::BTreeSet,
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
 };
 use weir_capture::{Bounds, Counters, Reader, Settings, Tracker};
-use weir_config::{Cidrs, Config, args::FileArgs};
-use weir_protocols::Limits;
+use weir_config::{
+    Cidrs, Config,
+    args::{DecodingArgs, FileArgs},
+};
+use weir_protocols::Decoders;
 use weir_records::Capture;
 
 /// Decode the requests in capture files (pcap, pcapng, either of them gzipped), and say on standard error what could not be read
@@ -38,6 +40,8 @@ pub struct Args {
     #[arg(long, value_name = "LIST")]
     local: Option<Cidrs>,
     #[command(flatten)]
+    decoding: DecodingArgs,
+    #[command(flatten)]
     file: FileArgs,
 }
 
@@ -57,7 +61,9 @@ enum Format {
 /// # Errors
 /// The configuration is wrong, or nothing can be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.file.load()?.validated()?;
+    let mut config = args.file.load()?;
+    args.decoding.apply(&mut config.decoding);
+    let config = config.validated()?;
     let mut output = Output::new(args, &config.records);
     let settings = settings(args, &config);
     let mut tracker = Tracker::new(settings.clone());
@@ -93,7 +99,7 @@ fn settings(args: &Args, config: &Config) -> Settings {
         capture: Capture::Pcap,
         host: (!host.is_empty()).then(|| host.as_str().into()),
         local,
-        limits: Arc::new(Limits::from(&config.decoding)),
+        decoders: Decoders::from(&config.decoding),
         bounds: Bounds::default(),
     }
 }

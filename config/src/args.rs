@@ -4,8 +4,8 @@
 //! help text, is that of the section's type.
 
 use crate::{
-    Cidrs, Config, ConfigError, Decoding, Export, Interception, Interfaces, MissingProxy, Mode, Period, Pins, PortMap, Ports,
-    Servers, SourceAddress,
+    Cidrs, Config, ConfigError, Decoding, Export, Interception, Interfaces, MissingProxy, Mode, Period, Pins,
+    PortMap, Ports, Servers, SourceAddress,
 };
 use clap::Args;
 use std::path::PathBuf;

@@ -134,7 +134,10 @@ mod tests {
             "[20880:dubbo, '9000-9010:http1']",
         ] {
             let config = parse(&format!("decoding:\n  protocols: {pins}\n")).unwrap();
-            assert_eq!(config.decoding.protocols.to_string(), "9000-9010:http1,20880:dubbo");
+            assert_eq!(
+                config.decoding.protocols.to_string(),
+                "9000-9010:http1,20880:dubbo"
+            );
         }
     }
 

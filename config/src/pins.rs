@@ -77,10 +77,16 @@ fn pin(text: &str) -> Result<Pin, String> {
     let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
     let (first, last) = (port(first.trim())?, port(last.trim())?);
     if first > last {
-        return Err(format!("`{ports}` ends before it begins; did you mean {last}-{first}?"));
+        return Err(format!(
+            "`{ports}` ends before it begins; did you mean {last}-{first}?"
+        ));
     }
     let protocol = protocol.trim().parse()?;
-    Ok(Pin { first, last, protocol })
+    Ok(Pin {
+        first,
+        last,
+        protocol,
+    })
 }
 
 impl FromStr for Pins {
@@ -132,7 +138,9 @@ mod tests {
 
     #[test]
     fn a_port_has_the_protocol_of_its_pin() {
-        let pins: Pins = " 9000-9010:HTTP, 20880:dubbo,3306:tcp,20880:dubbo,65535:triple,1:dns".parse().unwrap();
+        let pins: Pins = " 9000-9010:HTTP, 20880:dubbo,3306:tcp,20880:dubbo,65535:triple,1:dns"
+            .parse()
+            .unwrap();
         assert_eq!(
             pins.to_string(),
             "1:dns,3306:tcp,9000-9010:http1,20880:dubbo,65535:http2"
@@ -167,10 +175,7 @@ mod tests {
                 "`smtp` is no protocol that is known here; allowed are http1, http,",
             ),
             ("80:", "`` is no protocol"),
-            (
-                "80:http1,80:tcp",
-                "port 80 is named twice: 80:http1 and 80:tcp",
-            ),
+            ("80:http1,80:tcp", "port 80 is named twice: 80:http1 and 80:tcp"),
             ("80-90:http1,85:tcp", "port 85 is named twice"),
         ] {
             let said = wrong.parse::<Pins>().unwrap_err();

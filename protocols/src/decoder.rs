@@ -17,6 +17,8 @@ const LATE_SEARCH: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Decoder {
     limits: Arc<Limits>,
+    /// What it decodes is within so many tunnels.
+    depth: u8,
     state: State,
 }
 
@@ -64,9 +66,20 @@ impl Decoder {
         Self::with(limits, State::Decoding(Protocol::Dns, decoder))
     }
 
+    /// For a connection within so many tunnels.
+    pub(crate) fn within(limits: &Arc<Limits>, depth: u8) -> Self {
+        Self {
+            depth,
+            ..Self::new(limits)
+        }
+    }
+
     fn with(limits: &Arc<Limits>, state: State) -> Self {
-        let limits = Arc::clone(limits);
-        Self { limits, state }
+        Self {
+            limits: Arc::clone(limits),
+            depth: 0,
+            state,
+        }
     }
 
     /// These bytes were sent by `side`; `out` gets each exchange that they complete.
@@ -203,7 +216,8 @@ impl Decoder {
 
     /// Decodes as this protocol what was kept, and what comes.
     fn begin(&mut self, entry: &'static Entry, detecting: Detecting, out: &mut dyn FnMut(Exchange)) {
-        self.state = State::Guessing(Box::new(Guess::new(entry, &self.limits, &detecting)));
+        let guess = Guess::new(entry, &self.limits, self.depth, &detecting);
+        self.state = State::Guessing(Box::new(guess));
         for (kept, bytes) in detecting.pieces() {
             match kept.ended {
                 true => self.end(kept.side, kept.at, out),
@@ -221,7 +235,10 @@ impl Decoder {
             Standing::Guess => {}
             Standing::Confirmed => {
                 guess.come_out(out);
-                let (protocol, state) = (guess.protocol(), std::mem::replace(&mut self.state, State::Opaque));
+                let (protocol, state) = (
+                    guess.protocol(),
+                    std::mem::replace(&mut self.state, State::Opaque),
+                );
                 if let State::Guessing(guess) = state
                     && let Some(decoder) = guess.into_decoder()
                 {

@@ -40,6 +40,8 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     fn standing(&self) -> Standing {
         Standing::Confirmed
     }
+    /// What it decodes is within so many tunnels.
+    fn set_depth(&mut self, _tunnels: u8) {}
     /// Nothing more can come out.
     fn is_opaque(&self) -> bool;
 }

@@ -130,10 +130,13 @@ pub(crate) struct Guess {
 }
 
 impl Guess {
-    pub fn new(entry: &'static Entry, limits: &Arc<Limits>, detecting: &Detecting) -> Self {
+    /// The decoder for what `detecting` was recognised as, within so many tunnels.
+    pub fn new(entry: &'static Entry, limits: &Arc<Limits>, depth: u8, detecting: &Detecting) -> Self {
+        let mut decoder = (entry.open)(limits, detecting.late);
+        decoder.set_depth(depth);
         Self {
             entry,
-            decoder: (entry.open)(limits, detecting.late),
+            decoder,
             seen: Some(Detecting {
                 late: detecting.late,
                 searched: detecting.searched,
@@ -224,7 +227,7 @@ impl Guess {
     pub fn take_back(&mut self) -> Detecting {
         let place = REGISTRY
             .iter()
-            .position(|entry| std::ptr::eq(entry, self.entry));
+            .position(|entry| entry.protocol == self.entry.protocol);
         let mut seen = self.seen.take().unwrap_or_else(|| Detecting {
             late: self.late,
             searched: self.searched,

@@ -98,7 +98,8 @@ impl Connection {
                 block.fields.note("space_in_target", "");
             }
         }
-        if block.fields.count > 0 && !block.fields.irregular {
+        // (A server that has spoken before it was asked has yet to show that it spoke HTTP.)
+        if block.fields.count > 0 && !block.fields.irregular && self.server.started.is_none() {
             self.standing.settle(Standing::Confirmed);
         }
         let expects = block.fields.expects && version == Some(Version::V11);

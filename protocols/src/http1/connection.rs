@@ -38,6 +38,8 @@ pub(super) struct Connection {
     /// A request whose every line is a field is certain, and so is a response: what else begins with a request line may
     /// be something else.
     pub standing: Standing,
+    /// It is within so many tunnels.
+    pub depth: u8,
     /// Nothing more can come out.
     pub opaque: bool,
     /// What decodes the connection since it went on in another protocol.
@@ -121,6 +123,7 @@ impl Connection {
             gap: false,
             missed: late,
             standing: Standing::Guess,
+            depth: 0,
             opaque: false,
             successor: None,
         }
@@ -295,6 +298,10 @@ impl Dissector for Connection {
 
     fn standing(&self) -> Standing {
         self.standing
+    }
+
+    fn set_depth(&mut self, tunnels: u8) {
+        self.depth = tunnels;
     }
 
     fn is_opaque(&self) -> bool {

@@ -94,9 +94,7 @@ impl Exchange {
     }
 
     fn anomalies(&self) -> Vec<String> {
-        let gaps = self
-            .gaps
-            .then(|| "bytes of the handshake were missed".to_owned());
+        let gaps = self.gaps.then(|| "bytes of the handshake were missed".to_owned());
         let odd = self
             .odd
             .map(|side| format!("not_a_hello: the {} began with something else", who(side)));
