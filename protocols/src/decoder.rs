@@ -128,14 +128,16 @@ impl Decoder {
 
     /// The connection is over: whatever is unfinished comes out now, marked as such.
     pub fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
-        if let State::Guessing(guess) = &mut self.state {
-            let standing = guess.close(at, how);
-            self.judge(standing, out);
-            if let State::Guessing(guess) = &mut self.state {
+        match &mut self.state {
+            State::Guessing(guess) => {
+                if guess.close(at, how) == Standing::Refuted {
+                    self.judge(Standing::Refuted, out);
+                    return self.close(at, how, out);
+                }
+                // Nothing has spoken against it.
                 guess.come_out(out);
             }
-        } else {
-            self.decode(|decoder| decoder.close(at, how, out));
+            _ => self.decode(|decoder| decoder.close(at, how, out)),
         }
         self.state = State::Closed(self.protocol());
     }

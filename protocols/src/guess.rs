@@ -195,13 +195,8 @@ impl Guess {
         self.feed(|decoder, out| decoder.tick(at, out));
     }
 
-    /// Of a connection that was joined in the middle only what is certain is told.
     pub fn close(&mut self, at: Timestamp, how: Close) -> Standing {
-        let standing = self.feed(|decoder, out| decoder.close(at, how, out));
-        if self.late && standing == Standing::Guess {
-            self.withheld.clear();
-        }
-        standing
+        self.feed(|decoder, out| decoder.close(at, how, out))
     }
 
     fn feed(&mut self, feed: impl FnOnce(&mut dyn Dissector, &mut dyn FnMut(Exchange))) -> Standing {

@@ -303,6 +303,10 @@ impl Dissector for Connection {
         for side in [Side::Client, Side::Server] {
             self.end_pending(side, how, out);
         }
+        if self.late {
+            // In the middle of anything a header is found by chance, sooner or later.
+            self.standing.settle(Standing::Refuted);
+        }
     }
 
     fn take_events(&mut self) -> u64 {

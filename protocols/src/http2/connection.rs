@@ -378,6 +378,10 @@ impl Dissector for Connection {
             _ => exchange.cut_short(),
         };
         self.fail(|_| true, failure, out);
+        if self.late {
+            // A header or two are found by chance in the middle of anything.
+            self.standing.settle(Standing::Refuted);
+        }
     }
 
     fn standing(&self) -> Standing {
