@@ -1,6 +1,7 @@
 """A server and a client of WebSockets: serve ADDRESS PORT, or call ADDRESS PORT CASE."""
 
 import os
+import socket
 import sys
 
 from websockets.exceptions import ConnectionClosed
@@ -54,7 +55,8 @@ def call(uri, case):
 if __name__ == "__main__":
     what, address, port, *case = sys.argv[1:]
     if what == "serve":
-        with serve(echo, address, int(port), subprotocols=["lab.v1"], **QUIET) as server:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with serve(echo, address, int(port), family=family, subprotocols=["lab.v1"], **QUIET) as server:
             server.serve_forever()
     host = f"[{address}]" if ":" in address else address
     call(f"ws://{host}:{port}/room?token=c2VjcmV0", *case)
