@@ -195,7 +195,12 @@ fn measure(
         host: Some("pod".into()),
     };
     let mut line = Vec::new();
-    for stage in ["decode", "decode + document", "decode + document + JSON"] {
+    for stage in [
+        "decode",
+        "connection + decode",
+        "decode + document",
+        "decode + document + JSON",
+    ] {
         let mut decoder = Decoder::new(&limits);
         decoder.data(Side::Client, Timestamp(0), &before[0], &mut drop);
         decoder.data(Side::Server, Timestamp(0), &before[1], &mut drop);
@@ -204,8 +209,13 @@ fn measure(
             let stream = u32::try_from(round * 2 + 3).expect("few rounds");
             renumber(&mut request, stream);
             renumber(&mut response, stream);
+            if stage == "connection + decode" {
+                decoder = Decoder::new(&limits);
+                decoder.data(Side::Client, Timestamp(0), &before[0], &mut drop);
+                decoder.data(Side::Server, Timestamp(0), &before[1], &mut drop);
+            }
             let mut out = |exchange: weir_protocols::Exchange| match stage {
-                "decode" => drop(black_box(exchange)),
+                "decode" | "connection + decode" => drop(black_box(exchange)),
                 "decode + document" => drop(black_box(exchange.document(&flow, &policy))),
                 _ => {
                     line.clear();
