@@ -5,7 +5,7 @@ mod output;
 
 use crate::console::Color;
 use anyhow::Result;
-use clap::ValueEnum;
+use clap::{ValueEnum, error::ErrorKind};
 use input::Input;
 use output::Output;
 use std::{
@@ -15,7 +15,7 @@ use std::{
 };
 use weir_capture::{Bounds, Counters, Reader, Settings, Tracker};
 use weir_config::{
-    Cidrs, Config,
+    Cidrs, Config, Layout,
     args::{DecodingArgs, FileArgs},
 };
 use weir_protocols::Decoders;
@@ -30,6 +30,9 @@ pub struct Args {
     /// How documents are printed: one JSON object a line, or a table for people
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
+    /// Which fields a JSON object has [default: ecs]
+    #[arg(long, value_enum, value_name = "LAYOUT")]
+    layout: Option<Layout>,
     /// Colour the table
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -55,6 +58,17 @@ enum Format {
     Table,
 }
 
+impl Args {
+    /// The layout of JSON objects. A table has none to choose: as clap can't tell, this ends as clap would.
+    fn layout(&self) -> Layout {
+        if self.layout.is_some() && self.format == Format::Table {
+            let message = "--layout is for JSON objects: the table has columns of its own\n";
+            clap::Error::raw(ErrorKind::ArgumentConflict, message).exit();
+        }
+        self.layout.unwrap_or_default()
+    }
+}
+
 /// Runs the command. The code is that of a failure if a file could not be read to its end; a file that was cut, as that
 /// of a capture which is still running, is none.
 ///
@@ -65,6 +79,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     args.decoding.apply(&mut config.decoding);
     let config = config.validated()?;
     let mut output = Output::new(args, &config.records);
+    output.layout = args.layout();
     let settings = settings(args, &config);
     let mut tracker = Tracker::new(settings.clone());
     let mut code = ExitCode::SUCCESS;
@@ -75,14 +90,14 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         if !args.join {
             tracker.finish(&mut output);
-            report(name, tracker.counters());
+            report(name, tracker.counters(), output.take_left_out());
             tracker = Tracker::new(settings.clone());
         }
         output.flush()?;
     }
     if args.join {
         tracker.finish(&mut output);
-        report(&args.files.join(", "), tracker.counters());
+        report(&args.files.join(", "), tracker.counters(), output.take_left_out());
     }
     output.flush()?;
     Ok(code)
@@ -139,14 +154,20 @@ fn decode(name: &str, tracker: &mut Tracker, output: &mut Output) -> Result<()> 
     Ok(())
 }
 
-/// What was not read, or not in full.
-fn report(name: &str, counters: &Counters) {
+/// What was not read, or not in full, and how many documents have no place in the layout.
+fn report(name: &str, counters: &Counters, left_out: u64) {
     for (_, what, count) in counters.losses() {
         tell(name, format_args!("{what}: {count}"));
     }
     let packets = counters.packets;
     if counters.exchanges == 0 && packets > 0 {
         tell(name, format_args!("no request was found in {packets} packets"));
+    }
+    if left_out > 0 {
+        tell(
+            name,
+            format_args!("documents that have no place in this layout, left out: {left_out}"),
+        );
     }
 }
 

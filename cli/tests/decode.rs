@@ -270,3 +270,72 @@ fn a_reader_that_leaves_is_no_failure() {
     assert!(output.status.success(), "{output:?}");
     assert_eq!(text(&output.stderr), "");
 }
+
+#[test]
+fn requests_in_the_layout_of_pipy_and_the_rest_is_counted() {
+    let output = run(&["--layout", "pipy", SAMPLE]);
+    assert!(output.status.success(), "{output:?}");
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), 3);
+    let first = r#"{"time":1795398318179,"host":"shop.example:8000","path":"/products?q=kettle&token=<redacted>","headers":"{"#;
+    assert!(lines[0].starts_with(first), "{}", lines[0]);
+    let documents = documents(&output);
+    let headers: Value = serde_json::from_str(documents[0]["headers"].as_str().unwrap()).unwrap();
+    assert_eq!(headers["cookie"], "<redacted>");
+    assert_eq!(headers["host"], "shop.example:8000");
+    assert_eq!(documents[1]["path"], "/orders");
+    let said = text(&output.stderr);
+    assert!(
+        said.ends_with("shop.pcap: documents that have no place in this layout, left out: 1\n")
+            && said.lines().count() == 1,
+        "{said}"
+    );
+    assert_eq!(run(&["--layout", "ecs", SAMPLE]).stdout, run(&[SAMPLE]).stdout);
+}
+
+#[test]
+fn a_layout_is_of_json_alone() {
+    for layout in ["ecs", "pipy"] {
+        let output = run(&["--format", "table", "--layout", layout, SAMPLE]);
+        assert_eq!(output.status.code(), Some(2), "{output:?}");
+        assert!(output.stdout.is_empty() && text(&output.stderr).contains("--layout is for JSON"));
+    }
+    let output = run(&["--layout", "datakit", SAMPLE]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("[possible values: ecs, pipy]"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn calls_of_dubbo_in_the_layout_of_pipy() {
+    let corpus = std::env::var("WEIR_CORPUS")
+        .unwrap_or_else(|_| concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/corpus").to_owned());
+    let capture = format!("{corpus}/dubbo/dubbo27-hessian2.pcap");
+    if !std::path::Path::new(&capture).exists() {
+        return eprintln!("SKIPPED calls_of_dubbo_in_the_layout_of_pipy: there is no {capture}");
+    }
+    let (known, output) = (run(&[&capture]), run(&["--layout", "pipy", &capture]));
+    let (known, calls) = (documents(&known), documents(&output));
+    assert_eq!(text(&output.stderr), "", "every call has its place");
+    assert_eq!((known.len(), calls.len()), (46, 46));
+    for (document, call) in known.iter().zip(&calls) {
+        let dubbo = &document["dubbo"];
+        assert_eq!(call["method"], dubbo["method"]);
+        let raw: Vec<Value> = serde_json::from_str(call["raw"].as_str().unwrap()).unwrap();
+        let args = dubbo["args"].as_array().unwrap();
+        assert_eq!(raw[5..raw.len() - 1], args[..], "{call}");
+        assert_eq!(raw.last(), dubbo.get("attachments"), "{call}");
+        // Each at its place, and none of them an object or a list.
+        for (plain, arg) in call["args"].as_array().unwrap().iter().zip(args) {
+            match plain.as_str() {
+                Some(text) if !arg.is_string() => {
+                    assert_eq!(&serde_json::from_str::<Value>(text).unwrap(), arg)
+                }
+                _ => assert_eq!(plain, arg),
+            }
+        }
+        assert_eq!(call["args"].as_array().unwrap().len(), args.len());
+    }
+}

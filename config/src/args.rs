@@ -140,7 +140,7 @@ pub struct DocumentArgs {
     pub decode: Option<bool>,
     #[command(flatten)]
     decoding: DecodingArgs,
-    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none; repeatable, and in place of the file's sinks [default: none]
+    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, or in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
 }

@@ -8,6 +8,7 @@
 pub mod args;
 mod error;
 mod interception;
+mod layout;
 mod list;
 mod load;
 mod pins;
@@ -20,6 +21,7 @@ mod value;
 
 pub use error::ConfigError;
 pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
+pub use layout::Layout;
 pub use list::{Cidrs, Interfaces, MappedPort, PortMap, Ports, Servers};
 pub use load::{Config, load};
 pub use pins::{Pinned, Pins};

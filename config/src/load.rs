@@ -102,7 +102,7 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Ports, Sqlite};
+    use crate::{Layout, Ports, Sqlite};
 
     #[test]
     fn the_printed_configuration_reads_back_as_itself() {
@@ -111,6 +111,7 @@ mod tests {
         config.decoding.protocols = "80:http,9000-9010:tcp".parse().unwrap();
         config.sinks = vec![Sink::Sqlite(Sqlite {
             path: "/var/lib/weir.db".into(),
+            layout: Layout::Ecs,
             max_bytes: crate::Bytes::mib(1),
             max_age: crate::Period::seconds(60),
         })];
@@ -181,6 +182,28 @@ mod tests {
         assert!(
             kind.contains("line 2") && kind.contains("kafka") && kind.contains("ndjson"),
             "{kind}"
+        );
+    }
+
+    #[test]
+    fn a_layout_is_a_setting_of_a_sink() {
+        let sinks = "sinks:\n  - ndjson: {path: a, layout: pipy}\n  - elasticsearch: {url: 'http://a', layout: pipy}\n";
+        let config = parse(sinks).unwrap().validated().unwrap();
+        let [Sink::Ndjson(file), Sink::Elasticsearch(server)] = &config.sinks[..] else {
+            panic!("{config:?}")
+        };
+        assert_eq!((file.layout, server.layout), (Layout::Pipy, Layout::Pipy));
+        assert_eq!(parse(&config.to_yaml().unwrap()), Ok(config));
+        let unknown = parse("sinks:\n  - ndjson: {path: a, layout: datakit}\n").unwrap_err();
+        assert!(
+            unknown.contains("line 2") && unknown.contains("datakit") && unknown.contains("pipy"),
+            "{unknown}"
+        );
+        let store = parse("sinks:\n  - sqlite: {path: a, layout: pipy}\n").unwrap();
+        let error = store.validated().unwrap_err().to_string();
+        assert!(
+            error.contains("sinks.sqlite.layout") && error.contains("ndjson"),
+            "{error}"
         );
     }
 

@@ -1,6 +1,6 @@
 //! Where documents go: the `sinks` section and its short form on the command line.
 
-use crate::{Bytes, ConfigError, Period};
+use crate::{Bytes, ConfigError, Layout, Period};
 use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -22,6 +22,9 @@ pub enum Sink {
 pub struct Ndjson {
     /// The file; `-` for standard output.
     pub path: PathBuf,
+    /// The shape of documents.
+    #[serde(default)]
+    pub layout: Layout,
     /// A file that has grown to this size is renamed to `PATH.1` (and `PATH.1` to `PATH.2`, …); `0B` for never.
     #[serde(default = "Ndjson::rotate_bytes")]
     pub rotate_bytes: Bytes,
@@ -36,6 +39,9 @@ pub struct Ndjson {
 pub struct Sqlite {
     /// The database file.
     pub path: PathBuf,
+    /// The store's readers know one shape only; it stands here so that asking for another one gets an answer.
+    #[serde(default, skip_serializing)]
+    pub layout: Layout,
     /// Oldest documents are deleted when the store outgrows this size; `0B` for never.
     #[serde(default = "Sqlite::max_bytes")]
     pub max_bytes: Bytes,
@@ -50,9 +56,13 @@ pub struct Sqlite {
 pub struct Elasticsearch {
     /// `http://` or `https://` address; `user:password@` in it is basic authentication.
     pub url: String,
-    /// Index that documents are written to; the index template covers it.
-    #[serde(default = "Elasticsearch::index")]
-    pub index: String,
+    /// The shape of documents.
+    #[serde(default)]
+    pub layout: Layout,
+    /// Index that documents are written to, `weir` if none is named. In layout `pipy` there are two, `http` and `dubbo`, and
+    /// a name given here stands before them: `shop` makes `shop-http` and `shop-dubbo`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<String>,
     /// User for basic authentication.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
@@ -115,9 +125,6 @@ impl Sqlite {
 }
 
 impl Elasticsearch {
-    fn index() -> String {
-        "weir".into()
-    }
     fn flush_interval() -> Period {
         Period::seconds(1)
     }
@@ -138,7 +145,8 @@ impl Elasticsearch {
     pub fn at(url: &str) -> Result<Self, String> {
         let mut sink = Self {
             url: url.into(),
-            index: Self::index(),
+            layout: Layout::default(),
+            index: None,
             username: None,
             password: None,
             api_key: None,
@@ -201,7 +209,8 @@ impl FromStr for Export {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const ALLOWED: &str = "allowed are ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none";
+        const ALLOWED: &str = "allowed are ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, and \
+            ndjson+pipy:PATH, elasticsearch+pipy:URL for that layout";
         if text == "none" {
             return Ok(Self::None);
         }
@@ -209,18 +218,27 @@ impl FromStr for Export {
             .split_once(':')
             .filter(|(_, rest)| !rest.is_empty())
             .ok_or_else(|| format!("`{text}`: {ALLOWED}"))?;
+        let (kind, layout) = match kind.split_once('+') {
+            Some((kind, layout)) => (kind, layout.parse()?),
+            None => (kind, Layout::default()),
+        };
         let sink = match kind {
             "ndjson" => Sink::Ndjson(Ndjson {
                 path: rest.into(),
+                layout,
                 rotate_bytes: Ndjson::rotate_bytes(),
                 keep: Ndjson::keep(),
             }),
             "sqlite" => Sink::Sqlite(Sqlite {
                 path: rest.into(),
+                layout,
                 max_bytes: Sqlite::max_bytes(),
                 max_age: Sqlite::max_age(),
             }),
-            "elasticsearch" => Sink::Elasticsearch(Elasticsearch::at(rest)?),
+            "elasticsearch" => Sink::Elasticsearch(Elasticsearch {
+                layout,
+                ..Elasticsearch::at(rest)?
+            }),
             _ => return Err(format!("`{kind}` is not a sink; {ALLOWED}")),
         };
         Ok(Self::To(sink))
@@ -230,7 +248,17 @@ impl FromStr for Export {
 impl Sink {
     pub(crate) fn validate(&mut self) -> Result<(), ConfigError> {
         match self {
-            Self::Ndjson(_) | Self::Sqlite(_) => Ok(()),
+            Self::Ndjson(_) => Ok(()),
+            Self::Sqlite(sink) => match sink.layout {
+                Layout::Ecs => Ok(()),
+                layout => Err(ConfigError::invalid(
+                    "sinks.sqlite.layout",
+                    format!(
+                        "the embedded store holds documents in layout ecs alone, which its readers know; \
+                         layout {layout} is for ndjson and elasticsearch"
+                    ),
+                )),
+            },
             Self::Elasticsearch(sink) => {
                 sink.normalise()
                     .map_err(|message| ConfigError::invalid("sinks.elasticsearch.url", message))?;
@@ -286,5 +314,42 @@ mod tests {
             );
         }
         assert_eq!("none".parse(), Ok(Export::None));
+    }
+
+    #[test]
+    fn a_layout_is_named_behind_the_kind() {
+        let layout = |text: &str| match text.parse() {
+            Ok(Export::To(Sink::Ndjson(sink))) => (sink.layout, sink.path.display().to_string()),
+            Ok(Export::To(Sink::Elasticsearch(sink))) => (sink.layout, sink.url),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(layout("ndjson:a+pipy:b"), (Layout::Ecs, "a+pipy:b".into()));
+        assert_eq!(layout("ndjson+ecs:a"), (Layout::Ecs, "a".into()));
+        assert_eq!(layout("ndjson+pipy:-"), (Layout::Pipy, "-".into()));
+        let url = "http://es:9200";
+        assert_eq!(
+            layout(&format!("elasticsearch+pipy:{url}")),
+            (Layout::Pipy, url.into())
+        );
+        let error = "ndjson+datakit:a".parse::<Export>().unwrap_err();
+        assert!(
+            error.contains("`datakit`") && error.contains("ecs and pipy"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn the_store_has_one_layout() {
+        let validated = |text: &str| match text.parse() {
+            Ok(Export::To(mut sink)) => sink.validate().map_err(|error| error.to_string()),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(validated("sqlite+ecs:a"), Ok(()));
+        assert_eq!(validated("ndjson+pipy:a"), Ok(()));
+        let error = validated("sqlite+pipy:a").unwrap_err();
+        assert!(
+            error.starts_with("sinks.sqlite.layout: ") && error.contains("ndjson and elasticsearch"),
+            "{error}"
+        );
     }
 }

@@ -1,8 +1,9 @@
-//! Serialised documents on their way to the sinks: one block of text that all sinks share.
+//! Serialised documents on their way to the sinks: one block of text that all sinks of a layout share.
 
 use crate::queue::Lease;
 use std::{ops::Range, sync::Arc};
-use weir_records::Document;
+use weir_config::Layout;
+use weir_records::{Document, pipy};
 
 /// A batch is handed over when its text has reached this size. Large enough that a hand-over costs nothing a document,
 /// small enough that it stays in the cache between serialising and writing.
@@ -16,32 +17,66 @@ struct Entry {
     id: u128,
     /// `@timestamp` in ns since the epoch.
     time: u64,
-    dataset: &'static str,
+    kind: &'static str,
 }
 
 /// Documents as JSON, one a line.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
+    layout: Layout,
     text: Vec<u8>,
     entries: Vec<Entry>,
 }
 
+/// What became of a document that was to be appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pushed {
+    /// It is there.
+    Taken,
+    /// It has no place in the layout.
+    LeftOut,
+    /// It can't be serialised.
+    Unserialisable,
+}
+
 impl Batch {
-    /// Appends a document. False if it can't be serialised; nothing is appended then.
-    pub(crate) fn push(&mut self, document: &Document) -> bool {
+    /// An empty one for documents of this layout.
+    pub(crate) fn of(layout: Layout) -> Self {
+        Self {
+            layout,
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// Appends a document, or nothing.
+    pub(crate) fn push(&mut self, document: &Document) -> Pushed {
+        match self.layout {
+            Layout::Ecs => self.write(document, document.event.dataset, document),
+            Layout::Pipy => match pipy::shape(document) {
+                Some(shape) => self.write(document, shape.index().name(), &shape),
+                None => Pushed::LeftOut,
+            },
+        }
+    }
+
+    fn write(&mut self, document: &Document, kind: &'static str, shape: &impl serde::Serialize) -> Pushed {
         let start = self.text.len();
-        if serde_json::to_writer(&mut self.text, document).is_err() {
+        if serde_json::to_writer(&mut self.text, shape).is_err() {
             self.text.truncate(start);
-            return false;
+            return Pushed::Unserialisable;
         }
         self.text.push(b'\n');
         self.entries.push(Entry {
             end: self.text.len(),
             id: document.event.id.0,
             time: document.timestamp.0,
-            dataset: document.event.dataset,
+            kind,
         });
-        true
+        Pushed::Taken
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -65,6 +100,7 @@ impl Batch {
     /// Moves the documents out into a batch of just their size; the buffers stay for the next ones.
     pub(crate) fn take(&mut self) -> Self {
         let taken = Self {
+            layout: self.layout,
             text: self.text.as_slice().to_vec(),
             entries: self.entries.as_slice().to_vec(),
         };
@@ -111,8 +147,9 @@ impl Doc {
         self.entry().time
     }
 
-    pub(crate) fn dataset(&self) -> &'static str {
-        self.entry().dataset
+    /// Its `event.dataset`; in layout `pipy` the name of its index.
+    pub(crate) fn kind(&self) -> &'static str {
+        self.entry().kind
     }
 
     /// Its JSON with the newline after it.

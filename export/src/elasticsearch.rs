@@ -1,4 +1,4 @@
-//! Elasticsearch 7.10 and later, and OpenSearch: bulk requests into one index.
+//! Elasticsearch 7.10 and later, and OpenSearch: bulk requests into one index, or into one a kind of document.
 //!
 //! Spoken over hyper rather than through the `elasticsearch` crate. Weir needs two requests (`PUT _index_template` and
 //! `POST _bulk`), and the crate's transport stands in the way of both: with rustls it trusts a list of authorities that
@@ -13,6 +13,7 @@
 mod answer;
 mod bulk;
 mod client;
+mod indices;
 mod template;
 mod tls;
 
@@ -24,7 +25,9 @@ use crate::{
 };
 use client::{Client, Request};
 use hyper::Method;
+use indices::Indices;
 use std::{sync::Arc, time::Duration};
+use template::Template;
 use tokio::runtime::Runtime;
 use weir_config::Elasticsearch as Settings;
 
@@ -33,8 +36,8 @@ pub(crate) const KIND: &str = "elasticsearch";
 /// The sink.
 #[derive(Debug)]
 pub(crate) struct Elasticsearch {
-    index: String,
-    /// The template is still to be installed.
+    indices: Indices,
+    /// The templates are still to be installed.
     template: bool,
     bulk_bytes: usize,
     flush_interval: Duration,
@@ -51,13 +54,13 @@ impl Elasticsearch {
             target: settings.url.clone(),
             reason,
         };
-        check_index(&settings.index).map_err(unusable)?;
+        let indices = Indices::of(settings).map_err(unusable)?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| unusable(format!("cannot start a runtime: {error}")))?;
         Ok(Self {
-            index: settings.index.clone(),
+            indices,
             template: settings.template,
             bulk_bytes: usize::try_from(settings.bulk_bytes.0).unwrap_or(usize::MAX),
             flush_interval: settings.flush_interval.0,
@@ -65,6 +68,30 @@ impl Elasticsearch {
             stop,
             runtime,
         })
+    }
+
+    /// Installs a template; where this user may not, documents go without it.
+    fn install(&self, template: Template) -> Result<(), Failure> {
+        let response = self.send(Request {
+            method: Method::PUT,
+            path: template.path(),
+            content_type: "application/json",
+            body: template.body().into(),
+            gzipped: false,
+        })?;
+        let index = template.index;
+        match response.status {
+            status if status.is_success() => tracing::info!(index, "index template installed"),
+            status if template::may_pass(status) => return Err(answer::failure(&response)),
+            status => tracing::warn!(
+                index,
+                status = status.as_u16(),
+                reason = answer::reason(&response.body),
+                "cannot install the index template, so the server guesses the types of fields; \
+                 give this user the right to manage index templates, or set `template: false`"
+            ),
+        }
+        Ok(())
     }
 
     /// Sends a request, unless the sink's time runs out before the answer.
@@ -78,18 +105,6 @@ impl Elasticsearch {
     }
 }
 
-/// Refuses what the server would refuse with each document: see "Path parameters" of its create index API.
-fn check_index(index: &str) -> Result<(), String> {
-    let forbidden = |letter: char| letter.is_uppercase() || r##"\/*?"<>| ,#:%"##.contains(letter);
-    if index.is_empty() || index.starts_with(['-', '_', '+', '.']) || index.contains(forbidden) {
-        return Err(format!(
-            "`{index}` is no index name: it must be in lower case, begin with a letter or digit, and hold no space \
-             and none of \\ / * ? \" < > | , # : %"
-        ));
-    }
-    Ok(())
-}
-
 impl Sink for Elasticsearch {
     fn appetite(&self) -> Appetite {
         Appetite {
@@ -98,28 +113,13 @@ impl Sink for Elasticsearch {
         }
     }
 
-    /// Installs the index template, before the first document makes the index.
+    /// Installs the index templates, before the first document makes an index.
     fn prepare(&mut self) -> Result<(), Failure> {
         if !self.template {
             return Ok(());
         }
-        let response = self.send(Request {
-            method: Method::PUT,
-            path: template::path(&self.index),
-            content_type: "application/json",
-            body: template::body(&self.index).into(),
-            gzipped: false,
-        })?;
-        match response.status {
-            status if status.is_success() => tracing::info!(index = self.index, "index template installed"),
-            status if template::may_pass(status) => return Err(answer::failure(&response)),
-            status => tracing::warn!(
-                index = self.index,
-                status = status.as_u16(),
-                reason = answer::reason(&response.body),
-                "cannot install the index template, so the server guesses the types of fields; \
-                 give this user the right to manage index templates, or set `template: false`"
-            ),
+        for template in self.indices.templates() {
+            self.install(template)?;
         }
         self.template = false;
         Ok(())
@@ -128,9 +128,9 @@ impl Sink for Elasticsearch {
     fn deliver(&mut self, documents: &[Doc], verdicts: &mut [Verdict]) -> Result<(), Failure> {
         let response = self.send(Request {
             method: Method::POST,
-            path: bulk::path(&self.index),
+            path: self.indices.bulk_path(),
             content_type: "application/x-ndjson",
-            body: bulk::body(documents),
+            body: bulk::body(documents, &self.indices),
             gzipped: true,
         })?;
         if !response.status.is_success() {
@@ -143,6 +143,7 @@ impl Sink for Elasticsearch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use weir_config::Layout;
 
     fn refused(change: impl FnOnce(&mut Settings)) -> Option<String> {
         let mut settings = Settings::at("https://es.test").unwrap();
@@ -155,9 +156,14 @@ mod tests {
     fn settings_that_cannot_work_are_refused_at_start() {
         let text = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(text.path(), "no certificate").unwrap();
-        for index in ["", "Weir", "_weir", "a/b", "a b", "a*"] {
-            let error = refused(|settings| settings.index = index.into()).unwrap();
-            assert!(error.contains("is no index name"), "{error}");
+        for index in ["", "Weir", "_weir", "a/b", "a b", "a*", "a\nb"] {
+            for layout in [Layout::Ecs, Layout::Pipy] {
+                let error = refused(|settings| {
+                    settings.index = Some(index.into());
+                    settings.layout = layout;
+                });
+                assert!(error.unwrap().contains("is no index name"), "{index} {layout}");
+            }
         }
         let error = refused(|settings| settings.ca_file = Some(text.path().into())).unwrap();
         assert!(error.contains("holds no certificate"), "{error}");

@@ -15,6 +15,7 @@ use std::{
     },
     time::{Duration, Instant},
 };
+use weir_config::Layout;
 
 /// Documents that wait for a file or a database may take up this much memory.
 const FILE_QUEUE_BYTES: usize = 16 << 20;
@@ -50,13 +51,14 @@ impl Opened {
     fn new(
         kind: &'static str,
         target: String,
+        layout: Layout,
         queue_bytes: usize,
         sink: Box<dyn Sink>,
         stop: Arc<Stop>,
     ) -> Self {
         Self {
             sink,
-            counters: Arc::new(Counters::new(kind, target)),
+            counters: Arc::new(Counters::new(kind, target, layout)),
             queue_bytes,
             stop,
         }
@@ -73,6 +75,7 @@ fn open(settings: &weir_config::Sink) -> Result<Opened, ExportError> {
             Opened::new(
                 ndjson::KIND,
                 it.path.display().to_string(),
+                it.layout,
                 FILE_QUEUE_BYTES,
                 sink,
                 stop,
@@ -83,6 +86,7 @@ fn open(settings: &weir_config::Sink) -> Result<Opened, ExportError> {
             Opened::new(
                 sqlite::KIND,
                 it.path.display().to_string(),
+                it.layout,
                 FILE_QUEUE_BYTES,
                 sink,
                 stop,
@@ -91,7 +95,14 @@ fn open(settings: &weir_config::Sink) -> Result<Opened, ExportError> {
         Settings::Elasticsearch(it) => {
             let sink = Box::new(elasticsearch::Elasticsearch::open(it, stop.clone())?);
             let queue_bytes = usize::try_from(it.queue_bytes.0).unwrap_or(usize::MAX);
-            Opened::new(elasticsearch::KIND, it.url.clone(), queue_bytes, sink, stop)
+            Opened::new(
+                elasticsearch::KIND,
+                it.url.clone(),
+                it.layout,
+                queue_bytes,
+                sink,
+                stop,
+            )
         }
     })
 }
@@ -196,8 +207,13 @@ mod tests {
     use weir_config::{Bytes, Ndjson, Sink as Settings};
 
     fn ndjson(path: &Path) -> Settings {
+        laid_out(path, Layout::Ecs)
+    }
+
+    fn laid_out(path: &Path, layout: Layout) -> Settings {
         Settings::Ndjson(Ndjson {
             path: path.into(),
+            layout,
             rotate_bytes: Bytes(0),
             keep: 0,
         })
@@ -242,6 +258,65 @@ mod tests {
         assert!(stuck.dropped["queue_full"] > 0 && stuck.sent == 0, "{stuck:?}");
         assert_eq!(stuck.queued + stuck.dropped["queue_full"], THREADS * EACH);
         assert_eq!((stuck.queued, stuck.waiting), (stuck.dropped["shutdown"], 0));
+    }
+
+    /// One of three is about something that layout `pipy` has no place for.
+    fn mixed(number: u64) -> weir_records::Document {
+        let mut document = document(number);
+        if number % 3 == 2 {
+            document.event.dataset = "weir.dns";
+        }
+        document
+    }
+
+    /// What is in the files after these sinks got as many documents, and their counters.
+    fn written(sinks: &[(&Path, Layout)], documents: u64) -> (Vec<String>, Vec<crate::SinkStats>) {
+        let settings: Vec<_> = sinks
+            .iter()
+            .map(|(path, layout)| laid_out(path, *layout))
+            .collect();
+        let pipeline = Pipeline::start(&settings).unwrap();
+        let stats = pipeline.stats();
+        let mut producer = pipeline.producer();
+        (0..documents).for_each(|number| producer.push(&mixed(number)));
+        drop(producer);
+        pipeline.shutdown(Duration::from_secs(30));
+        let files = sinks
+            .iter()
+            .map(|(path, _)| std::fs::read_to_string(path).unwrap())
+            .collect();
+        (files, stats.snapshot())
+    }
+
+    #[test]
+    fn each_sink_has_its_layout_and_what_has_no_place_in_it_is_counted() {
+        const ALL: u64 = 3000;
+        let directory = tempfile::tempdir().unwrap();
+        let path = |name: &str| directory.path().join(name);
+        let (alone, _) = written(&[(&path("alone"), Layout::Ecs)], ALL);
+        let sinks = [
+            (&*path("pipy"), Layout::Pipy),
+            (&*path("ecs"), Layout::Ecs),
+            (&*path("pipy too"), Layout::Pipy),
+        ];
+        let (files, stats) = written(&sinks, ALL);
+        assert!(files[1] == alone[0], "a sink's layout is no business of another");
+        let expected: String = (0..ALL)
+            .filter(|number| number % 3 != 2)
+            .map(|number| {
+                let time = 1_700_000_000_123 + number * 1000;
+                format!(
+                    "{{\"time\":{time},\"host\":\"shop.test\",\"path\":\"/{number}\",\"headers\":\"{{}}\"}}\n"
+                )
+            })
+            .collect();
+        assert!(files[0] == expected && files[2] == expected);
+        for (stats, (_, layout)) in stats.iter().zip(sinks) {
+            let left_out = if layout == Layout::Pipy { ALL / 3 } else { 0 };
+            assert_eq!((stats.layout, stats.left_out), (layout, left_out));
+            assert_eq!((stats.queued, stats.sent), (ALL - left_out, ALL - left_out));
+            assert!(stats.dropped.is_empty() && stats.waiting == 0, "{stats:?}");
+        }
     }
 
     #[test]

@@ -1,13 +1,23 @@
 //! A data thread's way into the pipeline.
 
-use crate::{batch::Batch, queue::QueueIn};
+use crate::{
+    batch::{Batch, Pushed},
+    queue::QueueIn,
+};
 use std::{sync::Arc, time::Duration};
 use weir_records::Document;
 
-/// A data thread's way into the pipeline. Documents wait here until a batch is full or [`Producer::flush`] is called,
+/// A data thread's way into the pipeline: a document is serialised once for all sinks of a layout, and in no layout that no
+/// sink wants. Documents wait here until a batch is full or [`Producer::flush`] is called,
 /// which the owner does every [`Producer::FLUSH_INTERVAL`]. A producer that is dropped flushes.
 #[derive(Debug)]
 pub struct Producer {
+    lanes: Vec<Lane>,
+}
+
+/// The sinks of one layout, and the batch that is being filled for them.
+#[derive(Debug)]
+struct Lane {
     batch: Batch,
     queues: Vec<QueueIn>,
 }
@@ -17,27 +27,51 @@ impl Producer {
     pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
     pub(crate) fn new(queues: Vec<QueueIn>) -> Self {
-        Self {
-            batch: Batch::default(),
-            queues,
+        let mut lanes: Vec<Lane> = Vec::new();
+        for queue in queues {
+            match lanes
+                .iter_mut()
+                .find(|lane| lane.batch.layout() == queue.layout())
+            {
+                Some(lane) => lane.queues.push(queue),
+                None => lanes.push(Lane {
+                    batch: Batch::of(queue.layout()),
+                    queues: vec![queue],
+                }),
+            }
         }
+        Self { lanes }
     }
 
-    /// Serialises a document into the current batch. Does nothing without sinks.
+    /// Serialises a document into the current batches. Does nothing without sinks.
     pub fn push(&mut self, document: &Document) {
-        if !self.is_wanted() {
-            return;
-        }
-        if !self.batch.push(document) {
-            self.queues.iter().for_each(QueueIn::skip);
+        self.lanes.iter_mut().for_each(|lane| lane.push(document));
+    }
+
+    /// Hands the current batches to the sinks. Never blocks.
+    pub fn flush(&mut self) {
+        self.lanes.iter_mut().for_each(Lane::flush);
+    }
+
+    /// False if there is no sink, so that nobody needs to build a document.
+    pub fn is_wanted(&self) -> bool {
+        !self.lanes.is_empty()
+    }
+}
+
+impl Lane {
+    fn push(&mut self, document: &Document) {
+        match self.batch.push(document) {
+            Pushed::Taken => {}
+            Pushed::LeftOut => self.queues.iter().for_each(QueueIn::leave_out),
+            Pushed::Unserialisable => self.queues.iter().for_each(QueueIn::skip),
         }
         if self.batch.is_full() {
             self.flush();
         }
     }
 
-    /// Hands the current batch to the sinks. Never blocks.
-    pub fn flush(&mut self) {
+    fn flush(&mut self) {
         if self.batch.is_empty() {
             return;
         }
@@ -45,11 +79,6 @@ impl Producer {
         for queue in &self.queues {
             queue.offer(&batch);
         }
-    }
-
-    /// False if there is no sink, so that nobody needs to build a document.
-    pub fn is_wanted(&self) -> bool {
-        !self.queues.is_empty()
     }
 }
 

@@ -12,6 +12,7 @@ use std::{
     },
     time::Duration,
 };
+use weir_config::Layout;
 
 /// The memory that waiting batches may take.
 #[derive(Debug)]
@@ -96,6 +97,16 @@ impl QueueIn {
         if self.sender.send(Some(lease)).is_err() {
             self.counters.drop_queued(documents, Loss::Shutdown);
         }
+    }
+
+    /// How the sink's documents are laid out.
+    pub(crate) fn layout(&self) -> Layout {
+        self.counters.layout()
+    }
+
+    /// Counts a document that has no place in the sink's layout.
+    pub(crate) fn leave_out(&self) {
+        self.counters.leave_out();
     }
 
     /// Counts a document that could not be serialised.

@@ -1,11 +1,12 @@
 //! Documents for tests.
 
 use crate::{
-    batch::{Batch, Doc},
+    batch::{Batch, Doc, Pushed},
     queue::{Next, queue},
     stats::Counters,
 };
 use std::{net::Ipv4Addr, sync::Arc};
+use weir_config::Layout;
 use weir_records::{
     Capture, Direction, Document, DocumentId, Endpoint, Event, Http, HttpRequest, HttpResponse, Network,
     Timestamp, Url, Weir,
@@ -79,11 +80,18 @@ pub(crate) fn document(number: u64) -> Document {
 
 /// Documents as a sink gets them, `per_batch` in each batch.
 pub(crate) fn docs(numbers: std::ops::Range<u64>, per_batch: usize) -> Vec<Doc> {
+    docs_in(Layout::Ecs, numbers, per_batch)
+}
+
+/// The same in this layout.
+pub(crate) fn docs_in(layout: Layout, numbers: std::ops::Range<u64>, per_batch: usize) -> Vec<Doc> {
     let (inlet, outlet) = queue(usize::MAX, Arc::new(Counters::default()));
     let numbers: Vec<u64> = numbers.collect();
     for chunk in numbers.chunks(per_batch) {
-        let mut batch = Batch::default();
-        assert!(chunk.iter().all(|number| batch.push(&document(*number))));
+        let mut batch = Batch::of(layout);
+        for number in chunk {
+            assert_eq!(batch.push(&document(*number)), Pushed::Taken);
+        }
         inlet.offer(&Arc::new(batch.take()));
     }
     let mut docs = Vec::new();

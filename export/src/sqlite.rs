@@ -68,7 +68,7 @@ impl Sqlite {
         for document in documents {
             let id = format!("{:032x}", document.id());
             let time = i64::try_from(document.time()).unwrap_or(i64::MAX);
-            insert.execute(params![time, id, document.dataset(), document.json()])?;
+            insert.execute(params![time, id, document.kind(), document.json()])?;
         }
         drop(insert);
         transaction.commit()

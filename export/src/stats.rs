@@ -7,11 +7,12 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
+use weir_config::Layout;
 
 /// What became of the documents of one sink.
 ///
-/// Each document that a producer hands over is counted once as `queued`, or once as dropped before the queue
-/// (`queue_full`, `unserialisable`). At any quiet moment
+/// Each document that a producer hands over is counted once as `queued`, once as `left_out`, or once as dropped before the
+/// queue (`queue_full`, `unserialisable`). At any quiet moment
 /// `queued` = `sent` + `rejected` + `waiting` + those of `dropped` that left the queue (`shutdown`, `closed`).
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SinkStats {
@@ -19,6 +20,10 @@ pub struct SinkStats {
     pub sink: String,
     /// Where it writes, without credentials.
     pub target: String,
+    /// How its documents are laid out.
+    pub layout: Layout,
+    /// Documents that have no place in the layout.
+    pub left_out: u64,
     /// Documents that entered the queue.
     pub queued: u64,
     /// Documents that the sink has taken for good.
@@ -59,6 +64,8 @@ impl Loss {
 pub(crate) struct Counters {
     sink: &'static str,
     target: String,
+    layout: Layout,
+    left_out: AtomicU64,
     queued: AtomicU64,
     sent: AtomicU64,
     rejected: AtomicU64,
@@ -69,10 +76,11 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    pub(crate) fn new(sink: &'static str, target: String) -> Self {
+    pub(crate) fn new(sink: &'static str, target: String, layout: Layout) -> Self {
         Self {
             sink,
             target,
+            layout,
             ..Self::default()
         }
     }
@@ -85,8 +93,17 @@ impl Counters {
         &self.target
     }
 
+    pub(crate) fn layout(&self) -> Layout {
+        self.layout
+    }
+
     pub(crate) fn waiting(&self) -> u64 {
         self.waiting.load(Relaxed)
+    }
+
+    /// A document has no place in the layout.
+    pub(crate) fn leave_out(&self) {
+        self.left_out.fetch_add(1, Relaxed);
     }
 
     /// Documents enter the queue.
@@ -142,6 +159,8 @@ impl Counters {
         SinkStats {
             sink: self.sink.into(),
             target: self.target.clone(),
+            layout: self.layout,
+            left_out: self.left_out.load(Relaxed),
             queued: self.queued.load(Relaxed),
             sent: self.sent.load(Relaxed),
             rejected: self.rejected.load(Relaxed),

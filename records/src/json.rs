@@ -107,6 +107,17 @@ impl Json {
         })
     }
 
+    /// What is in the list that it is; of anything else, that alone.
+    pub(crate) fn items(&self) -> impl Iterator<Item = At<'_>> {
+        let list = matches!(self.nodes.first(), Some(Node::List { .. }));
+        let mut at = usize::from(list);
+        std::iter::from_fn(move || {
+            let here = at;
+            at = self.after(here);
+            (here < self.nodes.len()).then_some(At(self, here))
+        })
+    }
+
     /// Becomes nothing at all where it is no more than `null`, or an object or a list with nothing in it.
     pub fn drop_hollow(&mut self) {
         if let [Node::Null | Node::Map { .. } | Node::List { .. }] = &self.nodes[..] {
@@ -180,7 +191,18 @@ impl Json {
 }
 
 /// A value within a [`Json`].
-struct At<'a>(&'a Json, usize);
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct At<'a>(&'a Json, usize);
+
+impl At<'_> {
+    /// It is neither list nor map.
+    pub(crate) fn is_plain(self) -> bool {
+        !matches!(
+            self.0.nodes.get(self.1),
+            Some(Node::List { .. } | Node::Map { .. })
+        )
+    }
+}
 
 /// A key and its value as a list of two.
 struct Pair<'a>(&'a Json, usize);

@@ -8,6 +8,7 @@ mod document;
 mod flow;
 mod id;
 mod json;
+pub mod pipy;
 mod policy;
 pub mod schema;
 mod time;

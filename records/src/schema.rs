@@ -5,6 +5,7 @@ mod mapping;
 mod reference;
 mod walk;
 
+pub(crate) use mapping::LONGEST_KEYWORD;
 pub use mapping::mapping;
 pub use reference::reference;
 pub use walk::{Field, Kind, fields};

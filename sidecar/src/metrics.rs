@@ -259,10 +259,19 @@ impl Metrics {
     fn sinks(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
         let sinks = self.export.snapshot();
         let labels = |sink: &weir_export::SinkStats| {
-            vec![("sink", sink.sink.clone()), ("target", sink.target.clone())]
+            vec![
+                ("sink", sink.sink.clone()),
+                ("target", sink.target.clone()),
+                ("layout", sink.layout.to_string()),
+            ]
         };
         type Get = fn(&weir_export::SinkStats) -> u64;
-        let families: [(&str, &str, Get); 4] = [
+        let families: [(&str, &str, Get); 5] = [
+            (
+                "weir_sink_left_out_documents",
+                "Documents that have no place in the sink's layout",
+                |s| s.left_out,
+            ),
             (
                 "weir_sink_queued_documents",
                 "Documents that entered the sink's queue",
@@ -444,5 +453,26 @@ mod tests {
         assert_eq!(metrics.stats()["connections"]["ingress"]["active"], 1);
         drop(open);
         assert_eq!(metrics.stats()["connections"]["ingress"]["active"], 0);
+    }
+
+    #[test]
+    fn sinks_of_one_target_are_told_apart_by_their_layout() {
+        let sinks: Vec<_> = ["ndjson:/dev/null", "ndjson+pipy:/dev/null"]
+            .iter()
+            .map(|text| match text.parse() {
+                Ok(weir_config::Export::To(sink)) => sink,
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        let pipeline = weir_export::Pipeline::start(&sinks).unwrap();
+        let metrics = Metrics::new(Vec::new(), pipeline.stats());
+        let text = metrics.openmetrics().unwrap();
+        for layout in ["ecs", "pipy"] {
+            for name in ["left_out", "queued", "sent", "rejected"] {
+                let labels = format!("sink=\"ndjson\",target=\"/dev/null\",layout=\"{layout}\"");
+                let line = format!("weir_sink_{name}_documents_total{{{labels}}} 0");
+                assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+            }
+        }
     }
 }

@@ -147,7 +147,7 @@ fn fields(mapping: &Value, prefix: &str, names: &mut Vec<String>) {
 fn calls_of_every_shape_are_taken(server: &Server) {
     let index = "calls";
     let mut settings = Elasticsearch::at(&server.url()).unwrap();
-    settings.index = index.into();
+    settings.index = Some(index.into());
     settings.flush_interval = Period(Duration::from_millis(20));
     let pipeline = Pipeline::start(&[Sink::Elasticsearch(settings)]).unwrap();
     let mut producer = pipeline.producer();

@@ -87,6 +87,7 @@ fn document(number: u64, answered: bool) -> Document {
         }),
         dns: None,
         tls: None,
+        websocket: None,
         rpc: None,
         dubbo: None,
         user_agent: None,
@@ -99,6 +100,7 @@ fn document(number: u64, answered: bool) -> Document {
             truncated: false,
             original_sizes: BTreeMap::new(),
             anomalies: Vec::new(),
+            tunnel: None,
             dns: None,
             dubbo: None,
             http2: None,
@@ -109,7 +111,7 @@ fn document(number: u64, answered: bool) -> Document {
 
 fn settings(url: &str, index: &str) -> Elasticsearch {
     let mut settings = Elasticsearch::at(url).unwrap();
-    settings.index = index.into();
+    settings.index = Some(index.into());
     settings.flush_interval = Period(Duration::from_millis(20));
     settings
 }

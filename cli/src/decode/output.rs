@@ -2,11 +2,12 @@
 
 use super::{Args, Format};
 use crate::table::Table;
+use serde::Serialize;
 use std::io::{self, BufWriter, Stdout, Write};
 use weir_capture::Sink;
-use weir_config::Records;
+use weir_config::{Layout, Records};
 use weir_protocols::Exchange;
-use weir_records::{Flow, Policy};
+use weir_records::{Flow, Policy, pipy};
 
 /// Writes documents, and keeps the error if that fails.
 pub struct Output {
@@ -16,6 +17,10 @@ pub struct Output {
     error: Option<io::Error>,
     /// Show each document at once: who captures while we decode waits for it.
     pub flush_each: bool,
+    /// Which fields JSON objects have.
+    pub layout: Layout,
+    /// Documents that have no place in the layout, since somebody asked.
+    left_out: u64,
 }
 
 impl Output {
@@ -27,12 +32,19 @@ impl Output {
             out: BufWriter::new(io::stdout()),
             error: None,
             flush_each: false,
+            layout: Layout::default(),
+            left_out: 0,
         }
     }
 
     /// True if nothing more can be written; [`Self::flush`] tells why.
     pub fn has_failed(&self) -> bool {
         self.error.is_some()
+    }
+
+    /// How many documents had no place in the layout since the last call.
+    pub fn take_left_out(&mut self) -> u64 {
+        std::mem::take(&mut self.left_out)
     }
 
     /// Everything is written out.
@@ -48,18 +60,25 @@ impl Output {
 
     fn write(&mut self, flow: &Flow, exchange: &Exchange) -> io::Result<()> {
         let document = exchange.document(flow, &self.policy);
-        match &mut self.table {
-            None => {
-                serde_json::to_writer(&mut self.out, &document)?;
-                writeln!(self.out)?;
-            }
-            Some(table) => table.print([&serde_json::to_value(&document)?], &mut self.out)?,
+        match (&mut self.table, self.layout) {
+            (None, Layout::Ecs) => line(&mut self.out, &document)?,
+            (None, Layout::Pipy) => match pipy::shape(&document) {
+                Some(shape) => line(&mut self.out, &shape)?,
+                None => self.left_out += 1,
+            },
+            (Some(table), _) => table.print([&serde_json::to_value(&document)?], &mut self.out)?,
         }
         if self.flush_each {
             self.out.flush()?;
         }
         Ok(())
     }
+}
+
+/// One JSON object on a line.
+fn line(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, document)?;
+    writeln!(out)
 }
 
 impl Sink for Output {

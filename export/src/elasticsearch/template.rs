@@ -1,23 +1,31 @@
-//! The index template: types for the fields, before the first document makes the index.
+//! An index template: types for the fields, before the first document makes the index.
 
 use hyper::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Above those that cover everything (a server's own are at 100 and below), below what an administrator sets on purpose.
 const PRIORITY: u32 = 150;
 
-pub(super) fn path(index: &str) -> String {
-    format!("_index_template/{index}")
+/// The template of one index.
+pub(super) struct Template {
+    pub(super) name: String,
+    pub(super) index: String,
+    pub(super) mapping: Value,
 }
 
-pub(super) fn body(index: &str) -> String {
-    let mapping = weir_records::schema::mapping();
-    json!({
-        "index_patterns": [index],
-        "priority": PRIORITY,
-        "template": {"mappings": mapping},
-    })
-    .to_string()
+impl Template {
+    pub(super) fn path(&self) -> String {
+        format!("_index_template/{}", self.name)
+    }
+
+    pub(super) fn body(&self) -> String {
+        json!({
+            "index_patterns": [self.index],
+            "priority": PRIORITY,
+            "template": {"mappings": self.mapping},
+        })
+        .to_string()
+    }
 }
 
 /// True for refusals that concern the documents as well (wrong credentials) or pass by themselves: then the template is

@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn settings(path: &Path) -> Settings {
     Settings {
         path: path.into(),
+        layout: weir_config::Layout::Ecs,
         rotate_bytes: Bytes(0),
         keep: 2,
     }

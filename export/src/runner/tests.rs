@@ -8,6 +8,7 @@ use std::{
     sync::{Mutex, mpsc},
     thread::JoinHandle,
 };
+use weir_config::Layout;
 
 type Deliver = dyn FnMut(&[Doc], &mut [Verdict]) -> Result<(), Failure> + Send;
 
@@ -38,7 +39,7 @@ fn start(
     limit: usize,
     deliver: impl FnMut(&[Doc], &mut [Verdict]) -> Result<(), Failure> + Send + 'static,
 ) -> Running {
-    let counters = Arc::new(Counters::new("scripted", "nowhere".into()));
+    let counters = Arc::new(Counters::new("scripted", "nowhere".into(), Layout::Ecs));
     let (inlet, outlet) = queue(limit, counters.clone());
     let stop = Arc::new(Stop::new());
     let runner = Runner::new(
@@ -226,7 +227,7 @@ fn a_dead_sink_that_holds_nothing_ends_at_once() {
             panic!("not prepared");
         }
     }
-    let counters = Arc::new(Counters::new("scripted", "nowhere".into()));
+    let counters = Arc::new(Counters::new("scripted", "nowhere".into(), Layout::Ecs));
     let (_inlet, outlet) = queue(1, counters.clone());
     let stop = Arc::new(Stop::new());
     let runner = Runner::new(Box::new(Unprepared), outlet, counters, stop.clone());

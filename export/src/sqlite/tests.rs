@@ -9,6 +9,7 @@ use weir_config::{Bytes, Period};
 fn settings(path: &Path) -> Settings {
     Settings {
         path: path.into(),
+        layout: weir_config::Layout::Ecs,
         max_bytes: Bytes(0),
         max_age: Period::seconds(0),
     }

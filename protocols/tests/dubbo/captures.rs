@@ -12,7 +12,7 @@ use weir_protocols::{Close, Protocol};
 use weir_records::Timestamp;
 
 /// The corpus, or why the test is skipped.
-fn corpus(test: &str) -> Option<PathBuf> {
+pub fn corpus(test: &str) -> Option<PathBuf> {
     let beside = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../shared/corpus");
     let corpus = std::env::var_os("WEIR_CORPUS")
         .map_or(beside, PathBuf::from)
@@ -24,8 +24,8 @@ fn corpus(test: &str) -> Option<PathBuf> {
     None
 }
 
-/// Everything in a capture, with nothing cut.
-fn documents(path: &Path) -> Vec<Value> {
+/// The connections in a capture, each with its client's port.
+pub fn seen(path: &Path) -> Vec<(u16, Observer)> {
     let mut connections: Vec<(u16, Observer)> = Vec::new();
     for piece in pieces(path) {
         while connections.len() <= piece.connection {
@@ -37,16 +37,27 @@ fn documents(path: &Path) -> Vec<Value> {
         seen.decoder
             .data(piece.side, Timestamp(piece.at), &piece.bytes, out);
     }
-    let wide = Records {
+    for (_, connection) in &mut connections {
+        assert_eq!(connection.protocol(), Protocol::Dubbo);
+        connection.close(Close::Finished);
+    }
+    connections
+}
+
+/// Bounds that nothing in the captures exceeds.
+pub fn wide() -> Records {
+    Records {
         max_value: 200_000,
         max_values: 100_000,
         ..Records::default()
-    };
+    }
+}
+
+/// Everything in a capture, with nothing cut.
+fn documents(path: &Path) -> Vec<Value> {
     let mut documents = Vec::new();
-    for (client, mut connection) in connections {
-        assert_eq!(connection.protocol(), Protocol::Dubbo);
-        connection.close(Close::Finished);
-        for mut document in connection.documents_under(&wide) {
+    for (client, connection) in seen(path) {
+        for mut document in connection.documents_under(&wide()) {
             document["source"]["port"] = client.into();
             documents.push(document);
         }
@@ -59,7 +70,7 @@ fn documents(path: &Path) -> Vec<Value> {
 }
 
 /// A value in the words of another decoder: no types, long bytes as hexadecimal digits.
-fn plain(value: &Value) -> Value {
+pub fn plain(value: &Value) -> Value {
     match value {
         Value::Object(object) if object.contains_key("@ref") => "<ref>".into(),
         Value::Object(object) => {

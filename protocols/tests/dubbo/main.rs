@@ -14,6 +14,7 @@ mod expected;
 mod framing;
 mod pairing;
 mod pcap;
+mod pipy;
 mod properties;
 mod serializations;
 mod support;

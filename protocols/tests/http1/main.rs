@@ -10,5 +10,6 @@ mod endings;
 mod gaps;
 mod golden;
 mod messages;
+mod pipy;
 mod properties;
 mod support;

@@ -16,6 +16,7 @@ mod late;
 #[allow(dead_code, reason = "shared with the tests of Dubbo, which need all of it")]
 #[path = "../dubbo/pcap.rs"]
 mod pcap;
+mod pipy;
 mod properties;
 mod support;
 mod triple;

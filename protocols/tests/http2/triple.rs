@@ -15,7 +15,7 @@ fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
     [field, bytes.to_vec()].concat()
 }
 
-fn wrapper(values: &[&[u8]], types: &[&str]) -> Vec<u8> {
+pub fn wrapper(values: &[&[u8]], types: &[&str]) -> Vec<u8> {
     let mut message = field(1, b"hessian4");
     values.iter().for_each(|value| message.extend(field(2, value)));
     types
@@ -25,6 +25,10 @@ fn wrapper(values: &[&[u8]], types: &[&str]) -> Vec<u8> {
 }
 
 fn exchange(request: &[u8], response: &[u8], trailers: &[(&str, &str)]) -> Value {
+    seen(request, response, trailers).document()
+}
+
+pub fn seen(request: &[u8], response: &[u8], trailers: &[(&str, &str)]) -> Observer {
     let mut fields = call("/lab.Demo/echo");
     fields.extend([("tri-service-group", "blue"), ("tri-service-version", "2.1.0")]);
     let mut seen = Observer::new();
@@ -37,7 +41,7 @@ fn exchange(request: &[u8], response: &[u8], trailers: &[(&str, &str)]) -> Value
     seen.server(headers(1, false, &ok));
     seen.server(data(1, false, &message(false, response)));
     seen.server(headers(1, true, &[&[("grpc-status", "0")], trailers].concat()));
-    seen.document()
+    seen
 }
 
 #[test]

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 /// A longer text is kept but not indexed. Lucene refuses a term of more than 32766 bytes, and with it the document; a
 /// character takes at most 4 of them.
-const LONGEST_KEYWORD: u32 = 8191;
+pub(crate) const LONGEST_KEYWORD: u32 = 8191;
 
 /// `mappings` of the index template.
 ///
