@@ -73,9 +73,8 @@ impl Connection {
 
     /// A frame, whole or not, that `side` has sent.
     fn frame(&mut self, side: Side, message: Box<Message>, skipped: Skipped, out: Out<'_>) {
-        if skipped.bytes > 0 && !self.direction(side).searching {
-            self.standing.settle(Standing::Refuted);
-        } else if self.standing == Standing::Guess && begins_well(&message.header, &message.body) {
+        self.weigh(side);
+        if self.standing == Standing::Guess && begins_well(&message.header, &message.body) {
             self.standing = Standing::Confirmed;
         }
         self.note_skipped(side, skipped);
@@ -91,11 +90,13 @@ impl Connection {
 
     /// Looks, where one frame did not tell, at what is around it.
     fn weigh(&mut self, side: Side) {
-        let searching = self.direction(side).searching;
-        if self.direction(side).framing.has_skipped() && !searching {
-            self.standing = Standing::Refuted;
-        } else if self.client.framing.begun + self.server.framing.begun > 1 {
+        if self.standing != Standing::Guess {
+            return;
+        }
+        if self.client.framing.trace.frames() + self.server.framing.trace.frames() > 1 {
             self.standing = Standing::Confirmed;
+        } else if self.direction(side).framing.trace.is_astray() {
+            self.standing = Standing::Refuted;
         }
     }
 
@@ -270,9 +271,7 @@ impl Dissector for Connection {
                 self.frame(side, message, skipped, out);
             }
         }
-        if self.standing == Standing::Guess {
-            self.weigh(side);
-        }
+        self.weigh(side);
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out<'_>) {
