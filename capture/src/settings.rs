@@ -2,7 +2,7 @@
 
 use ipnet::IpNet;
 use std::{net::IpAddr, sync::Arc, time::Duration};
-use weir_protocols::Limits;
+use weir_protocols::Decoders;
 use weir_records::{Capture, Direction};
 
 /// What a [`crate::Tracker`] needs to know.
@@ -14,8 +14,8 @@ pub struct Settings {
     pub host: Option<Arc<str>>,
     /// Addresses of the observed host or container, which tell a connection's direction.
     pub local: Vec<IpNet>,
-    /// Bounds of each decoder.
-    pub limits: Arc<Limits>,
+    /// What makes each flow's decoder.
+    pub decoders: Decoders,
     /// Bounds of what is kept between packets.
     pub bounds: Bounds,
 }

@@ -12,14 +12,13 @@ use std::{
     collections::BTreeSet,
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
 };
 use weir_capture::{Bounds, Counters, Reader, Settings, Tracker};
 use weir_config::{
     Cidrs, Config, Layout,
-    args::{CaptureArgs, FileArgs},
+    args::{CaptureArgs, DecodingArgs, FileArgs},
 };
-use weir_protocols::Limits;
+use weir_protocols::Decoders;
 use weir_records::Capture;
 
 /// Decode the requests in capture files (pcap, pcapng, either of them gzipped), and say on standard error what could not be read
@@ -45,6 +44,8 @@ pub struct Args {
     local: Option<Cidrs>,
     #[command(flatten)]
     capture: CaptureArgs,
+    #[command(flatten)]
+    decoding: DecodingArgs,
     #[command(flatten)]
     file: FileArgs,
 }
@@ -78,6 +79,7 @@ impl Args {
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut config = args.file.load()?;
     args.capture.apply(&mut config.capture);
+    args.decoding.apply(&mut config.decoding);
     let config = config.validated()?;
     let mut output = Output::new(args, &config.records);
     output.layout = args.layout();
@@ -115,7 +117,7 @@ fn settings(args: &Args, config: &Config) -> Settings {
         capture: Capture::Pcap,
         host: (!host.is_empty()).then(|| host.as_str().into()),
         local,
-        limits: Arc::new(Limits::from(config)),
+        decoders: Decoders::from(config),
         bounds: Bounds::default(),
     }
 }

@@ -85,6 +85,28 @@ fn one_document_a_line_and_no_word_more() {
 }
 
 #[test]
+fn a_port_may_be_pinned_to_a_protocol() {
+    let datasets = |args: &[&str]| {
+        let output = run(&[args, &[SAMPLE]].concat());
+        assert!(output.status.success(), "{output:?}");
+        let dataset = |document: Value| document["event"]["dataset"].as_str().unwrap().to_owned();
+        documents(&output).into_iter().map(dataset).collect::<Vec<_>>()
+    };
+    let found = run(&[SAMPLE]);
+    let port = documents(&found)[1]["destination"]["port"].to_string();
+    let pin = |protocol: &str| format!("{port}:{protocol}");
+    assert_eq!(datasets(&["--protocols", &pin("http1")]).len(), 4);
+    assert_eq!(datasets(&["--protocols", &pin("tcp")]), ["weir.dns"]);
+    assert_eq!(datasets(&["--protocols", "53:tcp"]), ["weir.http"; 3]);
+    let wrong = run(&["--protocols", "80:smtp", SAMPLE]);
+    assert!(!wrong.status.success());
+    assert!(
+        text(&wrong.stderr).contains("allowed are http1, http, http2"),
+        "{wrong:?}"
+    );
+}
+
+#[test]
 fn a_table_for_people() {
     let output = run(&["--format", "table", SAMPLE]);
     let lines: Vec<_> = text(&output.stdout).lines().collect();

@@ -4,8 +4,8 @@
 //! help text, is that of the section's type.
 
 use crate::{
-    Bytes, Capture, Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period,
-    PortMap, Ports, Servers, SourceAddress,
+    Bytes, Capture, Cidrs, Config, ConfigError, Decoding, Export, Interception, Interfaces, MissingProxy,
+    Mode, Period, Pins, PortMap, Ports, Servers, SourceAddress,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -138,6 +138,8 @@ pub struct DocumentArgs {
     /// Decode what is relayed: on or off [default: on]
     #[arg(long, env = "WEIR_DECODE", value_name = "on|off", value_parser = parse_switch)]
     pub decode: Option<bool>,
+    #[command(flatten)]
+    decoding: DecodingArgs,
     /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, or in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
@@ -150,6 +152,15 @@ pub struct CaptureArgs {
     /// Record bodies of HTTP, so many bytes of each at most: 64KiB; the file says of which types [default: 0B]
     #[arg(long, env = "WEIR_CAPTURE_BODIES", value_name = "BYTES")]
     pub capture_bodies: Option<Bytes>,
+}
+
+/// How it is decoded.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Documents")]
+pub struct DecodingArgs {
+    /// Protocols of servers' ports, in place of looking at what is sent: http1, http2 (or grpc, triple), dns, tls, dubbo, tcp (not decoded), as 20880:dubbo,9000-9010:http1 [default: none]
+    #[arg(long, env = "WEIR_PROTOCOLS", value_name = "PORT:PROTOCOL,…")]
+    pub protocols: Option<Pins>,
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {
@@ -198,9 +209,17 @@ impl CaptureArgs {
     }
 }
 
+impl DecodingArgs {
+    /// Puts what was given over the section.
+    pub fn apply(&self, section: &mut Decoding) {
+        apply!(self => section, protocols);
+    }
+}
+
 impl DocumentArgs {
     /// Puts what was given over the configuration.
     pub fn apply(&self, config: &mut Config) {
+        self.decoding.apply(&mut config.decoding);
         if let Some(decode) = self.decode {
             config.decoding.enabled = decode;
         }
@@ -248,7 +267,7 @@ mod tests {
     /// What the configuration says by itself for the setting of this flag.
     fn built_in(flag: &str) -> String {
         let config = serde_json::to_value(Config::default()).unwrap();
-        let found = ["interception", "relay"]
+        let found = ["interception", "relay", "decoding"]
             .into_iter()
             .find_map(|section| config[section].get(flag).cloned());
         match (flag, found) {
@@ -302,6 +321,8 @@ mod tests {
                 "off",
                 "--capture-bodies",
                 "4KiB",
+                "--protocols",
+                "20880:dubbo",
             ],
             &mut config,
         );
@@ -316,5 +337,6 @@ mod tests {
         assert_eq!(config.interception.exclude_inbound_ports, Ports::NONE);
         assert!(config.sinks.is_empty());
         assert_eq!(config.capture.bodies.max_bytes, Bytes(4096));
+        assert_eq!(config.decoding.protocols.to_string(), "20880:dubbo");
     }
 }

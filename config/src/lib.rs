@@ -12,6 +12,7 @@ mod interception;
 mod layout;
 mod list;
 mod load;
+mod pins;
 pub mod probe;
 mod records;
 mod relay;
@@ -25,6 +26,7 @@ pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V
 pub use layout::Layout;
 pub use list::{Cidrs, Interfaces, MappedPort, PortMap, Ports, Servers};
 pub use load::{Config, load};
+pub use pins::{Pinned, Pins};
 pub use records::{Decoding, Records};
 pub use relay::{Relay, SourceAddress};
 pub use sinks::{Elasticsearch, Export, Ndjson, Secret, Sink, Sqlite};

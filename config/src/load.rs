@@ -111,6 +111,7 @@ mod tests {
     fn the_printed_configuration_reads_back_as_itself() {
         let mut config = Config::default();
         config.interception.exclude_inbound_ports = Ports::List(vec![22, 9000]);
+        config.decoding.protocols = "80:http,9000-9010:tcp".parse().unwrap();
         config.sinks = vec![Sink::Sqlite(Sqlite {
             path: "/var/lib/weir.db".into(),
             layout: Layout::Ecs,
@@ -131,6 +132,17 @@ mod tests {
         );
         assert_eq!(config.interception.exclude_outbound_ports, Ports::List(vec![22]));
         assert_eq!(parse("# nothing\n\n"), Ok(Config::default()));
+        for pins in [
+            "{20880: dubbo, 9000-9010: http1}",
+            "'20880:dubbo,9000-9010:http1'",
+            "[20880:dubbo, '9000-9010:http1']",
+        ] {
+            let config = parse(&format!("decoding:\n  protocols: {pins}\n")).unwrap();
+            assert_eq!(
+                config.decoding.protocols.to_string(),
+                "9000-9010:http1,20880:dubbo"
+            );
+        }
     }
 
     #[test]
@@ -151,6 +163,16 @@ mod tests {
         assert!(
             port.contains("line 2") && port.contains("exclude_inbound_ports") && port.contains("1 to 65535"),
             "{port}"
+        );
+        let pin = parse("decoding:\n  protocols: {0: dubbo}\n").unwrap_err();
+        assert!(
+            pin.contains("line 2") && pin.contains("protocols") && pin.contains("1 to 65535"),
+            "{pin}"
+        );
+        let pin = parse("decoding:\n  protocols:\n    80: smtp\n").unwrap_err();
+        assert!(
+            pin.contains("protocols") && pin.contains("smtp") && pin.contains("http1, http, http2"),
+            "{pin}"
         );
         let section = parse("interseption: {}\n").unwrap_err();
         assert!(

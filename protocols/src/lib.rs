@@ -9,17 +9,23 @@
 
 mod dates;
 mod decoder;
+mod decoders;
 mod detect;
 pub mod dns;
 pub mod dubbo;
+mod guess;
 mod hessian2;
 mod http;
 pub mod http1;
 pub mod http2;
 pub mod tls;
+mod tunnel;
+pub mod websocket;
 
 pub use decoder::Decoder;
+pub use decoders::Decoders;
 pub use detect::speaker;
+pub use tunnel::Tunnelled;
 use weir_config::{Bodies, Config};
 use weir_records::{Document, Flow, Policy};
 
@@ -38,6 +44,14 @@ impl Side {
         match self {
             Self::Client => Self::Server,
             Self::Server => Self::Client,
+        }
+    }
+
+    /// What it is called in documents.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
         }
     }
 }
@@ -116,6 +130,10 @@ pub enum Exchange {
     Tls(Box<tls::Exchange>),
     /// Dubbo 2.
     Dubbo(Box<dubbo::Exchange>),
+    /// A WebSocket connection, from its handshake to its end.
+    WebSocket(Box<websocket::Exchange>),
+    /// Any of them, within a tunnel that was opened by CONNECT.
+    Tunnelled(Box<Tunnelled>),
 }
 
 impl From<dns::Exchange> for Exchange {
@@ -133,6 +151,8 @@ impl Exchange {
             Self::Dns(exchange) => exchange.document(flow, policy),
             Self::Tls(exchange) => exchange.document(flow, policy),
             Self::Dubbo(exchange) => exchange.document(flow, policy),
+            Self::WebSocket(exchange) => exchange.document(flow, policy),
+            Self::Tunnelled(exchange) => exchange.document(flow, policy),
         }
     }
 }

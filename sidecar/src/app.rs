@@ -28,7 +28,7 @@ use tokio::{
 };
 use weir_config::{Config, Interception, Mode, SourceAddress};
 use weir_export::Pipeline;
-use weir_protocols::Limits;
+use weir_protocols::Decoders;
 use weir_records::{Direction, Policy};
 
 /// How long the sinks may take to deliver what is queued once the connections have ended.
@@ -139,14 +139,13 @@ struct Handle {
 }
 
 fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
-    let limits = Limits::from(config);
     Settings {
         mode: mode.clone(),
         source: config.relay.source_address,
         keepalive: config.relay.keepalive.non_zero(),
         idle: config.relay.idle_timeout.non_zero(),
         max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
-        limits: config.decoding.enabled.then(|| Arc::new(limits)),
+        decoders: config.decoding.enabled.then(|| Decoders::from(config)),
         policy: Policy::new(&config.records),
         host: host_name(&config.records.host_name),
     }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use std::{io::Cursor, net::SocketAddr, sync::Arc};
 use weir_capture::{Bounds, Counters, LinkType, Packet, Reader, Settings, Sink, Summary, Tracker};
 use weir_config::Records;
-use weir_protocols::{Decoder, Exchange, Limits, Side};
+use weir_protocols::{Decoder, Decoders, Exchange, Limits, Side};
 use weir_records::{Capture, Direction, Flow, Policy, Timestamp};
 
 pub const MS: u64 = 1_000_000;
@@ -20,7 +20,7 @@ pub fn settings() -> Settings {
         capture: Capture::Pcap,
         host: None,
         local: Vec::new(),
-        limits: limits(),
+        decoders: Decoders::default(),
         bounds: Bounds::default(),
     }
 }

@@ -6,7 +6,7 @@ use super::connection::{Connection, Out, State};
 use super::ending::fail;
 use super::exchange::{Method, Start};
 use super::head::{Lines, Version, request_verdict, skip_empty};
-use crate::Close;
+use crate::{Close, detect::Standing};
 use weir_records::Timestamp;
 
 impl Connection {
@@ -51,6 +51,7 @@ impl Connection {
         {
             Collected::More => bytes.len(),
             Collected::Invalid => {
+                self.standing.settle(Standing::Refuted);
                 self.client.head = Collector::default();
                 self.stop_client("not_a_request", "", out);
                 bytes.len()
@@ -96,6 +97,10 @@ impl Connection {
             if block.version.is_none() && line[target.start as usize..target.end as usize].contains(&b' ') {
                 block.fields.note("space_in_target", "");
             }
+        }
+        // (A server that has spoken before it was asked has yet to show that it spoke HTTP.)
+        if block.fields.count > 0 && !block.fields.irregular && self.server.started.is_none() {
+            self.standing.settle(Standing::Confirmed);
         }
         let expects = block.fields.expects && version == Some(Version::V11);
         block.fields.finish(version);

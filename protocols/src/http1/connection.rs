@@ -4,7 +4,7 @@ use super::body::Body;
 use super::collector::{Block, Collector};
 use super::exchange::{Exchange, Message};
 use super::head::{Lines, fields};
-use crate::detect::{Dissector, Probe, Verdict};
+use crate::detect::{Dissector, Probe, Standing, Verdict};
 use crate::http::{Kept, TOGETHER};
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::{borrow::Cow, collections::VecDeque, sync::Arc};
@@ -38,9 +38,14 @@ pub(super) struct Connection {
     pub gap: bool,
     /// Requests may have been missed: what a response answers is not certain.
     pub missed: bool,
+    /// A request whose every line is a field is certain, and so is a response: what else begins with a request line may
+    /// be something else.
+    pub standing: Standing,
+    /// It is within so many tunnels.
+    pub depth: u8,
     /// Nothing more can come out.
     pub opaque: bool,
-    /// What decodes the connection since it went on in HTTP/2.
+    /// What decodes the connection since it went on in another protocol.
     pub successor: Option<Box<dyn Dissector>>,
 }
 
@@ -121,6 +126,8 @@ impl Connection {
             sequence: 0,
             gap: false,
             missed: late,
+            standing: Standing::Guess,
+            depth: 0,
             opaque: false,
             successor: None,
         }
@@ -299,7 +306,31 @@ impl Dissector for Connection {
         self.finish(how, out);
     }
 
+    fn tick(&mut self, at: Timestamp, out: Out) {
+        if let Some(successor) = &mut self.successor {
+            successor.tick(at, out);
+        }
+    }
+
+    fn take_events(&mut self) -> u64 {
+        match &mut self.successor {
+            Some(successor) => successor.take_events(),
+            None => 0,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    fn set_depth(&mut self, tunnels: u8) {
+        self.depth = tunnels;
+    }
+
     fn is_opaque(&self) -> bool {
-        self.opaque
+        match &self.successor {
+            Some(successor) => successor.is_opaque(),
+            None => self.opaque,
+        }
     }
 }

@@ -128,20 +128,8 @@ impl Exchange {
         else {
             return None;
         };
-        let method = request.slice(method);
-        let clean = policy.redact_url(request.slice(range));
-        let target = Target::parse(method, &clean);
-        let mut url = url(&clean, &target, policy, cuts);
-        let named = match target.authority {
-            Some(authority) => Some(host(authority)),
-            None => host_field(asked, anomalies),
-        };
-        match named {
-            Some(Some((domain, port))) => (url.domain, url.port) = (Some(domain), port),
-            Some(None) => note(anomalies, "invalid_host", ""),
-            None => {}
-        }
-        Some(url)
+        let (method, target) = (request.slice(method), request.slice(range));
+        Some(request_url(method, target, asked, policy, cuts, anomalies))
     }
 
     fn http(
@@ -177,6 +165,30 @@ impl Exchange {
         }
         http
     }
+}
+
+/// What a request asks for, by its line and its fields.
+pub(crate) fn request_url(
+    method: &[u8],
+    target: &[u8],
+    asked: &[Field<'_>],
+    policy: &Policy,
+    cuts: &mut Cuts,
+    anomalies: &mut Vec<String>,
+) -> Url {
+    let clean = policy.redact_url(target);
+    let target = Target::parse(method, &clean);
+    let mut url = url(&clean, &target, policy, cuts);
+    let named = match target.authority {
+        Some(authority) => Some(host(authority)),
+        None => host_field(asked, anomalies),
+    };
+    match named {
+        Some(Some((domain, port))) => (url.domain, url.port) = (Some(domain), port),
+        Some(None) => note(anomalies, "invalid_host", ""),
+        None => {}
+    }
+    url
 }
 
 fn name(version: Version) -> &'static str {

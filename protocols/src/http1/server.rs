@@ -5,7 +5,8 @@ use super::collector::{Block, Collected};
 use super::connection::{Connection, Out, State};
 use super::exchange::{Exchange, Failure, Method, Start};
 use super::head::{Lines, response_verdict, skip_empty};
-use crate::{Side, detect::Verdict};
+use crate::Side;
+use crate::detect::{Standing, Verdict};
 use memchr::memchr;
 use weir_records::Timestamp;
 
@@ -43,6 +44,7 @@ impl Connection {
         {
             Collected::More => bytes.len(),
             Collected::Invalid => {
+                self.standing.settle(Standing::Refuted);
                 if let Some(front) = self.pending.front_mut().filter(|front| front.response.is_none()) {
                     front.failure = Some(Failure::InvalidResponse);
                 }
@@ -63,8 +65,10 @@ impl Connection {
             .next()
             .and_then(|line| Start::response(line.bytes));
         let Some(Start::Response { version, status }) = start else {
+            self.standing.settle(Standing::Refuted);
             return self.step_aside("not_a_response", "", out);
         };
+        self.standing.settle(Standing::Confirmed);
         block.fields.finish(Some(version));
         let method = self.method_asked();
         if (100..200).contains(&status) && status != 101 {

@@ -8,7 +8,7 @@ use super::frame::{
 use super::framing::{Fed, Framing, Piece};
 use super::hpack::Hpack;
 use super::{FINISHED, KEPT, STORED_HEADS};
-use crate::detect::Dissector;
+use crate::detect::{Dissector, Standing};
 use crate::http::TOGETHER;
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::collections::{BTreeMap, VecDeque};
@@ -41,7 +41,14 @@ pub(super) struct Connection {
     anomaly: Option<(&'static str, &'static str)>,
     /// The last error that a side gave for going away.
     error: Option<u32>,
+    /// The client's preface is certain; of a connection joined late, frames of both sides are, or several of one.
+    standing: Standing,
+    /// Frames that each side has sent, until it is certain.
+    frames: [u8; 2],
 }
+
+/// So many frames of one side can't be chance.
+const CERTAIN: u8 = 4;
 
 /// One direction.
 #[derive(Debug)]
@@ -78,6 +85,8 @@ impl Connection {
             sequence: 0,
             anomaly: None,
             error: None,
+            standing: Standing::Guess,
+            frames: [0; 2],
         }
     }
 
@@ -327,7 +336,34 @@ impl Connection {
             Fed::More => {}
             Fed::Frame(header, payload, first) => self.frame(side, header, &payload, [first, at], out),
             Fed::Data(piece) => self.data(side, &piece, at, out),
-            Fed::Broken => self.lose(side, "not_a_frame", "frames were looked for again"),
+            Fed::Broken => {
+                self.standing.settle(Standing::Refuted);
+                self.lose(side, "not_a_frame", "frames were looked for again");
+            }
+        }
+    }
+
+    /// Looks whether what was fed makes the protocol certain.
+    fn weigh(&mut self, side: Side, fed: &Fed<'_>) {
+        if !self.late {
+            if !self.client.framing.awaits_preface() {
+                self.standing.settle(Standing::Confirmed);
+            }
+            return;
+        }
+        let header = match fed {
+            Fed::Frame(header, ..) => header,
+            Fed::Data(piece) if piece.last => &piece.header,
+            _ => return,
+        };
+        if !header.is_plausible(side, MAX) {
+            return self.standing.settle(Standing::Refuted);
+        }
+        let [client, server] = &mut self.frames;
+        let frames = if side == Side::Client { client } else { server };
+        *frames = frames.saturating_add(1);
+        if *frames >= CERTAIN || self.frames.iter().all(|frames| *frames > 0) {
+            self.standing.settle(Standing::Confirmed);
         }
     }
 }
@@ -336,6 +372,9 @@ impl Dissector for Connection {
     fn data(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: Out) {
         while !bytes.is_empty() {
             let fed = self.half(side).framing.feed(at, &mut bytes);
+            if self.standing == Standing::Guess && !matches!(fed, Fed::Broken) {
+                self.weigh(side, &fed);
+            }
             self.take(side, at, fed, out);
         }
     }
@@ -361,6 +400,14 @@ impl Dissector for Connection {
             _ => exchange.cut_short(),
         };
         self.fail(|_| true, failure, out);
+        if self.late {
+            // A header or two are found by chance in the middle of anything.
+            self.standing.settle(Standing::Refuted);
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
     }
 
     fn is_opaque(&self) -> bool {
