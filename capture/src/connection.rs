@@ -2,7 +2,7 @@
 //!
 //! Who is the client is told by SYN or SYN-ACK. Where neither was seen (a late join), what is sent tells, once it looks like
 //! a known protocol's request or response; until then the side with the lower port counts as the server, and of equal ports
-//! the one that did not send the first packet with data.
+//! the one that did not send the first packet with data. A port that is pinned to a protocol is the server's.
 
 use crate::{
     Way,
@@ -12,7 +12,7 @@ use crate::{
     stream::{Arrival, Feed, Room, Stream},
 };
 use std::net::SocketAddr;
-use weir_protocols::{Close, Decoder, Side};
+use weir_protocols::{Close, Side};
 use weir_records::Timestamp;
 
 /// A segment, and what its packet says beside it.
@@ -91,7 +91,10 @@ impl Connection {
         let speaker = match (segment.syn, segment.acknowledged) {
             (true, None) => Some(Side::Client),
             (true, Some(_)) => Some(Side::Server),
-            (false, _) => weir_protocols::speaker(segment.payload.bytes),
+            (false, _) => settings
+                .decoders
+                .sender(seen.source.port(), seen.destination.port())
+                .or_else(|| weir_protocols::speaker(segment.payload.bytes)),
         };
         let side = speaker.unwrap_or(match seen.source.port() < seen.destination.port() {
             true => Side::Server,
@@ -103,10 +106,7 @@ impl Connection {
         };
         let late = !segment.syn;
         let flow = flow(settings, client, server, seen.at, seen.way.of_client(side));
-        let decoder = match late {
-            true => Decoder::late(&settings.limits),
-            false => Decoder::new(&settings.limits),
-        };
+        let decoder = settings.decoders.connection(server.port(), late);
         Some(Self {
             observed: Observed::new(flow, decoder, late),
             client: Stream::default(),
@@ -304,7 +304,8 @@ impl Connection {
         let old = &self.observed.flow;
         let way = seen.way.of_client(speaker);
         let flow = flow(settings, old.server, old.client, old.opened, way);
-        self.observed.swap(flow, Decoder::late(&settings.limits));
+        let decoder = settings.decoders.connection(flow.server.port(), true);
+        self.observed.swap(flow, decoder);
     }
 
     /// Time has passed without a packet of this connection.

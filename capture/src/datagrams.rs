@@ -10,10 +10,9 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
 };
-use weir_protocols::{Close, Decoder, Side};
+use weir_protocols::{Close, Decoders, Side};
 use weir_records::Timestamp;
 
-const PORT: u16 = 53;
 /// A datagram that comes again so soon, in ns, with all that it had, is the same one, seen on two interfaces.
 const SAME: u64 = 10_000_000;
 
@@ -31,10 +30,11 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Seen<'_> {
-    /// Who sent it, if it can be DNS: port 53 is the server's, and of two such the one's that answers. (Multicast DNS has a
-    /// port of its own, and is another protocol.)
-    pub fn side(&self) -> Option<Side> {
-        match (self.source.port() == PORT, self.destination.port() == PORT) {
+    /// Who sent it, if it can be DNS: port 53, or one that is pinned to it, is the server's, and of two such the one's that
+    /// answers. (Multicast DNS has a port of its own, and is another protocol.)
+    pub fn side(&self, decoders: &Decoders) -> Option<Side> {
+        let is_dns = |address: SocketAddr| decoders.is_dns(address.port());
+        match (is_dns(self.source), is_dns(self.destination)) {
             (false, false) => None,
             (false, true) => Some(Side::Client),
             (true, false) => Some(Side::Server),
@@ -55,23 +55,20 @@ pub(crate) struct Datagrams {
 }
 
 impl Datagrams {
-    /// The flow that begins with this datagram of `side`.
-    pub fn open(seen: &Seen<'_>, side: Side, settings: &Settings) -> Self {
+    /// The flow that begins with this datagram of `side`; nothing if it is not to be decoded.
+    pub fn open(seen: &Seen<'_>, side: Side, settings: &Settings) -> Option<Self> {
         let (client, server) = match side {
             Side::Client => (seen.source, seen.destination),
             Side::Server => (seen.destination, seen.source),
         };
         // Where the first thing seen is a response, its query was missed.
         let late = side == Side::Server;
-        let decoder = match late {
-            true => Decoder::late_dns_datagrams(&settings.limits),
-            false => Decoder::dns_datagrams(&settings.limits),
-        };
+        let decoder = settings.decoders.datagrams(server.port(), late)?;
         let way = seen.way.of_client(side);
-        Self {
+        Some(Self {
             observed: Observed::new(flow(settings, client, server, seen.at, way), decoder, late),
             last: None,
-        }
+        })
     }
 
     /// Takes a datagram of `side`.

@@ -29,9 +29,10 @@ use std::{
 pub struct Selection {
     /// Interfaces.
     pub interfaces: Interfaces,
-    /// Ranges of TCP ports of which a packet has at least one as its source or destination; nothing for all. (Of UDP, only
-    /// DNS is let through.)
+    /// Ranges of TCP ports of which a packet has at least one as its source or destination; nothing for all.
     pub ports: Option<Vec<(u16, u16)>>,
+    /// The same of UDP ports at which DNS is spoken, beside its own; no other datagrams come through.
+    pub dns: Vec<(u16, u16)>,
     /// Bytes of a packet that are kept, from the IP header on.
     pub snaplen: u32,
 }
@@ -71,6 +72,7 @@ impl Default for Selection {
         Self {
             interfaces: Interfaces::Except(Vec::new()),
             ports: None,
+            dns: Vec::new(),
             snaplen: 256 << 10,
         }
     }

@@ -3,7 +3,7 @@
 use crate::Way;
 use ipnet::IpNet;
 use std::{fmt, net::IpAddr, sync::Arc, time::Duration};
-use weir_protocols::Limits;
+use weir_protocols::Decoders;
 use weir_records::{Capture, Direction, Flow};
 
 /// What a [`crate::Tracker`] needs to know.
@@ -17,8 +17,8 @@ pub struct Settings {
     pub local: Vec<IpNet>,
     /// Which flows are left out; nothing for none.
     pub select: Option<Arc<dyn Select>>,
-    /// Bounds of each decoder.
-    pub limits: Arc<Limits>,
+    /// What makes each flow's decoder.
+    pub decoders: Decoders,
     /// Bounds of what is kept between packets.
     pub bounds: Bounds,
 }

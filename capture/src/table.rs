@@ -240,7 +240,7 @@ impl Tracker {
     }
 
     fn datagram(&mut self, seen: datagrams::Seen<'_>, sink: &mut dyn Sink) {
-        let Some(side) = seen.side() else {
+        let Some(side) = seen.side(&self.settings.decoders) else {
             self.counters.other_datagrams += 1;
             return;
         };
@@ -248,7 +248,9 @@ impl Tracker {
         let place = match self.places.get(&key) {
             Some(place) => *place,
             None => {
-                let datagrams = Datagrams::open(&seen, side, &self.settings);
+                let Some(datagrams) = Datagrams::open(&seen, side, &self.settings) else {
+                    return;
+                };
                 self.insert(key, Entry::Dns(Box::new(datagrams)), sink)
             }
         };

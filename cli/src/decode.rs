@@ -13,11 +13,13 @@ use std::{
     collections::BTreeSet,
     io::{self, Write},
     process::ExitCode,
-    sync::Arc,
 };
 use weir_capture::{Bounds, Counters, Reader, Settings, Tracker};
-use weir_config::{Cidrs, Config, Layout, args::FileArgs};
-use weir_protocols::Limits;
+use weir_config::{
+    Cidrs, Config, Layout,
+    args::{CaptureArgs, DecodingArgs, FileArgs},
+};
+use weir_protocols::Decoders;
 use weir_records::Capture;
 
 /// Decode the requests in capture files (pcap, pcapng, either of them gzipped), and say on standard error what could not be read
@@ -42,6 +44,10 @@ pub struct Args {
     #[arg(long, value_name = "LIST")]
     local: Option<Cidrs>,
     #[command(flatten)]
+    capture: CaptureArgs,
+    #[command(flatten)]
+    decoding: DecodingArgs,
+    #[command(flatten)]
     file: FileArgs,
 }
 
@@ -62,7 +68,10 @@ impl Args {
 /// # Errors
 /// The configuration is wrong, or nothing can be written.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.file.load()?.validated()?;
+    let mut config = args.file.load()?;
+    args.capture.apply(&mut config.capture);
+    args.decoding.apply(&mut config.decoding);
+    let config = config.validated()?;
     let mut output = Output::new(args.format, args.color, &config.records);
     output.layout = args.layout();
     let settings = settings(args, &config);
@@ -100,7 +109,7 @@ fn settings(args: &Args, config: &Config) -> Settings {
         host: (!host.is_empty()).then(|| host.as_str().into()),
         local,
         select: None,
-        limits: Arc::new(Limits::from(&config.decoding)),
+        decoders: Decoders::from(config),
         bounds: Bounds::default(),
     }
 }

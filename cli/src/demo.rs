@@ -25,7 +25,7 @@ use std::{
     process::ExitCode,
     time::{Duration, Instant},
 };
-use weir_config::Export;
+use weir_config::{Export, args::CaptureArgs};
 
 /// How often the store is asked.
 const POLL: Duration = Duration::from_millis(100);
@@ -49,6 +49,8 @@ pub struct Args {
     /// One more sink for the sidecar, as its own --export; it must be reachable from the pod's namespace. Repeatable
     #[arg(long, value_name = "SINK", value_parser = checked_sink)]
     export: Vec<String>,
+    #[command(flatten)]
+    capture: CaptureArgs,
     /// Colour the table
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
@@ -105,7 +107,7 @@ fn perform(args: &Args, signals: &Signals) -> Result<()> {
             keep.display()
         );
     }
-    let mut stage = Stage::build(&args.export, signals)?;
+    let mut stage = Stage::build(&args.export, args.capture, signals)?;
     let mut out = io::stdout().lock();
     writeln!(out, "{stage}")?;
     let expected = call_all(&stage, signals)?;

@@ -124,10 +124,14 @@ impl Row {
             "unknown" => "-".into(),
             _ => direction,
         });
-        // Of DNS: the type that was asked for, the code, the name, the answers. Where nothing is known to stand there, the
-        // dataset stands where the target would.
-        let method = text("/http/request/method").or_else(|| text("/dns/question/type"));
-        let status = number("/http/response/status_code").map(|status| status.to_string());
+        // Of DNS: the type that was asked for, the code, the name, the answers; of a WebSocket: the code that closed it, and
+        // how many messages passed. Where nothing is known to stand there, the dataset stands where the target would.
+        let websocket = document.get("websocket").map(|_| "WS".to_owned());
+        let method = text("/http/request/method")
+            .or_else(|| text("/dns/question/type"))
+            .or(websocket);
+        let status = number("/http/response/status_code").or_else(|| number("/websocket/close/code"));
+        let status = status.map(|status| status.to_string());
         let host = text("/url/domain").or_else(|| text("/dns/question/name"));
         let target = target(document)
             .or_else(|| answers(document))
@@ -169,11 +173,26 @@ impl Row {
 /// Path and query, or the target as it was sent where it has no path.
 fn target(document: &Value) -> Option<String> {
     let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(printable);
-    match (text("/url/path"), text("/url/query")) {
+    let target = match (text("/url/path"), text("/url/query")) {
         (Some(path), Some(query)) => Some(format!("{path}?{query}")),
         (Some(path), None) => Some(path),
         (None, _) => text("/url/original"),
+    };
+    match messages(document) {
+        Some(messages) => Some(
+            format!("{} ({messages})", target.unwrap_or_default())
+                .trim_start()
+                .into(),
+        ),
+        None => target,
     }
+}
+
+/// How many messages passed on a WebSocket connection.
+fn messages(document: &Value) -> Option<String> {
+    let of = |side: &str| document.pointer(&format!("/websocket/{side}/messages"))?.as_u64();
+    let (client, server) = of("client").zip(of("server"))?;
+    Some(format!("messages: {client} from client, {server} from server"))
 }
 
 /// What the records of a DNS answer say; nothing where there are none.
@@ -309,6 +328,23 @@ mod tests {
         let unanswered = document(json!({"question": question}), json!({"type": "timeout"}));
         let text = printed(&mut table, &unanswered);
         assert!(text.ends_with("shop.example  weir.dns  ! timeout\n"), "{text}");
+    }
+
+    #[test]
+    fn of_a_websocket_it_shows_its_close_code_and_how_many_messages_passed() {
+        let document = json!({
+            "event": {"dataset": "weir.websocket", "outcome": "success"},
+            "network": {"direction": "ingress"},
+            "destination": {"ip": "198.18.0.1", "port": 80, "bytes": 99},
+            "url": {"path": "/chat", "domain": "shop.example"},
+            "websocket": {"client": {"messages": 2}, "server": {"messages": 31}, "close": {"code": 1000}},
+        });
+        let text = printed(&mut Table::new(false), &document);
+        assert!(text.contains("WS      1000"), "{text}");
+        assert!(
+            text.ends_with("shop.example  /chat (messages: 2 from client, 31 from server)\n"),
+            "{text}"
+        );
     }
 
     #[test]

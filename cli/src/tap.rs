@@ -12,12 +12,14 @@ use std::{
     io::{self, Write},
     os::fd::AsFd,
     process::ExitCode,
-    sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use weir_capture::{Bounds, Interfaces, Selection, Settings, Tap, TapSettings, Tracker};
-use weir_config::{Bytes, Config, Interfaces as Names, Ports, args::FileArgs};
-use weir_protocols::Limits;
+use weir_config::{
+    Bytes, Config, Interfaces as Names, Pinned, Ports,
+    args::{CaptureArgs, DecodingArgs, FileArgs},
+};
+use weir_protocols::Decoders;
 use weir_records::{Capture, Timestamp};
 
 /// So long is waited at most before time is told to go on.
@@ -50,6 +52,10 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
     #[command(flatten)]
+    capture: CaptureArgs,
+    #[command(flatten)]
+    decoding: DecodingArgs,
+    #[command(flatten)]
     file: FileArgs,
 }
 
@@ -58,9 +64,12 @@ pub struct Args {
 /// # Errors
 /// Packets can't be seen: NET_RAW is missing, or there is no such interface.
 pub fn run(args: &Args) -> Result<ExitCode> {
-    let config = args.file.load()?.validated()?;
+    let mut config = args.file.load()?;
+    args.capture.apply(&mut config.capture);
+    args.decoding.apply(&mut config.decoding);
+    let config = config.validated()?;
     let signals = Signals::take_over()?;
-    let mut tap = open(args)?;
+    let mut tap = open(args, &config)?;
     let mut tracker = Tracker::new(settings(&config));
     let mut output = Output::new(args.format, args.color, &config.records);
     let mut lost = 0;
@@ -96,9 +105,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn open(args: &Args) -> Result<Tap> {
+fn open(args: &Args, config: &Config) -> Result<Tap> {
     let tap = Tap::open(&TapSettings {
         selection: Selection {
+            dns: config.decoding.protocols.ports(Pinned::Dns),
             interfaces: match &args.interface {
                 Some(names) => Interfaces::Only(names.0.clone()),
                 None => Interfaces::Except(Vec::new()),
@@ -129,7 +139,7 @@ fn settings(config: &Config) -> Settings {
         host: (!host.is_empty()).then(|| host.as_str().into()),
         local: Vec::new(),
         select: None,
-        limits: Arc::new(Limits::from(&config.decoding)),
+        decoders: Decoders::from(config),
         bounds: Bounds::default(),
     }
 }

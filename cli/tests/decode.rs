@@ -22,7 +22,8 @@ fn weir(args: &[&str]) -> Command {
         .arg("decode")
         .args(args)
         .stdin(Stdio::null())
-        .env_remove("WEIR_CONFIG");
+        .env_remove("WEIR_CONFIG")
+        .env_remove("WEIR_CAPTURE_BODIES");
     command
 }
 
@@ -81,6 +82,28 @@ fn one_document_a_line_and_no_word_more() {
     );
     // The same file gives the same documents, identities included.
     assert_eq!(run(&[SAMPLE]).stdout, output.stdout);
+}
+
+#[test]
+fn a_port_may_be_pinned_to_a_protocol() {
+    let datasets = |args: &[&str]| {
+        let output = run(&[args, &[SAMPLE]].concat());
+        assert!(output.status.success(), "{output:?}");
+        let dataset = |document: Value| document["event"]["dataset"].as_str().unwrap().to_owned();
+        documents(&output).into_iter().map(dataset).collect::<Vec<_>>()
+    };
+    let found = run(&[SAMPLE]);
+    let port = documents(&found)[1]["destination"]["port"].to_string();
+    let pin = |protocol: &str| format!("{port}:{protocol}");
+    assert_eq!(datasets(&["--protocols", &pin("http1")]).len(), 4);
+    assert_eq!(datasets(&["--protocols", &pin("tcp")]), ["weir.dns"]);
+    assert_eq!(datasets(&["--protocols", "53:tcp"]), ["weir.http"; 3]);
+    let wrong = run(&["--protocols", "80:smtp", SAMPLE]);
+    assert!(!wrong.status.success());
+    assert!(
+        text(&wrong.stderr).contains("allowed are http1, http, http2"),
+        "{wrong:?}"
+    );
 }
 
 #[test]
@@ -148,6 +171,48 @@ fn settings_of_the_configuration_apply() {
     assert_eq!(documents[1]["url"]["query"], "q=kettle&token=T0P");
     assert_eq!(documents[1]["host"]["name"], "shop-1");
     assert_eq!(documents[1]["network"]["direction"], "ingress");
+}
+
+#[test]
+fn bodies_are_shown_on_request() {
+    let bodies = |output: &Output| -> Vec<Value> {
+        let documents = documents(output);
+        let of_http = documents.iter().filter(|d| d["event"]["dataset"] == "weir.http");
+        of_http
+            .flat_map(|d| {
+                [
+                    d["http"]["request"]["body"].clone(),
+                    d["http"]["response"]["body"].clone(),
+                ]
+            })
+            .filter(|body| body["bytes"] != 0)
+            .collect()
+    };
+    let without = bodies(&run(&[SAMPLE]));
+    assert!(!without.is_empty() && without.iter().all(|body| body["content"].is_null()));
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("weir.yaml");
+    let all = "capture: {bodies: {max_bytes: 4KiB, content_types: ['*/*']}}\n";
+    fs::write(&path, all).unwrap();
+    let with = bodies(&run(&["--config", path.to_str().unwrap(), SAMPLE]));
+    assert!(with.iter().all(|body| body["content"].is_string()), "{with:#?}");
+    // The flag goes over the file.
+    let cut = bodies(&run(&[
+        "--config",
+        path.to_str().unwrap(),
+        "--capture-bodies",
+        "2",
+        SAMPLE,
+    ]));
+    assert!(
+        cut.iter()
+            .all(|body| body["content"].as_str().unwrap().len() <= 2)
+    );
+    let wrong = run(&["--capture-bodies", "1GiB", SAMPLE]);
+    assert!(
+        text(&wrong.stderr).contains("capture.bodies.max_bytes"),
+        "{wrong:?}"
+    );
 }
 
 #[test]

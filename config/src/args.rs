@@ -4,8 +4,8 @@
 //! help text, is that of the section's type.
 
 use crate::{
-    Cidrs, Config, ConfigError, Export, Interception, Interfaces, MissingProxy, Mode, Period, PortMap, Ports,
-    Servers, SourceAddress,
+    Bytes, Capture, Cidrs, Config, ConfigError, Decoding, Export, Interception, Interfaces, MissingProxy,
+    Mode, Period, Pins, PortMap, Ports, Servers, SourceAddress,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Configuration")]
 pub struct FileArgs {
-    /// YAML file with the sections interception, relay, decoding, records, sinks [default: none]
+    /// YAML file with the sections interception, relay, decoding, capture, records, sinks [default: none]
     #[arg(long, env = "WEIR_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -138,9 +138,29 @@ pub struct DocumentArgs {
     /// Decode what is relayed: on or off [default: on]
     #[arg(long, env = "WEIR_DECODE", value_name = "on|off", value_parser = parse_switch)]
     pub decode: Option<bool>,
+    #[command(flatten)]
+    decoding: DecodingArgs,
     /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, or in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
+}
+
+/// What is kept of the traffic itself.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Documents")]
+pub struct CaptureArgs {
+    /// Record bodies of HTTP, so many bytes of each at most: 64KiB; the file says of which types [default: 0B]
+    #[arg(long, env = "WEIR_CAPTURE_BODIES", value_name = "BYTES")]
+    pub capture_bodies: Option<Bytes>,
+}
+
+/// How it is decoded.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Documents")]
+pub struct DecodingArgs {
+    /// Protocols of servers' ports, in place of looking at what is sent: http1, http2 (or grpc, triple), dns, tls, dubbo, tcp (not decoded), as 20880:dubbo,9000-9010:http1 [default: none]
+    #[arg(long, env = "WEIR_PROTOCOLS", value_name = "PORT:PROTOCOL,…")]
+    pub protocols: Option<Pins>,
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {
@@ -180,9 +200,26 @@ impl RelayArgs {
     }
 }
 
+impl CaptureArgs {
+    /// Puts what was given over the section.
+    pub fn apply(&self, section: &mut Capture) {
+        if let Some(max) = self.capture_bodies {
+            section.bodies.max_bytes = max;
+        }
+    }
+}
+
+impl DecodingArgs {
+    /// Puts what was given over the section.
+    pub fn apply(&self, section: &mut Decoding) {
+        apply!(self => section, protocols);
+    }
+}
+
 impl DocumentArgs {
     /// Puts what was given over the configuration.
     pub fn apply(&self, config: &mut Config) {
+        self.decoding.apply(&mut config.decoding);
         if let Some(decode) = self.decode {
             config.decoding.enabled = decode;
         }
@@ -214,6 +251,8 @@ mod tests {
         relay: RelayArgs,
         #[command(flatten)]
         documents: DocumentArgs,
+        #[command(flatten)]
+        capture: CaptureArgs,
     }
 
     fn apply(args: &[&str], config: &mut Config) {
@@ -222,16 +261,18 @@ mod tests {
         all.redirect.apply(&mut config.interception);
         all.relay.apply(&mut config.relay);
         all.documents.apply(config);
+        all.capture.apply(&mut config.capture);
     }
 
     /// What the configuration says by itself for the setting of this flag.
     fn built_in(flag: &str) -> String {
         let config = serde_json::to_value(Config::default()).unwrap();
-        let found = ["interception", "relay"]
+        let found = ["interception", "relay", "decoding"]
             .into_iter()
             .find_map(|section| config[section].get(flag).cloned());
         match (flag, found) {
             ("decode", _) => "on".into(),
+            ("capture_bodies", _) => Config::default().capture.bodies.max_bytes.to_string(),
             ("export" | "config", _) => "none".into(),
             (_, Some(Value::String(text))) if text.is_empty() => "none".into(),
             (_, Some(Value::String(text))) => text,
@@ -278,6 +319,10 @@ mod tests {
                 "none",
                 "--decode",
                 "off",
+                "--capture-bodies",
+                "4KiB",
+                "--protocols",
+                "20880:dubbo",
             ],
             &mut config,
         );
@@ -291,5 +336,7 @@ mod tests {
         );
         assert_eq!(config.interception.exclude_inbound_ports, Ports::NONE);
         assert!(config.sinks.is_empty());
+        assert_eq!(config.capture.bodies.max_bytes, Bytes(4096));
+        assert_eq!(config.decoding.protocols.to_string(), "20880:dubbo");
     }
 }

@@ -1,16 +1,18 @@
 //! One configuration for all of Weir's programs.
 //!
 //! A value comes from, in rising precedence: the built-in default, the YAML file, a `WEIR_*` variable, a flag.
-//! The sections are plain data ([`Interception`], [`Relay`], [`Decoding`], [`Records`], [`Sink`]); the flags that
+//! The sections are plain data ([`Interception`], [`Relay`], [`Decoding`], [`Capture`], [`Records`], [`Sink`]); the flags that
 //! set them live in [`args`], so that `weir-init` and `weir-sidecar` spell a setting the same way.
 #![forbid(unsafe_code)]
 
 pub mod args;
+mod capture;
 mod error;
 mod interception;
 mod layout;
 mod list;
 mod load;
+mod pins;
 pub mod probe;
 mod records;
 mod relay;
@@ -18,11 +20,13 @@ mod resolv;
 mod sinks;
 mod value;
 
+pub use capture::{Bodies, Capture, MediaRange};
 pub use error::ConfigError;
 pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
 pub use layout::Layout;
 pub use list::{Cidrs, Interfaces, MappedPort, PortMap, Ports, Servers};
 pub use load::{Config, load};
+pub use pins::{Pinned, Pins};
 pub use records::{Decoding, Records};
 pub use relay::{Relay, SourceAddress};
 pub use sinks::{Elasticsearch, Export, Ndjson, Secret, Sink, Sqlite};

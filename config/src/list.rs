@@ -86,11 +86,11 @@ impl Cidrs {
     }
 }
 
-fn items(text: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn items(text: &str) -> impl Iterator<Item = &str> {
     text.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
-fn port(text: &str) -> Result<u16, String> {
+pub(crate) fn port(text: &str) -> Result<u16, String> {
     match text.parse::<u16>() {
         Ok(port) if port > 0 => Ok(port),
         _ => Err(format!("`{text}` is not a port; allowed are 1 to 65535")),
@@ -237,7 +237,7 @@ impl FromStr for PortMap {
     }
 }
 
-fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, list: &[T]) -> fmt::Result {
+pub(crate) fn join<T: fmt::Display>(f: &mut fmt::Formatter<'_>, list: &[T]) -> fmt::Result {
     for (i, item) in list.iter().enumerate() {
         write!(f, "{}{item}", if i > 0 { "," } else { "" })?;
     }
@@ -286,8 +286,9 @@ impl fmt::Display for PortMap {
     }
 }
 
-/// Reads `"80,443"`, `80` and `[80, "443"]` alike: whatever it is becomes the comma-separated text.
-struct AsText;
+/// Reads `"80,443"`, `80` and `[80, "443"]` alike, and `{80: x}` as `"80:x"`: whatever it is becomes the comma-separated
+/// text.
+pub(crate) struct AsText;
 
 impl<'de> de::Visitor<'de> for AsText {
     type Value = String;
@@ -319,6 +320,14 @@ impl<'de> de::Visitor<'de> for AsText {
         }
         Ok(text.join(","))
     }
+
+    fn visit_map<A: de::MapAccess<'de>>(self, mut map: A) -> Result<String, A::Error> {
+        let mut text = Vec::new();
+        while let Some((key, value)) = map.next_entry::<Scalar, Scalar>()? {
+            text.push(format!("{}:{}", key.0, value.0));
+        }
+        Ok(text.join(","))
+    }
 }
 
 struct Scalar(String);
@@ -345,6 +354,7 @@ macro_rules! list_value {
         }
     };
 }
+pub(crate) use list_value;
 list_value!(Ports);
 list_value!(Cidrs);
 list_value!(Interfaces);

@@ -1,6 +1,6 @@
 //! The whole configuration, and how it is read from a file.
 
-use crate::{ConfigError, Decoding, Interception, Records, Relay, Sink};
+use crate::{Capture, ConfigError, Decoding, Interception, Records, Relay, Sink};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -14,6 +14,8 @@ pub struct Config {
     pub relay: Relay,
     /// What is decoded.
     pub decoding: Decoding,
+    /// What is kept of the traffic itself.
+    pub capture: Capture,
     /// What a document may hold.
     pub records: Records,
     /// Where documents go; nowhere if empty.
@@ -58,6 +60,7 @@ impl Config {
         self.interception.validate()?;
         self.relay.validate()?;
         self.decoding.validate()?;
+        self.capture.validate()?;
         for sink in &mut self.sinks {
             sink.validate()?;
         }
@@ -108,6 +111,7 @@ mod tests {
     fn the_printed_configuration_reads_back_as_itself() {
         let mut config = Config::default();
         config.interception.exclude_inbound_ports = Ports::List(vec![22, 9000]);
+        config.decoding.protocols = "80:http,9000-9010:tcp".parse().unwrap();
         config.sinks = vec![Sink::Sqlite(Sqlite {
             path: "/var/lib/weir.db".into(),
             layout: Layout::Ecs,
@@ -128,6 +132,17 @@ mod tests {
         );
         assert_eq!(config.interception.exclude_outbound_ports, Ports::List(vec![22]));
         assert_eq!(parse("# nothing\n\n"), Ok(Config::default()));
+        for pins in [
+            "{20880: dubbo, 9000-9010: http1}",
+            "'20880:dubbo,9000-9010:http1'",
+            "[20880:dubbo, '9000-9010:http1']",
+        ] {
+            let config = parse(&format!("decoding:\n  protocols: {pins}\n")).unwrap();
+            assert_eq!(
+                config.decoding.protocols.to_string(),
+                "9000-9010:http1,20880:dubbo"
+            );
+        }
     }
 
     #[test]
@@ -149,12 +164,27 @@ mod tests {
             port.contains("line 2") && port.contains("exclude_inbound_ports") && port.contains("1 to 65535"),
             "{port}"
         );
+        let pin = parse("decoding:\n  protocols: {0: dubbo}\n").unwrap_err();
+        assert!(
+            pin.contains("line 2") && pin.contains("protocols") && pin.contains("1 to 65535"),
+            "{pin}"
+        );
+        let pin = parse("decoding:\n  protocols:\n    80: smtp\n").unwrap_err();
+        assert!(
+            pin.contains("protocols") && pin.contains("smtp") && pin.contains("http1, http, http2"),
+            "{pin}"
+        );
         let section = parse("interseption: {}\n").unwrap_err();
         assert!(
             section.contains("line 1")
                 && section.contains("interseption")
                 && section.contains("interception"),
             "{section}"
+        );
+        let types = parse("capture:\n  bodies:\n    content_types: [text/*, json]\n").unwrap_err();
+        assert!(
+            types.contains("line 3") && types.contains("`json`") && types.contains("application/json"),
+            "{types}"
         );
         let kind = parse("sinks:\n  - kafka: {path: x}\n").unwrap_err();
         assert!(
@@ -222,5 +252,10 @@ mod tests {
             .contains("at most 65535")
         );
         assert!(wrong(|c| c.interception.proxy_uid = 0).contains("proxy_uid"));
+        let bodies = wrong(|c| c.capture.bodies.max_bytes = crate::Bytes::mib(2));
+        assert!(
+            bodies.contains("capture.bodies.max_bytes") && bodies.contains("1MiB"),
+            "{bodies}"
+        );
     }
 }

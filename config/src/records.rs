@@ -1,6 +1,6 @@
 //! What is decoded, and what a document may hold.
 
-use crate::{Bytes, ConfigError};
+use crate::{Bytes, ConfigError, Pins};
 use serde::{Deserialize, Serialize};
 
 /// The `decoding` section.
@@ -15,6 +15,9 @@ pub struct Decoding {
     pub max_headers: usize,
     /// Most requests of one connection that wait for their responses; past it the connection is no longer decoded.
     pub max_pending: usize,
+    /// Servers' ports whose protocol is known, as `{20880: dubbo, 9000-9010: http1, 3306: tcp}`; what is spoken at others is
+    /// told by what is sent.
+    pub protocols: Pins,
 }
 
 impl Default for Decoding {
@@ -24,6 +27,7 @@ impl Default for Decoding {
             max_head: Bytes(64 << 10),
             max_headers: 128,
             max_pending: 1024,
+            protocols: Pins::default(),
         }
     }
 }

@@ -1,8 +1,11 @@
-//! The decoder of one connection: waits until it knows the protocol, then hands everything to that protocol's decoder.
+//! The decoder of one connection: waits until it knows the protocol, then hands everything to that protocol's decoder. What
+//! it takes the protocol for may be wrong until both sides' bytes have shown it: then it looks at them again.
 
-use crate::detect::{Dissector, Probe, Verdict, recognise};
+use crate::detect::{Dissector, Entry, Standing, Verdict, entry, recognise};
+use crate::guess::{Detecting, Guess};
 use crate::{Close, Exchange, Limits, Protocol, Side, dns};
 use std::{cell::Cell, sync::Arc};
+use weir_config::Pinned;
 use weir_records::Timestamp;
 
 /// So much of a first line is kept until it tells what it is.
@@ -14,134 +17,128 @@ const LATE_SEARCH: u64 = 16 << 20;
 #[derive(Debug)]
 pub struct Decoder {
     limits: Arc<Limits>,
+    /// What it decodes is within so many tunnels.
+    depth: u8,
     state: State,
 }
 
 #[derive(Debug)]
 enum State {
     Detecting(Detecting),
+    /// Most likely this protocol, and not yet certainly.
+    Guessing(Box<Guess>),
     Decoding(Protocol, Box<dyn Dissector>),
     /// Closed while it was this.
     Closed(Protocol),
     Opaque,
 }
 
-#[derive(Debug, Default)]
-struct Detecting {
-    late: bool,
-    client: Probe,
-    server: Probe,
-    /// Whose the kept bytes are, in the order in which they came.
-    order: Vec<Kept>,
-    searched: u64,
-}
-
-/// Bytes of one side that came one after the other.
-#[derive(Debug)]
-struct Kept {
-    side: Side,
-    /// When the first of them came.
-    at: Timestamp,
-    length: usize,
-}
-
-impl Detecting {
-    /// So many more bytes of this side are kept.
-    fn keep(&mut self, side: Side, at: Timestamp, length: usize) {
-        match self.order.last_mut() {
-            Some(last) if last.side == side => last.length += length,
-            _ if length > 0 => self.order.push(Kept { side, at, length }),
-            _ => {}
-        }
-    }
-
-    /// Shows a decoder what was kept, in order.
-    fn replay(&self, decoder: &mut dyn Dissector, out: &mut dyn FnMut(Exchange)) {
-        let (mut client, mut server) = (self.client.part.as_slice(), self.server.part.as_slice());
-        for kept in &self.order {
-            let part = match kept.side {
-                Side::Client => &mut client,
-                Side::Server => &mut server,
-            };
-            let (bytes, rest) = part.split_at(kept.length.min(part.len()));
-            *part = rest;
-            decoder.data(kept.side, kept.at, bytes, out);
-        }
-    }
-
-    fn late() -> Self {
-        Self {
-            late: true,
-            ..Self::default()
-        }
-    }
-}
-
 impl Decoder {
     /// For a connection that is seen from its beginning.
     pub fn new(limits: &Arc<Limits>) -> Self {
-        Self {
-            limits: Arc::clone(limits),
-            state: State::Detecting(Detecting::default()),
-        }
+        Self::with(limits, State::Detecting(Detecting::default()))
     }
 
     /// For a connection whose beginning was missed.
     pub fn late(limits: &Arc<Limits>) -> Self {
-        Self {
-            limits: Arc::clone(limits),
-            state: State::Detecting(Detecting::late()),
-        }
+        Self::with(limits, State::Detecting(Detecting::late()))
     }
 
-    /// For the datagrams between a client's socket and port 53 of a server: each piece of data is one of them. It needs
+    /// For a connection that speaks what the user says: nothing is looked for, and nothing else is tried.
+    pub fn pinned(limits: &Arc<Limits>, protocol: Pinned, late: bool) -> Self {
+        let state = match entry(protocol) {
+            Some(entry) => State::Decoding(entry.protocol, (entry.open)(limits, late)),
+            None => State::Opaque,
+        };
+        Self::with(limits, state)
+    }
+
+    /// For the datagrams between a client's socket and a server's port for DNS: each piece of data is one of them. It needs
     /// [`Self::tick`] for what is never answered.
     pub fn dns_datagrams(limits: &Arc<Limits>) -> Self {
-        Self {
-            limits: Arc::clone(limits),
-            state: State::Decoding(Protocol::Dns, dns::datagrams(limits, false)),
-        }
+        let decoder = dns::datagrams(limits, false);
+        Self::with(limits, State::Decoding(Protocol::Dns, decoder))
     }
 
     /// As [`Self::dns_datagrams`], for a flow whose first queries may have been missed.
     pub fn late_dns_datagrams(limits: &Arc<Limits>) -> Self {
+        let decoder = dns::datagrams(limits, true);
+        Self::with(limits, State::Decoding(Protocol::Dns, decoder))
+    }
+
+    /// For a connection within so many tunnels.
+    pub(crate) fn within(limits: &Arc<Limits>, depth: u8) -> Self {
+        Self {
+            depth,
+            ..Self::new(limits)
+        }
+    }
+
+    fn with(limits: &Arc<Limits>, state: State) -> Self {
         Self {
             limits: Arc::clone(limits),
-            state: State::Decoding(Protocol::Dns, dns::datagrams(limits, true)),
+            depth: 0,
+            state,
         }
     }
 
     /// These bytes were sent by `side`; `out` gets each exchange that they complete.
     pub fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
-        if let State::Detecting(_) = self.state {
-            self.detect(side, at, bytes, out);
-        } else {
-            self.decode(|decoder| decoder.data(side, at, bytes, out));
+        match &mut self.state {
+            State::Detecting(_) => self.detect(side, at, bytes, out),
+            State::Guessing(guess) => {
+                let standing = guess.data(side, at, bytes);
+                self.judge(standing, out);
+            }
+            _ => self.decode(|decoder| decoder.data(side, at, bytes, out)),
         }
     }
 
     /// Bytes of `side` were missed: so many, if that is known.
     pub fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: &mut dyn FnMut(Exchange)) {
-        if let State::Detecting(detecting) = &mut self.state {
-            *detecting = Detecting::late();
-        } else {
-            self.decode(|decoder| decoder.gap(side, at, missed, out));
+        match &mut self.state {
+            State::Detecting(detecting) => *detecting = Detecting::late(),
+            State::Guessing(guess) => {
+                let standing = guess.gap(side, at, missed);
+                self.judge(standing, out);
+            }
+            _ => self.decode(|decoder| decoder.gap(side, at, missed, out)),
         }
     }
 
     /// `side` will send no more (FIN).
     pub fn end(&mut self, side: Side, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
-        self.decode(|decoder| decoder.end(side, at, out));
+        match &mut self.state {
+            State::Detecting(detecting) => detecting.end(side, at),
+            State::Guessing(guess) => {
+                let standing = guess.end(side, at);
+                self.judge(standing, out);
+            }
+            _ => self.decode(|decoder| decoder.end(side, at, out)),
+        }
     }
 
     /// It is now this late, though nothing came: whatever has waited for too long comes out.
     pub fn tick(&mut self, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
-        self.decode(|decoder| decoder.tick(at, out));
+        match &mut self.state {
+            State::Guessing(guess) => guess.tick(at),
+            _ => self.decode(|decoder| decoder.tick(at, out)),
+        }
     }
 
     /// The connection is over: whatever is unfinished comes out now, marked as such.
     pub fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
-        self.decode(|decoder| decoder.close(at, how, out));
+        match &mut self.state {
+            State::Guessing(guess) => {
+                if guess.close(at, how) == Standing::Refuted {
+                    self.judge(Standing::Refuted, out);
+                    return self.close(at, how, out);
+                }
+                // Nothing has spoken against it.
+                guess.come_out(out);
+            }
+            _ => self.decode(|decoder| decoder.close(at, how, out)),
+        }
         self.state = State::Closed(self.protocol());
     }
 
@@ -157,6 +154,7 @@ impl Decoder {
     pub fn protocol(&self) -> Protocol {
         match &self.state {
             State::Detecting(_) => Protocol::Unknown,
+            State::Guessing(guess) => guess.protocol(),
             State::Decoding(protocol, _) | State::Closed(protocol) => *protocol,
             State::Opaque => Protocol::Tcp,
         }
@@ -181,9 +179,9 @@ impl Decoder {
             return;
         };
         let found = Cell::new(None);
-        let late = detecting.late;
+        let (late, refuted) = (detecting.late, detecting.refuted);
         let check = |bytes: &[u8]| {
-            let (verdict, entry) = recognise(side, bytes, late);
+            let (verdict, entry) = recognise(side, bytes, late, refuted);
             found.set(entry);
             verdict
         };
@@ -209,13 +207,62 @@ impl Decoder {
         }
         match (verdict, found.get()) {
             (Verdict::Yes, Some(entry)) => {
-                let mut decoder = (entry.open)(&self.limits, late);
-                detecting.replay(&mut *decoder, out);
-                self.state = State::Decoding(entry.protocol, decoder);
+                let detecting = std::mem::take(detecting);
+                self.begin(entry, detecting, out);
                 self.data(side, at, bytes, out);
             }
             (Verdict::No, _) => self.state = State::Opaque,
             _ => {}
+        }
+    }
+
+    /// Decodes as this protocol what was kept, and what comes.
+    fn begin(&mut self, entry: &'static Entry, detecting: Detecting, out: &mut dyn FnMut(Exchange)) {
+        let guess = Guess::new(entry, &self.limits, self.depth, &detecting);
+        self.state = State::Guessing(Box::new(guess));
+        for (kept, bytes) in detecting.pieces() {
+            match kept.ended {
+                true => self.end(kept.side, kept.at, out),
+                false => self.data(kept.side, kept.at, bytes, out),
+            }
+        }
+    }
+
+    /// Does what follows from the standing of the guess.
+    fn judge(&mut self, standing: Standing, out: &mut dyn FnMut(Exchange)) {
+        let State::Guessing(guess) = &mut self.state else {
+            return;
+        };
+        match standing {
+            Standing::Guess => {}
+            Standing::Confirmed => {
+                guess.come_out(out);
+                let (protocol, state) = (
+                    guess.protocol(),
+                    std::mem::replace(&mut self.state, State::Opaque),
+                );
+                if let State::Guessing(guess) = state
+                    && let Some(decoder) = guess.into_decoder()
+                {
+                    self.state = State::Decoding(protocol, decoder);
+                }
+            }
+            Standing::Refuted => {
+                let detecting = guess.take_back();
+                self.look_again(detecting, out);
+            }
+        }
+    }
+
+    /// What was taken for something that it is not is shown to the protocols that are left.
+    fn look_again(&mut self, detecting: Detecting, out: &mut dyn FnMut(Exchange)) {
+        match detecting.recognise() {
+            (Verdict::Yes, Some(entry)) => self.begin(entry, detecting, out),
+            (Verdict::More, _) => self.state = State::Detecting(detecting),
+            _ if detecting.late && detecting.searched <= LATE_SEARCH => {
+                self.state = State::Detecting(detecting.elsewhere());
+            }
+            _ => self.state = State::Opaque,
         }
     }
 }

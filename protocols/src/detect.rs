@@ -3,12 +3,14 @@
 
 use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2, tls};
 use std::{fmt, sync::Arc};
+use weir_config::Pinned;
 use weir_records::Timestamp;
 
 /// Every protocol that is decoded, in the order in which they are tried.
 pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY, http2::ENTRY, tls::ENTRY, dns::ENTRY, dubbo::ENTRY];
 
 /// One protocol: how its beginning is known, and how its decoder is made.
+#[derive(Debug)]
 pub(crate) struct Entry {
     /// What the connection is then called.
     pub protocol: Protocol,
@@ -33,8 +35,66 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     fn take_events(&mut self) -> u64 {
         0
     }
+    /// Whether it has seen enough to be certain that this is its protocol. A decoder that is only made where that is known
+    /// leaves this as it is. Once certain, it stays so.
+    fn standing(&self) -> Standing {
+        Standing::Confirmed
+    }
+    /// What it decodes is within so many tunnels.
+    fn set_depth(&mut self, _tunnels: u8) {}
     /// Nothing more can come out.
     fn is_opaque(&self) -> bool;
+}
+
+/// What a decoder makes of the guess that it was made for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Nothing has spoken against it.
+    #[default]
+    Guess,
+    /// It is this protocol.
+    Confirmed,
+    /// It is another.
+    Refuted,
+}
+
+impl Standing {
+    /// What is not certain yet becomes so.
+    pub fn settle(&mut self, standing: Self) {
+        if *self == Self::Guess {
+            *self = standing;
+        }
+    }
+}
+
+/// Places in the [`REGISTRY`] of protocols that a connection was found not to speak.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Refuted(u32);
+
+impl Refuted {
+    /// Nothing that is known here.
+    pub const ALL: Self = Self(u32::MAX);
+
+    pub fn has(self, place: usize) -> bool {
+        self.0 & 1 << place != 0
+    }
+
+    pub fn with(self, place: usize) -> Self {
+        Self(self.0 | 1 << place)
+    }
+}
+
+/// The protocol that a port is pinned to, if it is one that is decoded.
+pub(crate) fn entry(pinned: Pinned) -> Option<&'static Entry> {
+    let protocol = match pinned {
+        Pinned::Http1 => Protocol::Http1,
+        Pinned::Http2 => Protocol::Http2,
+        Pinned::Dns => Protocol::Dns,
+        Pinned::Tls => Protocol::Tls,
+        Pinned::Dubbo => Protocol::Dubbo,
+        Pinned::Tcp => return None,
+    };
+    REGISTRY.iter().find(|entry| entry.protocol == protocol)
 }
 
 /// Whether bytes are the beginning of something.
@@ -95,7 +155,7 @@ impl Probe {
 
 /// Who sends what looks like this, at any point of a connection, if it can be told.
 pub fn speaker(bytes: &[u8]) -> Option<Side> {
-    let is = |side| recognise(side, bytes, true).0 == Verdict::Yes;
+    let is = |side| recognise(side, bytes, true, Refuted::default()).0 == Verdict::Yes;
     match (is(Side::Client), is(Side::Server)) {
         (true, false) => Some(Side::Client),
         (false, true) => Some(Side::Server),
@@ -103,10 +163,18 @@ pub fn speaker(bytes: &[u8]) -> Option<Side> {
     }
 }
 
-/// Which protocol begins like this on `side`, if it can be told.
-pub(crate) fn recognise(side: Side, bytes: &[u8], late: bool) -> (Verdict, Option<&'static Entry>) {
+/// Which protocol begins like this on `side`, if it can be told, of those that were not refuted.
+pub(crate) fn recognise(
+    side: Side,
+    bytes: &[u8],
+    late: bool,
+    refuted: Refuted,
+) -> (Verdict, Option<&'static Entry>) {
     let mut open = false;
-    for entry in REGISTRY {
+    for (place, entry) in REGISTRY.iter().enumerate() {
+        if refuted.has(place) {
+            continue;
+        }
         let check = match side {
             Side::Client => entry.client,
             Side::Server => entry.server,

@@ -1,14 +1,22 @@
-//! What documents of every version of HTTP share: how targets and headers become fields.
+//! What documents of every version of HTTP share: how targets, headers and bodies become fields.
+
+mod coding;
+mod content;
+mod kept;
 
 use crate::http1::{Field, Target};
+pub(crate) use content::{Seen, body};
+pub(crate) use kept::{Kept, TOGETHER};
 use std::collections::{BTreeMap, btree_map::Entry};
 use weir_records::{Headers, Policy, Text, Url, UserAgent};
 
-/// What was cut, with the size that it had.
+/// What was cut, with the size that it had, and what is no text.
 #[derive(Default)]
 pub(crate) struct Cuts {
     pub truncated: bool,
     pub sizes: BTreeMap<String, u64>,
+    /// Fields that hold the base64 of what is no text.
+    pub base64: Vec<&'static str>,
 }
 
 impl Cuts {

@@ -22,8 +22,9 @@ mod upgrade;
 
 use crate::Protocol;
 use crate::detect::{Entry, Verdict};
+pub(crate) use document::request_url;
 pub use exchange::Exchange;
-pub(crate) use framing::note;
+pub(crate) use framing::{note, quote};
 pub(crate) use head::Field;
 pub(crate) use target::{Target, host};
 

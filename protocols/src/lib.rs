@@ -9,18 +9,24 @@
 
 mod dates;
 mod decoder;
+mod decoders;
 mod detect;
 pub mod dns;
 pub mod dubbo;
+mod guess;
 mod hessian2;
 mod http;
 pub mod http1;
 pub mod http2;
 pub mod tls;
+mod tunnel;
+pub mod websocket;
 
 pub use decoder::Decoder;
+pub use decoders::Decoders;
 pub use detect::speaker;
-use weir_config::Decoding;
+pub use tunnel::Tunnelled;
+use weir_config::{Bodies, Config};
 use weir_records::{Document, Flow, Policy};
 
 /// Who sent the bytes.
@@ -38,6 +44,14 @@ impl Side {
         match self {
             Self::Client => Self::Server,
             Self::Server => Self::Client,
+        }
+    }
+
+    /// What it is called in documents.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Server => "server",
         }
     }
 }
@@ -81,15 +95,25 @@ pub struct Limits {
     pub max_headers: usize,
     /// Most requests waiting for a response.
     pub max_pending: usize,
+    /// Which bodies of HTTP are kept, and how much of each.
+    pub bodies: Bodies,
 }
 
-impl From<&Decoding> for Limits {
-    fn from(settings: &Decoding) -> Self {
+impl From<&Config> for Limits {
+    fn from(config: &Config) -> Self {
+        let decoding = &config.decoding;
         Self {
-            max_head: usize::try_from(settings.max_head.0).unwrap_or(usize::MAX),
-            max_headers: settings.max_headers,
-            max_pending: settings.max_pending,
+            max_head: usize::try_from(decoding.max_head.0).unwrap_or(usize::MAX),
+            max_headers: decoding.max_headers,
+            max_pending: decoding.max_pending,
+            bodies: config.capture.bodies.clone(),
         }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self::from(&Config::default())
     }
 }
 
@@ -106,6 +130,10 @@ pub enum Exchange {
     Tls(Box<tls::Exchange>),
     /// Dubbo 2.
     Dubbo(Box<dubbo::Exchange>),
+    /// A WebSocket connection, from its handshake to its end.
+    WebSocket(Box<websocket::Exchange>),
+    /// Any of them, within a tunnel that was opened by CONNECT.
+    Tunnelled(Box<Tunnelled>),
 }
 
 impl From<dns::Exchange> for Exchange {
@@ -123,6 +151,8 @@ impl Exchange {
             Self::Dns(exchange) => exchange.document(flow, policy),
             Self::Tls(exchange) => exchange.document(flow, policy),
             Self::Dubbo(exchange) => exchange.document(flow, policy),
+            Self::WebSocket(exchange) => exchange.document(flow, policy),
+            Self::Tunnelled(exchange) => exchange.document(flow, policy),
         }
     }
 }

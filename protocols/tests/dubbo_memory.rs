@@ -32,6 +32,7 @@ fn a_decoder_at_its_bounds_stays_small() {
         max_head: 64 << 10,
         max_headers: 128,
         max_pending: MAX_PENDING,
+        ..Limits::default()
     });
     let policy = Policy::new(&Records::default());
     let flow = Flow {

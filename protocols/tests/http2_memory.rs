@@ -29,6 +29,7 @@ fn a_decoder_at_its_bounds_stays_small() {
         max_head: 64 << 10,
         max_headers: 128,
         max_pending: MAX_PENDING as usize,
+        ..Limits::default()
     });
     let mut count = 0_u32;
     let mut out = |_: Exchange| count += 1;

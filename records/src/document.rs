@@ -6,6 +6,7 @@ mod dubbo;
 mod http2;
 mod rpc;
 mod tls;
+mod websocket;
 
 use crate::{Capture, Direction, DocumentId, Flow, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
@@ -21,6 +22,7 @@ use std::{
     sync::Arc,
 };
 pub use tls::{Tls, TlsClient};
+pub use websocket::{WebSocket, WebSocketClose, WebSocketSide};
 
 /// Headers by lower-case name; a repeated header has several values, in order of arrival.
 pub type Headers = BTreeMap<String, Vec<String>>;
@@ -54,6 +56,9 @@ pub struct Document {
     /// The TLS handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// The WebSocket connection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub websocket: Option<Box<WebSocket>>,
     /// The remote procedure call.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rpc: Option<Rpc>,
@@ -96,6 +101,7 @@ impl Document {
             http: None,
             dns: None,
             tls: None,
+            websocket: None,
             rpc: None,
             dubbo: None,
             user_agent: None,
@@ -130,6 +136,8 @@ impl Weir {
             truncated: false,
             original_sizes: BTreeMap::new(),
             anomalies: Vec::new(),
+            base64: Vec::new(),
+            tunnel: None,
             dns: None,
             dubbo: None,
             http2: None,
@@ -143,7 +151,7 @@ impl Weir {
 pub struct Event {
     /// Identity of this document; a repeat of the same exchange keeps it.
     pub id: DocumentId,
-    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`.
+    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`, `weir.websocket`.
     pub dataset: &'static str,
     /// ECS categories: `network`, `web`.
     pub category: &'static [&'static str],
@@ -178,7 +186,7 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// `http`, `grpc`, `dns`, `dubbo` or `tls`.
+    /// `http`, `grpc`, `dns`, `dubbo`, `tls` or `websocket`.
     pub protocol: &'static str,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,
@@ -281,6 +289,11 @@ pub struct HttpResponse {
 pub struct Body {
     /// Bytes of the body after framing was taken off.
     pub bytes: u64,
+    /// The body, without its content codings and without secrets, or what was kept of it; absent unless bodies of its type
+    /// are asked for. One that is no text is in base64 (see `weir.base64`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-elasticsearch" = "words"))]
+    pub content: Option<String>,
 }
 
 /// ECS `user_agent`.
@@ -319,12 +332,19 @@ pub struct Weir {
     /// Something was cut for its length; the original sizes are in `weir.original_sizes`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
-    /// Bytes that each cut value had, by field name (`….header_count`: headers that there were).
+    /// Bytes that each cut value had, by field name (`….header_count`: headers that there were). Of a body with content
+    /// codings these are its bytes without them, or, where not all of it was decoded, with them (as `….body.bytes`).
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub original_sizes: BTreeMap<String, u64>,
     /// What was ambiguous or wrong on the wire, with what was seen.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub anomalies: Vec<String>,
+    /// Fields that hold something other than text, and therefore its base64: `http.response.body.content`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub base64: Vec<&'static str>,
+    /// What the client had asked a proxy to connect it to (CONNECT), of an exchange within that tunnel.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tunnel: Option<String>,
     /// What ECS has no place for in a DNS exchange.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<WeirDns>,

@@ -3,8 +3,12 @@
 //! Every text of a document that a peer wrote goes through a [`Policy`] on its way into the document, so that no sink
 //! ever holds a secret. Secrets are replaced before texts are cut, so that a cut can't bare one.
 
+mod assignments;
+mod body;
 mod json_text;
+mod multipart;
 mod redact;
+mod xml_text;
 
 use std::borrow::Cow;
 use weir_config::Records;
@@ -130,7 +134,7 @@ impl Policy {
     fn cut(&self, text: Cow<'_, [u8]>, size: usize, max: usize) -> Text {
         let mut value = match String::from_utf8(text.into_owned()) {
             Ok(text) => text,
-            Err(error) => error.as_bytes().iter().map(|byte| char::from(*byte)).collect(),
+            Err(error) => latin1(error.as_bytes()),
         };
         let mut original = None;
         if value.len() > max {
@@ -140,6 +144,18 @@ impl Policy {
         }
         Text { value, original }
     }
+}
+
+/// Text as it is, or else as ISO 8859-1.
+fn read(text: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(text) {
+        Ok(text) => Cow::Borrowed(text),
+        Err(_) => Cow::Owned(latin1(text)),
+    }
+}
+
+fn latin1(text: &[u8]) -> String {
+    text.iter().map(|byte| char::from(*byte)).collect()
 }
 
 #[cfg(test)]
@@ -174,6 +190,7 @@ mod tests {
             "x-session-id",
             "x-password",
             "x-client-secret",
+            "x-access-token-bin",
         ] {
             assert_eq!(policy.header(name, b"abc").value, REDACTED, "{name}");
         }
@@ -181,6 +198,7 @@ mod tests {
             "host",
             "accept",
             "sec-websocket-key",
+            "grpc-trace-bin",
             "idempotency-key",
             "www-authenticate",
             "content-type",

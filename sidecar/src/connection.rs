@@ -12,7 +12,7 @@ use crate::{
     worker::Worker,
 };
 use std::{io, net::SocketAddr, rc::Rc};
-use weir_protocols::{Close, Decoder, Side};
+use weir_protocols::{Close, Side};
 use weir_records::Direction;
 
 /// Carries one accepted connection to its end.
@@ -43,7 +43,9 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
     };
     let connect = clock.elapsed();
     let ends = (ClientAddress(peer), destination);
-    let mut watcher = worker.watch(direction, ends, clock, Some(connect), Decoder::new);
+    let mut watcher = worker.watch(direction, ends, clock, Some(connect), |decoders| {
+        Some(decoders.connection(destination.0.port(), false))
+    });
     let mut pair = Pair::new(client, server);
     let how = pair
         .relay(&worker.scratch, worker.settings.idle, &mut watcher)

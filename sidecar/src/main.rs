@@ -6,7 +6,7 @@ use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 use weir_config::{
     Config,
-    args::{DocumentArgs, FileArgs, IdentityArgs, RelayArgs},
+    args::{CaptureArgs, DocumentArgs, FileArgs, IdentityArgs, RelayArgs},
 };
 
 /// Relays redirected connections and exports one document for each request that passes.
@@ -17,6 +17,8 @@ struct Args {
     file: FileArgs,
     #[command(flatten)]
     documents: DocumentArgs,
+    #[command(flatten)]
+    capture: CaptureArgs,
     #[command(flatten)]
     relay: RelayArgs,
     #[command(flatten)]
@@ -70,6 +72,7 @@ fn configuration(args: &Args) -> anyhow::Result<Config> {
     args.identity.apply(&mut config.interception);
     args.relay.apply(&mut config.relay);
     args.documents.apply(&mut config);
+    args.capture.apply(&mut config.capture);
     if let Err(error) = config.interception.find_dns_servers()
         && config.interception.dns
     {

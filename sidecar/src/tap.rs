@@ -20,7 +20,7 @@ use tokio::{
     time::{Duration, MissedTickBehavior, interval},
 };
 use weir_capture::{Settings, Sink, Tap, Tracker};
-use weir_config::Config;
+use weir_config::{Config, Pinned};
 use weir_export::Producer;
 use weir_protocols::Exchange;
 use weir_records::{Flow, Policy, Timestamp};
@@ -51,6 +51,7 @@ pub struct Parts {
 pub fn selection(config: &Config) -> weir_capture::Selection {
     weir_capture::Selection {
         interfaces: weir_capture::Interfaces::Except(config.interception.exclude_interfaces.0.clone()),
+        dns: config.decoding.protocols.ports(Pinned::Dns),
         ..weir_capture::Selection::default()
     }
 }

@@ -32,7 +32,7 @@ use tokio::{
 };
 use weir_config::SourceAddress;
 use weir_export::Producer;
-use weir_protocols::{Decoder, Exchange, Limits};
+use weir_protocols::{Decoder, Decoders, Exchange};
 use weir_records::{Capture, Direction, Flow, Policy};
 
 /// Rest after a failed accept: whatever is short (descriptors, memory) does not come back at once.
@@ -51,8 +51,8 @@ pub struct Settings {
     pub idle: Option<Duration>,
     /// Largest read.
     pub max_buffer: usize,
-    /// Bounds of the decoders; nothing where decoding is off.
-    pub limits: Option<Arc<Limits>>,
+    /// What makes the decoders; nothing where decoding is off.
+    pub decoders: Option<Decoders>,
     /// What documents may hold.
     pub policy: Arc<Policy>,
     /// Name of the observed host or container.
@@ -139,7 +139,7 @@ impl Worker {
         (ClientAddress(client), OriginalDestination(server)): (ClientAddress, OriginalDestination),
         clock: Clock,
         connect: Option<u64>,
-        decoder: impl FnOnce(&Arc<Limits>) -> Decoder,
+        decoder: impl FnOnce(&Decoders) -> Option<Decoder>,
     ) -> Watcher {
         let host = self.settings.host.clone();
         let flow = Flow {
@@ -153,7 +153,7 @@ impl Worker {
             connect,
             host,
         };
-        let decoder = self.settings.limits.as_ref().map(decoder);
+        let decoder = self.settings.decoders.as_ref().and_then(decoder);
         Watcher::new(flow, clock, decoder, self.documents.clone(), self.metrics.clone())
     }
 }

@@ -96,6 +96,7 @@ fn push(producer: &mut weir_export::Producer) {
         max_head: 64 << 10,
         max_headers: 128,
         max_pending: 16,
+        ..Limits::default()
     });
     let flow = Flow {
         id: DocumentId(7),

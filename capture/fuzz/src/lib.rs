@@ -1,9 +1,9 @@
 //! What the targets share: a tracker with narrow bounds, watched.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 use weir_capture::{Bounds, Packet, Settings, Sink, Tracker};
 use weir_config::Records;
-use weir_protocols::{Exchange, Limits};
+use weir_protocols::{Decoders, Exchange};
 use weir_records::{Capture, Flow, Policy};
 
 const BOUNDS: Bounds = Bounds {
@@ -40,7 +40,7 @@ impl Default for Watched {
             host: None,
             local: Vec::new(),
             select: None,
-            limits: Arc::new(Limits::from(&weir_config::Decoding::default())),
+            decoders: Decoders::default(),
             bounds: BOUNDS,
         };
         Self {

@@ -118,9 +118,10 @@ pub(super) fn program(selection: &Selection, interfaces: &[u32], except: bool) -
         to.when(JUMP_EQUAL, kind, Label::Accept);
     }
     to.jump(Label::Drop);
-    let ports = selection.ports.as_deref();
-    v4(&mut to, ports);
-    v6(&mut to, ports);
+    let tcp = selection.ports.as_deref();
+    let udp = [&[(DNS, DNS)], &*selection.dns].concat();
+    v4(&mut to, tcp, &udp);
+    v6(&mut to, tcp, &udp);
     to.label(Label::Drop);
     to.put(RETURN, 0);
     to.label(Label::Accept);
@@ -145,7 +146,7 @@ fn by_interface(to: &mut Writer, interfaces: &[u32], except: bool) {
     }
 }
 
-fn v4(to: &mut Writer, ports: Option<&[(u16, u16)]>) {
+fn v4(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: &[(u16, u16)]) {
     to.label(Label::V4);
     to.put(LOAD_SHORT, 6);
     to.when(JUMP_ANY_BIT, 0x1fff, Label::Accept); // a fragment, not the first
@@ -155,12 +156,12 @@ fn v4(to: &mut Writer, ports: Option<&[(u16, u16)]>) {
     to.when(JUMP_EQUAL, UDP, Label::V4Dns);
     to.jump(Label::Drop);
     to.label(Label::V4Ports);
-    either(to, LOAD_SHORT_BEHIND, 0, ports);
+    either(to, LOAD_SHORT_BEHIND, 0, tcp);
     to.label(Label::V4Dns);
-    either(to, LOAD_SHORT_BEHIND, 0, Some(&[(DNS, DNS)]));
+    either(to, LOAD_SHORT_BEHIND, 0, Some(udp));
 }
 
-fn v6(to: &mut Writer, ports: Option<&[(u16, u16)]>) {
+fn v6(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: &[(u16, u16)]) {
     to.label(Label::V6);
     to.put(LOAD_BYTE, 6);
     to.when(JUMP_EQUAL, TCP, Label::V6Ports);
@@ -170,9 +171,9 @@ fn v6(to: &mut Writer, ports: Option<&[(u16, u16)]>) {
     }
     to.jump(Label::Drop);
     to.label(Label::V6Ports);
-    either(to, LOAD_SHORT, 40, ports);
+    either(to, LOAD_SHORT, 40, tcp);
     to.label(Label::V6Dns);
-    either(to, LOAD_SHORT, 40, Some(&[(DNS, DNS)]));
+    either(to, LOAD_SHORT, 40, Some(udp));
 }
 
 /// Accepts if the source's or the destination's port is one of these, which begin there.

@@ -11,5 +11,6 @@ mod documents;
 mod files;
 mod links;
 mod losses;
+mod pins;
 mod robust;
 mod support;

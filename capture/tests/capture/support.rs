@@ -5,14 +5,14 @@ use serde_json::Value;
 use std::{io::Cursor, net::SocketAddr, sync::Arc};
 use weir_capture::{Bounds, Counters, LinkType, Packet, Reader, Settings, Sink, Summary, Tracker};
 use weir_config::Records;
-use weir_protocols::{Decoder, Exchange, Limits, Side};
+use weir_protocols::{Decoder, Decoders, Exchange, Limits, Side};
 use weir_records::{Capture, Direction, Flow, Policy, Timestamp};
 
 pub const MS: u64 = 1_000_000;
 pub const START: u64 = 1_700_000_000_000_000_000;
 
 pub fn limits() -> Arc<Limits> {
-    Arc::new(Limits::from(&weir_config::Decoding::default()))
+    Arc::new(Limits::default())
 }
 
 pub fn settings() -> Settings {
@@ -21,7 +21,7 @@ pub fn settings() -> Settings {
         host: None,
         local: Vec::new(),
         select: None,
-        limits: limits(),
+        decoders: Decoders::default(),
         bounds: Bounds::default(),
     }
 }

@@ -10,7 +10,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use weir_config::{Interception, Relay};
+use weir_config::{Interception, Relay, args::CaptureArgs};
 use weir_lab::{Addresses, Lab, Link, Node, Process};
 
 /// Where the application listens.
@@ -38,7 +38,7 @@ impl Stage {
     ///
     /// # Errors
     /// Not root, a program is missing or does not start.
-    pub fn build(exports: &[String], signals: &Signals) -> Result<Self> {
+    pub fn build(exports: &[String], capture: CaptureArgs, signals: &Signals) -> Result<Self> {
         weir_lab::require_root()?;
         let nginx = tool::find("nginx", "nginx-light")?;
         tool::find("curl", "curl")?;
@@ -63,7 +63,7 @@ impl Stage {
         go_on(signals)?;
         let user = Interception::default().proxy_uid;
         let store = directory.directory_of("store", user)?.join("weir.db");
-        let sidecar = start_sidecar(&sidecar, &pod, &store, exports)?;
+        let sidecar = start_sidecar(&sidecar, &pod, &store, exports, capture)?;
         go_on(signals)?;
         Ok(Self {
             sidecar,
@@ -155,11 +155,20 @@ fn prefix(node: &Node) -> String {
     words.join(" ").trim_end().to_owned() + " "
 }
 
-fn start_sidecar(program: &Path, pod: &Node, store: &Path, exports: &[String]) -> Result<Process> {
+fn start_sidecar(
+    program: &Path,
+    pod: &Node,
+    store: &Path,
+    exports: &[String],
+    capture: CaptureArgs,
+) -> Result<Process> {
     let mut command = tool::command(pod, program);
     command.arg("--export").arg(format!("sqlite:{}", store.display()));
     for export in exports {
         command.arg("--export").arg(export);
+    }
+    if let Some(max) = capture.capture_bodies {
+        command.arg("--capture-bodies").arg(max.to_string());
     }
     // Nobody waits for the connections of a demo.
     command.args(["--drain", "1s"]);

@@ -51,6 +51,7 @@ fuzz_target!(|input: &[u8]| {
         max_head: 1,
         max_headers: 1,
         max_pending: 4,
+        ..Limits::default()
     });
     let messages = messages(input);
     let asked = messages.iter().filter(|(side, _)| *side == Side::Client).count();

@@ -27,6 +27,7 @@ impl Run {
             max_head: 1,
             max_headers: 1,
             max_pending: 3,
+            ..Limits::default()
         });
         let decoder = if late {
             Decoder::late(&limits)

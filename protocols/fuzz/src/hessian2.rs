@@ -43,6 +43,7 @@ fuzz_target!(|input: &[u8]| {
         max_head: 1,
         max_headers: 1,
         max_pending: 1,
+        ..Limits::default()
     });
     let flow = Flow {
         id: DocumentId(1),

@@ -2,12 +2,12 @@
 //!
 //! The input is a list of steps between bytes 0xFF: `C…` and `S…` are data of client and server, `c` and `s` their
 //! ends, `G` and `g` a gap on either side (with a length in the next byte), `R` a reset. A first step `L` makes it a
-//! late join, `T` sets narrow limits.
+//! late join, `T` sets narrow limits, `B` keeps bodies.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use std::{collections::HashSet, sync::Arc};
-use weir_config::Records;
+use weir_config::{Bodies, Bytes, Records};
 use weir_protocols::{Close, Decoder, Exchange, Limits, Side};
 use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
 
@@ -20,18 +20,24 @@ impl Run {
     fn steps(input: &[u8], piece: usize) -> (Self, bool) {
         let mut steps = input.split(|b| *b == 0xff).peekable();
         let mut option = |name: &[u8]| steps.next_if(|step| *step == name).is_some();
-        let (late, narrow) = (option(b"L"), option(b"T"));
+        let (late, narrow, keeps) = (option(b"L"), option(b"T"), option(b"B"));
+        let bodies = Bodies {
+            max_bytes: Bytes(if keeps { 40 } else { 0 }),
+            content_types: vec!["*/*".parse().expect("a media type")],
+        };
         let limits = Arc::new(if narrow {
             Limits {
                 max_head: 48,
                 max_headers: 2,
                 max_pending: 3,
+                bodies,
             }
         } else {
             Limits {
                 max_head: 64 << 10,
                 max_headers: 128,
                 max_pending: 1024,
+                bodies,
             }
         });
         let decoder = if late {
@@ -117,8 +123,10 @@ fuzz_target!(|input: &[u8]| {
         // Where the stream was lost, the beginnings of segments are what it is found again by. After an upgrade to HTTP/2
         // that may be so at any time.
         let http1 = |text: &&String| !text.contains("\"http2\":{");
-        let (documents, cut): (Vec<_>, Vec<_>) =
-            (documents.iter().filter(http1).collect(), cut.iter().filter(http1).collect());
+        let (documents, cut): (Vec<_>, Vec<_>) = (
+            documents.iter().filter(http1).collect(),
+            cut.iter().filter(http1).collect(),
+        );
         if exact {
             assert_eq!(documents, cut, "in pieces of {piece}");
         }

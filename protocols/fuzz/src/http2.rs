@@ -2,13 +2,13 @@
 //!
 //! The input is a list of steps, each with a byte for its kind and two for its length before it. Data of the client (`C`)
 //! and the server (`S`) are bytes as they are; a payload (`c`, `s`) is put into a whole frame, whose type, flags and stream
-//! are its first three bytes. `G` and `g` are gaps (of the length), `E` and `e` the sides' ends. A first byte `L` makes it a late
-//! join; otherwise the connection has begun as it should.
+//! are its first three bytes. `G` and `g` are gaps (of the length), `E` and `e` the sides' ends. A first byte `B` keeps bodies. A
+//! first byte `L`, or one after it, makes it a late join; otherwise the connection has begun as it should.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
 use std::{collections::HashSet, sync::Arc};
-use weir_config::Records;
+use weir_config::{Bodies, Bytes, Records};
 use weir_protocols::{Close, Decoder, Exchange, Limits, Side};
 use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
 
@@ -19,14 +19,20 @@ struct Run {
 
 impl Run {
     fn steps(mut input: &[u8], piece: usize) -> (Self, bool) {
-        let late = input.first() == Some(&b'L');
-        if late {
-            input = &input[1..];
-        }
+        let mut option = |name| {
+            let rest = input.strip_prefix(&[name]);
+            input = rest.unwrap_or(input);
+            rest.is_some()
+        };
+        let (keeps, late) = (option(b'B'), option(b'L'));
         let limits = Arc::new(Limits {
             max_head: 256,
             max_headers: 8,
             max_pending: 3,
+            bodies: Bodies {
+                max_bytes: Bytes(if keeps { 40 } else { 0 }),
+                content_types: vec!["*/*".parse().expect("a media type")],
+            },
         });
         let decoder = if late {
             Decoder::late(&limits)

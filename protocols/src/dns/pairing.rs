@@ -41,10 +41,18 @@ impl Pairing {
     }
 
     /// A whole message, sent by `side` between these two times. What is no message, or not this side's to send, is left out.
-    pub fn message(&mut self, side: Side, (first, last): (Timestamp, Timestamp), bytes: &[u8], out: Out<'_>) {
+    /// True if it is this side's and could be read to its end.
+    pub fn message(
+        &mut self,
+        side: Side,
+        (first, last): (Timestamp, Timestamp),
+        bytes: &[u8],
+        out: Out<'_>,
+    ) -> bool {
         let Some(mut message) = Message::read(bytes) else {
-            return;
+            return false;
         };
+        let sound = message.malformed.is_none();
         if self.transport == Transport::Tcp {
             message.size += 2; // its length before it
         }
@@ -52,8 +60,19 @@ impl Pairing {
         match (side, seen.message.header.kind()) {
             (Side::Client, Kind::Query) => self.query(seen, out),
             (Side::Server, Kind::Response) => self.response(seen, out),
-            _ => {}
+            _ => return false,
         }
+        sound
+    }
+
+    /// Queries may have been missed.
+    pub fn late(&self) -> bool {
+        self.late
+    }
+
+    /// A query with this number waits for its response.
+    pub fn waits_for(&self, id: u16) -> bool {
+        self.pending.iter().any(|waiting| waiting.id == id)
     }
 
     fn query(&mut self, mut seen: Seen, out: Out<'_>) {

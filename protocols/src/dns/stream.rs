@@ -1,9 +1,9 @@
 //! DNS over TCP: each message has its length in two bytes before it (RFC 1035, 4.2.2; RFC 7766).
 
 use super::exchange::Transport;
-use super::message::Header;
+use super::message::{Header, Kind};
 use super::pairing::Pairing;
-use crate::detect::Dissector;
+use crate::detect::{Dissector, Standing};
 use crate::{Close, Exchange, Limits, Side};
 use std::sync::Arc;
 use weir_records::Timestamp;
@@ -14,6 +14,8 @@ struct Stream {
     pairing: Pairing,
     client: Framing,
     server: Framing,
+    /// The number of bytes that a message has is as its header says: with a whole one it is certain.
+    standing: Standing,
     opaque: bool,
 }
 
@@ -30,6 +32,7 @@ pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
         pairing: Pairing::new(Transport::Tcp, limits.max_pending, late),
         client: Framing::default(),
         server: Framing::default(),
+        standing: Standing::Guess,
         opaque: false,
     })
 }
@@ -58,6 +61,21 @@ impl Framing {
 }
 
 impl Stream {
+    fn framing(&mut self, side: Side) -> &mut Framing {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        }
+    }
+
+    /// What has come of the server's message may be the answer to a query; its length may be anything.
+    fn may_answer(&self) -> bool {
+        let header = self.server.part.get(2..).and_then(Header::read);
+        header.is_none_or(|header| {
+            header.kind() == Kind::Response && (self.pairing.late() || self.pairing.waits_for(header.id))
+        })
+    }
+
     /// Nothing more is told of this connection.
     fn step_aside(&mut self, out: &mut dyn FnMut(Exchange)) {
         self.opaque = true;
@@ -70,21 +88,24 @@ impl Stream {
 impl Dissector for Stream {
     fn data(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
         while !bytes.is_empty() && !self.opaque {
-            let framing = match side {
-                Side::Client => &mut self.client,
-                Side::Server => &mut self.server,
-            };
-            if !framing.take(at, &mut bytes) {
+            let framing = self.framing(side);
+            let whole = framing.take(at, &mut bytes);
+            if self.standing == Standing::Guess && side == Side::Server && !self.may_answer() {
+                self.standing = Standing::Refuted;
+            }
+            if !whole {
                 return;
             }
+            let framing = self.framing(side);
             let (message, first) = (std::mem::take(&mut framing.part), framing.first);
             if message.len() < 2 + Header::SIZE {
+                self.standing.settle(Standing::Refuted);
                 return self.step_aside(out);
             }
-            self.pairing
-                .message(side, (first, at), &message[2..], &mut |exchange| {
-                    out(exchange.into());
-                });
+            let out = &mut |exchange: super::Exchange| out(exchange.into());
+            if self.pairing.message(side, (first, at), &message[2..], out) {
+                self.standing.settle(Standing::Confirmed);
+            }
         }
     }
 
@@ -102,6 +123,10 @@ impl Dissector for Stream {
 
     fn close(&mut self, _: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
         self.pairing.close(how, &mut |exchange| out(exchange.into()));
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
     }
 
     fn is_opaque(&self) -> bool {

@@ -1,6 +1,6 @@
 //! What is in the bodies of requests and responses.
 
-use super::header::OK;
+use super::header::{Header, OK};
 use super::items::{Items, Place};
 use super::names;
 use crate::hessian2::{Fault, Read};
@@ -44,6 +44,26 @@ pub(super) struct Reply {
     pub attachments: Json,
     /// The body says how the method ended.
     pub understood: bool,
+}
+
+/// A body begins as one does behind such a header: good enough where nothing else says that it is one. False where that
+/// can't be told of its serialization.
+pub(super) fn begins_well(header: &Header, body: &[u8]) -> bool {
+    const LONGEST_EVENT: u32 = 64;
+    const LONGEST_VERSION: usize = 32;
+    if header.is_event() {
+        return header.length <= LONGEST_EVENT;
+    }
+    let Some(mut items) = Items::new(header.serialization(), body) else {
+        return false;
+    };
+    if !header.is_request() && header.status == OK {
+        return items.int().is_ok_and(|kind| (0..=5).contains(&kind));
+    }
+    let first = items.text().ok().flatten();
+    let is_version =
+        |text: &str| text.len() <= LONGEST_VERSION && text.bytes().all(|byte| byte.is_ascii_graphic());
+    first.is_some_and(|text| !header.is_request() || is_version(&text))
 }
 
 impl<'p> Reading<'p> {

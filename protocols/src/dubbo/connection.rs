@@ -1,9 +1,10 @@
 //! One connection: two directions, and the requests of each side that wait for their responses.
 
+use super::body::begins_well;
 use super::exchange::{Exchange, Failure};
 use super::framing::{Fed, Framing, Message, Skipped};
 use super::{BEGINNING, STORED, TIMEOUT};
-use crate::detect::Dissector;
+use crate::detect::{Dissector, Standing};
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::{collections::VecDeque, sync::Arc};
 use weir_records::Timestamp;
@@ -26,6 +27,8 @@ struct Connection {
     untold_events: u64,
     text: u64,
     anomalies: Vec<String>,
+    /// A frame whose body begins as it must is certain, and so are two in a row or one of each side.
+    standing: Standing,
 }
 
 /// What one side sends, and its requests that wait.
@@ -56,6 +59,7 @@ pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
         untold_events: 0,
         text: 0,
         anomalies: Vec::new(),
+        standing: Standing::Guess,
     })
 }
 
@@ -69,6 +73,10 @@ impl Connection {
 
     /// A frame, whole or not, that `side` has sent.
     fn frame(&mut self, side: Side, message: Box<Message>, skipped: Skipped, out: Out<'_>) {
+        self.weigh(side);
+        if self.standing == Standing::Guess && begins_well(&message.header, &message.body) {
+            self.standing = Standing::Confirmed;
+        }
         self.note_skipped(side, skipped);
         if message.header.is_event() {
             self.events += 1;
@@ -77,6 +85,18 @@ impl Connection {
             self.request(side, message, out);
         } else {
             self.response(side, message, out);
+        }
+    }
+
+    /// Looks, where one frame did not tell, at what is around it.
+    fn weigh(&mut self, side: Side) {
+        if self.standing != Standing::Guess {
+            return;
+        }
+        if self.client.framing.trace.frames() + self.server.framing.trace.frames() > 1 {
+            self.standing = Standing::Confirmed;
+        } else if self.direction(side).framing.trace.is_astray() {
+            self.standing = Standing::Refuted;
         }
     }
 
@@ -251,6 +271,7 @@ impl Dissector for Connection {
                 self.frame(side, message, skipped, out);
             }
         }
+        self.weigh(side);
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out<'_>) {
@@ -281,10 +302,18 @@ impl Dissector for Connection {
         for side in [Side::Client, Side::Server] {
             self.end_pending(side, how, out);
         }
+        if self.late {
+            // In the middle of anything a header is found by chance, sooner or later.
+            self.standing.settle(Standing::Refuted);
+        }
     }
 
     fn take_events(&mut self) -> u64 {
         std::mem::take(&mut self.untold_events)
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
     }
 
     fn is_opaque(&self) -> bool {

@@ -10,6 +10,18 @@ pub(super) struct Framing {
     state: State,
     /// Bytes since the last frame that belong to none.
     skipped: Skipped,
+    pub trace: Trace,
+}
+
+/// What makes it certain that these are frames, or that they are none.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Trace {
+    /// Every byte belongs to a frame, from the first on.
+    exact: bool,
+    /// Headers that were found.
+    begun: u64,
+    /// How many there were before the first byte that belongs to none.
+    astray: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -116,6 +128,11 @@ impl Framing {
                 false => State::Header([0; SIZE], 0, at),
             },
             skipped: Skipped::default(),
+            trace: Trace {
+                exact: !late,
+                begun: 0,
+                astray: None,
+            },
         }
     }
 
@@ -163,6 +180,7 @@ impl Framing {
 
     /// A header is complete; the frame with it, if it has no body.
     fn begin(&mut self, header: Header, first: Timestamp, at: Timestamp) -> Option<Fed> {
+        self.trace.begun += 1;
         let mut message = Message::new(header, first);
         message.last = at;
         let empty = message.is_whole();
@@ -190,6 +208,7 @@ impl Framing {
                     Found::Nowhere => (bytes.len(), false),
                 };
                 self.skipped.add(&bytes[..skip]);
+                self.trace.skip(skip);
                 *bytes = &bytes[skip..];
                 if !found {
                     return None;
@@ -210,6 +229,7 @@ impl Framing {
                 }
                 Found::Partial(skip) => {
                     self.skipped.add(&window[..skip]);
+                    self.trace.skip(skip);
                     window.drain(..skip);
                     if skip > 0 {
                         *first = at;
@@ -217,6 +237,7 @@ impl Framing {
                 }
                 Found::Nowhere => {
                     self.skipped.add(window);
+                    self.trace.skip(window.len());
                     window.clear();
                 }
             }
@@ -258,6 +279,24 @@ impl Framing {
             State::Body(message) => Some(message),
             _ => None,
         }
+    }
+}
+
+impl Trace {
+    fn skip(&mut self, bytes: usize) {
+        if bytes > 0 && (self.exact || self.begun > 0) {
+            self.astray.get_or_insert(self.begun);
+        }
+    }
+
+    /// Headers before anything that belongs to no frame.
+    pub fn frames(&self) -> u64 {
+        self.astray.unwrap_or(self.begun)
+    }
+
+    /// Something belongs to no frame.
+    pub fn is_astray(&self) -> bool {
+        self.astray.is_some()
     }
 }
 

@@ -1,4 +1,4 @@
-//! Bodies: counted, never kept. Only trailers are.
+//! Bodies: where they end. They are counted, and their content is handed to the message.
 
 use super::exchange::Message;
 use super::framing::{CrWatch, note, note_lines};
@@ -94,12 +94,12 @@ impl Body {
     ) -> Fed {
         match self {
             Self::UntilClose => {
-                message.take(bytes.len(), bytes.len());
+                message.take(bytes.len(), bytes);
                 Fed::More
             }
             Self::Length(left) => {
                 let taken = usize::try_from(*left).unwrap_or(usize::MAX).min(bytes.len());
-                message.take(taken, taken);
+                message.take(taken, &bytes[..taken]);
                 *left -= taken as u64;
                 if *left == 0 { Fed::Done(taken) } else { Fed::More }
             }
@@ -145,7 +145,7 @@ impl Chunked {
             match self.place {
                 Place::Data => {
                     let taken = usize::try_from(self.size).unwrap_or(usize::MAX).min(rest.len());
-                    message.take(taken, taken);
+                    message.take(taken, &rest[..taken]);
                     self.size -= taken as u64;
                     at += taken;
                     if self.size == 0 {
@@ -155,7 +155,7 @@ impl Chunked {
                 Place::Trailer => {
                     let taken = memchr(b'\n', rest).map_or(rest.len(), |end| end + 1);
                     at += taken;
-                    message.take(taken, 0);
+                    message.take(taken, b"");
                     if self.trailer(&rest[..taken], message, max) {
                         note_lines(anomalies, &message.trailers);
                         if self.crs.bare {
@@ -166,7 +166,7 @@ impl Chunked {
                     }
                 }
                 _ => {
-                    message.take(1, 0);
+                    message.take(1, b"");
                     at += 1;
                     if let Err((kind, seen)) = self.step(rest[0], anomalies) {
                         note(anomalies, kind, &seen);

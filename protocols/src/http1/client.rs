@@ -6,7 +6,7 @@ use super::connection::{Connection, Out, State};
 use super::ending::fail;
 use super::exchange::{Method, Start};
 use super::head::{Lines, Version, request_verdict, skip_empty};
-use crate::Close;
+use crate::{Close, detect::Standing};
 use weir_records::Timestamp;
 
 impl Connection {
@@ -51,6 +51,7 @@ impl Connection {
         {
             Collected::More => bytes.len(),
             Collected::Invalid => {
+                self.standing.settle(Standing::Refuted);
                 self.client.head = Collector::default();
                 self.stop_client("not_a_request", "", out);
                 bytes.len()
@@ -97,6 +98,10 @@ impl Connection {
                 block.fields.note("space_in_target", "");
             }
         }
+        // (A server that has spoken before it was asked has yet to show that it spoke HTTP.)
+        if block.fields.count > 0 && !block.fields.irregular && self.server.started.is_none() {
+            self.standing.settle(Standing::Confirmed);
+        }
         let expects = block.fields.expects && version == Some(Version::V11);
         block.fields.finish(version);
         if method == Method::Connect && block.fields.announce_body() {
@@ -106,6 +111,9 @@ impl Connection {
         let body = block.fields.body(Body::Length(0));
         let mut message = self.message(&mut block, first, at);
         message.start = start;
+        if !matches!(body, None | Some(Body::Length(0))) {
+            self.keep_body(&mut message);
+        }
         self.stored += message.raw.len();
         let Some(exchange) = self.pending.back_mut() else {
             return;
@@ -121,6 +129,7 @@ impl Connection {
     }
 
     fn request_body(&mut self, at: Timestamp, bytes: &[u8], out: Out) -> usize {
+        let room = self.room();
         let State::Body(body) = &mut self.client.state else {
             return bytes.len();
         };
@@ -131,7 +140,10 @@ impl Connection {
             return bytes.len();
         };
         message.last = at;
-        match body.feed(bytes, message, &mut exchange.anomalies, self.limits.max_head) {
+        let kept = message.allow(room);
+        let fed = body.feed(bytes, message, &mut exchange.anomalies, self.limits.max_head);
+        self.kept += message.kept() - kept;
+        match fed {
             Fed::More => bytes.len(),
             Fed::Done(used) => {
                 self.request_done(out);

@@ -3,10 +3,11 @@
 use super::body::Body;
 use super::collector::{Block, Collector};
 use super::exchange::{Exchange, Message};
-use super::head::Lines;
-use crate::detect::{Dissector, Probe, Verdict};
+use super::head::{Lines, fields};
+use crate::detect::{Dissector, Probe, Standing, Verdict};
+use crate::http::{Kept, TOGETHER};
 use crate::{Close, Exchange as Any, Limits, Side};
-use std::{collections::VecDeque, sync::Arc};
+use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 use weir_records::Timestamp;
 
 /// What takes exchanges.
@@ -30,14 +31,21 @@ pub(super) struct Connection {
     pub orphan: Option<Box<Exchange>>,
     /// Bytes of heads kept in `pending`.
     pub stored: usize,
+    /// Bytes of bodies kept in `pending` and `orphan`.
+    pub kept: usize,
     pub sequence: u64,
     /// Bytes were missed, so the next exchange is marked.
     pub gap: bool,
     /// Requests may have been missed: what a response answers is not certain.
     pub missed: bool,
+    /// A request whose every line is a field is certain, and so is a response: what else begins with a request line may
+    /// be something else.
+    pub standing: Standing,
+    /// It is within so many tunnels.
+    pub depth: u8,
     /// Nothing more can come out.
     pub opaque: bool,
-    /// What decodes the connection since it went on in HTTP/2.
+    /// What decodes the connection since it went on in another protocol.
     pub successor: Option<Box<dyn Dissector>>,
 }
 
@@ -114,9 +122,12 @@ impl Connection {
             pending: VecDeque::new(),
             orphan: None,
             stored: 0,
+            kept: 0,
             sequence: 0,
             gap: false,
             missed: late,
+            standing: Standing::Guess,
+            depth: 0,
             opaque: false,
             successor: None,
         }
@@ -207,6 +218,24 @@ impl Connection {
         Message::new(raw, block.size, block.fields.count, first, last)
     }
 
+    /// The message has a body, which is about to come.
+    pub fn keep_body(&self, message: &mut Message) {
+        message.kept = Kept::wanted(&self.limits.bodies, || {
+            let is_type = |field: &super::Field<'_>| field.name.eq_ignore_ascii_case(b"content-type");
+            // (One that is folded counts as none.)
+            match fields(message.fields()).find(is_type)?.value {
+                Cow::Borrowed(value) => Some(value),
+                Cow::Owned(_) => None,
+            }
+        });
+    }
+
+    /// Bytes of bodies that may yet be kept.
+    pub fn room(&self) -> usize {
+        let max = self.limits.bodies.max();
+        TOGETHER.saturating_mul(max).saturating_sub(self.kept)
+    }
+
     /// So many bytes of heads wait that no further request is taken.
     pub fn is_full(&self) -> bool {
         self.pending.len() >= self.limits.max_pending || self.stored > STORED_HEADS * self.limits.max_head
@@ -221,6 +250,7 @@ impl Connection {
 
     pub fn emit(&mut self, exchange: Box<Exchange>, out: Out) {
         self.stored = self.stored.saturating_sub(exchange.stored());
+        self.kept = self.kept.saturating_sub(exchange.kept());
         out(Any::Http1(exchange));
     }
 
@@ -276,7 +306,31 @@ impl Dissector for Connection {
         self.finish(how, out);
     }
 
+    fn tick(&mut self, at: Timestamp, out: Out) {
+        if let Some(successor) = &mut self.successor {
+            successor.tick(at, out);
+        }
+    }
+
+    fn take_events(&mut self) -> u64 {
+        match &mut self.successor {
+            Some(successor) => successor.take_events(),
+            None => 0,
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
+    }
+
+    fn set_depth(&mut self, tunnels: u8) {
+        self.depth = tunnels;
+    }
+
     fn is_opaque(&self) -> bool {
-        self.opaque
+        match &self.successor {
+            Some(successor) => successor.is_opaque(),
+            None => self.opaque,
+        }
     }
 }

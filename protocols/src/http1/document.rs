@@ -9,7 +9,7 @@ use super::framing::note;
 use super::head::{Field, Version, fields};
 use super::target::{Target, host};
 use crate::Side;
-use crate::http::{self, Cuts, url};
+use crate::http::{self, Cuts, Seen, url};
 use weir_records::{
     Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Http, HttpRequest, HttpResponse,
     Outcome, Policy, Timing, Url, Weir,
@@ -28,7 +28,7 @@ impl Exchange {
             .flat_map(|request| fields(request.fields()))
             .collect();
         let url = self.url(&asked, policy, &mut cuts, &mut anomalies);
-        let http = self.http(&asked, policy, &mut cuts);
+        let http = self.http(&asked, policy, &mut cuts, &mut anomalies);
         let user_agent = http::user_agent(&asked, policy, &mut cuts);
         let event = self.event(flow);
         Document {
@@ -46,6 +46,7 @@ impl Exchange {
                 truncated: cuts.truncated,
                 original_sizes: cuts.sizes,
                 anomalies,
+                base64: cuts.base64,
                 timing: self.timing(flow),
                 ..Weir::of(flow)
             },
@@ -127,23 +128,17 @@ impl Exchange {
         else {
             return None;
         };
-        let method = request.slice(method);
-        let clean = policy.redact_url(request.slice(range));
-        let target = Target::parse(method, &clean);
-        let mut url = url(&clean, &target, policy, cuts);
-        let named = match target.authority {
-            Some(authority) => Some(host(authority)),
-            None => host_field(asked, anomalies),
-        };
-        match named {
-            Some(Some((domain, port))) => (url.domain, url.port) = (Some(domain), port),
-            Some(None) => note(anomalies, "invalid_host", ""),
-            None => {}
-        }
-        Some(url)
+        let (method, target) = (request.slice(method), request.slice(range));
+        Some(request_url(method, target, asked, policy, cuts, anomalies))
     }
 
-    fn http(&self, asked: &[Field<'_>], policy: &Policy, cuts: &mut Cuts) -> Http {
+    fn http(
+        &self,
+        asked: &[Field<'_>],
+        policy: &Policy,
+        cuts: &mut Cuts,
+        anomalies: &mut Vec<String>,
+    ) -> Http {
         let mut http = Http::default();
         if let Some(request) = &self.request
             && let Some(Start::Request { method, version, .. }) = &request.start
@@ -152,7 +147,7 @@ impl Exchange {
             http.request = Some(HttpRequest {
                 method: Some(String::from_utf8_lossy(request.slice(method)).into_owned()),
                 bytes: request.wire,
-                body: Body { bytes: request.body },
+                body: body(request, asked, Side::Client, policy, cuts, anomalies),
                 headers: headers(request, asked, Side::Client, policy, cuts),
             });
         }
@@ -164,12 +159,36 @@ impl Exchange {
             http.response = Some(HttpResponse {
                 status_code: Some(*status),
                 bytes: response.wire,
-                body: Body { bytes: response.body },
+                body: body(response, &answered, Side::Server, policy, cuts, anomalies),
                 headers: headers(response, &answered, Side::Server, policy, cuts),
             });
         }
         http
     }
+}
+
+/// What a request asks for, by its line and its fields.
+pub(crate) fn request_url(
+    method: &[u8],
+    target: &[u8],
+    asked: &[Field<'_>],
+    policy: &Policy,
+    cuts: &mut Cuts,
+    anomalies: &mut Vec<String>,
+) -> Url {
+    let clean = policy.redact_url(target);
+    let target = Target::parse(method, &clean);
+    let mut url = url(&clean, &target, policy, cuts);
+    let named = match target.authority {
+        Some(authority) => Some(host(authority)),
+        None => host_field(asked, anomalies),
+    };
+    match named {
+        Some(Some((domain, port))) => (url.domain, url.port) = (Some(domain), port),
+        Some(None) => note(anomalies, "invalid_host", ""),
+        None => {}
+    }
+    url
 }
 
 fn name(version: Version) -> &'static str {
@@ -195,6 +214,25 @@ fn host_field(asked: &[Field<'_>], anomalies: &mut Vec<String>) -> Option<Option
     } else {
         Some(host(&first.value))
     }
+}
+
+fn body(
+    message: &Message,
+    sent: &[Field<'_>],
+    side: Side,
+    policy: &Policy,
+    cuts: &mut Cuts,
+    anomalies: &mut Vec<String>,
+) -> Body {
+    let seen = Seen {
+        side,
+        bytes: message.body,
+        whole: message.whole,
+        kept: message.kept.as_deref(),
+        fields: sent,
+        more_fields: message.head_size > message.raw.len() as u64,
+    };
+    http::body(&seen, policy, cuts, anomalies)
 }
 
 /// The headers of a message and the trailers after them, within the policy's bounds.

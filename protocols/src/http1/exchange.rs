@@ -3,6 +3,7 @@
 use super::collector::Block;
 use super::framing::note;
 use super::head::{Lines, Version, request_line, status_line};
+use crate::http::Kept;
 use std::ops::Range;
 use weir_records::Timestamp;
 
@@ -81,6 +82,8 @@ pub(super) struct Message {
     /// Its end was seen.
     pub whole: bool,
     pub start: Option<Start>,
+    /// What is kept of the body, where that is wanted.
+    pub kept: Option<Box<Kept>>,
 }
 
 /// What the start line said; ranges are of `raw`.
@@ -125,6 +128,12 @@ impl Exchange {
             .map_or(0, |request| request.raw.len() + request.trailers.len())
     }
 
+    /// Bytes of bodies that are kept.
+    pub(super) fn kept(&self) -> usize {
+        let messages = self.request.iter().chain(&self.response);
+        messages.map(Message::kept).sum()
+    }
+
     pub(super) fn note(&mut self, kind: &str, seen: &str) {
         note(&mut self.anomalies, kind, seen);
     }
@@ -167,16 +176,35 @@ impl Message {
         message
     }
 
-    /// Takes bytes of the body, so many of which are its content.
-    pub fn take(&mut self, wire: usize, body: usize) {
+    /// Takes so many bytes of the body, and its content in them.
+    pub fn take(&mut self, wire: usize, content: &[u8]) {
         self.wire += wire as u64;
-        self.body += body as u64;
+        self.body += content.len() as u64;
+        if let Some(kept) = &mut self.kept {
+            kept.take(content);
+        }
+    }
+
+    /// Bytes that are kept of the body; from now on at most `room` more.
+    pub fn allow(&mut self, room: usize) -> usize {
+        if let Some(kept) = &mut self.kept {
+            kept.allow(room);
+        }
+        self.kept()
+    }
+
+    /// Bytes that are kept of the body.
+    pub fn kept(&self) -> usize {
+        self.kept.as_ref().map_or(0, |kept| kept.bytes().len())
     }
 
     /// Counts bytes of the body that were missed.
     pub fn skip(&mut self, missed: u64) {
         self.wire = self.wire.saturating_add(missed);
         self.body = self.body.saturating_add(missed);
+        if let Some(kept) = &mut self.kept {
+            kept.miss();
+        }
     }
 
     /// Keeps a piece of the trailer section.

@@ -19,6 +19,8 @@ pub(super) struct Fields {
     pub count: u64,
     /// What was odd, with what was seen.
     pub anomalies: Vec<String>,
+    /// A line was no field.
+    pub irregular: bool,
     /// An `Upgrade` field was there.
     pub upgrade: bool,
     /// `Expect: 100-continue` was there.
@@ -45,7 +47,7 @@ pub(crate) fn note(anomalies: &mut Vec<String>, kind: &str, seen: &str) {
 }
 
 /// Bytes as an anomaly shows them: quoted, escaped, capped.
-pub(super) fn quote(bytes: &[u8]) -> String {
+pub(crate) fn quote(bytes: &[u8]) -> String {
     match bytes.get(..MAX_SEEN) {
         Some(cut) if bytes.len() > MAX_SEEN => format!("\"{}\"… ({} bytes)", cut.escape_ascii(), bytes.len()),
         _ => format!("\"{}\"", bytes.escape_ascii()),
@@ -158,6 +160,7 @@ impl Fields {
     }
 
     fn irregular(&mut self, kind: &str, seen: &[u8], line: &[u8]) {
+        self.irregular = true;
         if resembles_framing(line) {
             self.after_framing = true;
             self.doubt(kind, &quote(seen));

@@ -261,6 +261,17 @@ pub(crate) struct Field<'a> {
     pub cut: bool,
 }
 
+impl<'a> Field<'a> {
+    /// One that names the host.
+    pub fn host(value: &'a [u8]) -> Self {
+        Self {
+            name: b"host",
+            value: Cow::Borrowed(value),
+            cut: false,
+        }
+    }
+}
+
 /// The fields among these lines. A line without a colon is left out (and was noted when the head was read).
 pub(super) fn fields(block: &[u8]) -> impl Iterator<Item = Field<'_>> {
     let mut lines = Lines(block).peekable();

@@ -5,7 +5,8 @@ use super::collector::{Block, Collected};
 use super::connection::{Connection, Out, State};
 use super::exchange::{Exchange, Failure, Method, Start};
 use super::head::{Lines, response_verdict, skip_empty};
-use crate::{Side, detect::Verdict};
+use crate::Side;
+use crate::detect::{Standing, Verdict};
 use memchr::memchr;
 use weir_records::Timestamp;
 
@@ -43,6 +44,7 @@ impl Connection {
         {
             Collected::More => bytes.len(),
             Collected::Invalid => {
+                self.standing.settle(Standing::Refuted);
                 if let Some(front) = self.pending.front_mut().filter(|front| front.response.is_none()) {
                     front.failure = Some(Failure::InvalidResponse);
                 }
@@ -63,8 +65,10 @@ impl Connection {
             .next()
             .and_then(|line| Start::response(line.bytes));
         let Some(Start::Response { version, status }) = start else {
+            self.standing.settle(Standing::Refuted);
             return self.step_aside("not_a_response", "", out);
         };
+        self.standing.settle(Standing::Confirmed);
         block.fields.finish(Some(version));
         let method = self.method_asked();
         if (100..200).contains(&status) && status != 101 {
@@ -86,6 +90,11 @@ impl Connection {
             let mut orphan = self.exchange(first);
             orphan.note("response_without_request", "");
             self.orphan = Some(orphan);
+        }
+        // After a gap it may be the answer to a HEAD, and what follows no body.
+        let is_certain = self.orphan.is_none() || !self.missed;
+        if is_certain && !matches!(body, None | Some(Body::Length(0))) {
+            self.keep_body(&mut message);
         }
         let Some(exchange) = self.answered() else { return };
         if status == 101 && !exchange.holds {
@@ -159,11 +168,12 @@ impl Connection {
     }
 
     fn response_body(&mut self, at: Timestamp, bytes: &[u8], out: Out) -> usize {
-        let max = self.limits.max_head;
+        let (max, room) = (self.limits.max_head, self.room());
         let Self {
             server,
             pending,
             orphan,
+            kept,
             ..
         } = self;
         let State::Body(body) = &mut server.state else {
@@ -177,7 +187,10 @@ impl Connection {
             return bytes.len();
         };
         message.last = at;
-        match body.feed(bytes, message, &mut exchange.anomalies, max) {
+        let before = message.allow(room);
+        let fed = body.feed(bytes, message, &mut exchange.anomalies, max);
+        *kept += message.kept() - before;
+        match fed {
             Fed::More => bytes.len(),
             Fed::Done(used) => {
                 self.response_done(out);

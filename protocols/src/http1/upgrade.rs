@@ -1,22 +1,43 @@
-//! From HTTP/1.1 to HTTP/2 on the same connection.
+//! What comes after HTTP/1.1 on the same connection: HTTP/2, a WebSocket, or whatever is within a tunnel.
 
 use super::connection::{Connection, Out, State};
-use super::exchange::{Exchange, Start};
-use super::head::fields;
+use super::exchange::{Exchange, Message, Start};
+use super::head::{Field, fields};
 use crate::http2::{Upgrade, upgraded};
+use crate::tunnel::{self, Tunnel};
+use crate::websocket::{self, Handshake};
 use crate::{Side, detect::Dissector};
 
 impl Connection {
-    /// The decoder that takes over, where the server has agreed to go on in HTTP/2.
+    /// The decoder that takes over, if the response says that something follows which is decoded.
     pub(super) fn successor(&self) -> Option<Box<dyn Dissector>> {
-        let exchange = self.pending.front()?;
-        let request = exchange.request.as_ref()?;
+        let exchange = match &self.orphan {
+            Some(orphan) => orphan,
+            None => self.pending.front()?,
+        };
+        let response = exchange.response.as_ref()?;
+        match response.start {
+            Some(Start::Response { status: 101, .. }) if upgrades_to(response, b"h2c") => {
+                self.http2(exchange)
+            }
+            Some(Start::Response { status: 101, .. }) if upgrades_to(response, b"websocket") => {
+                self.websocket(exchange, response)
+            }
+            Some(Start::Response { status: 200..300, .. }) => self.tunnel(exchange),
+            _ => None,
+        }
+    }
+
+    /// The client's next byte is the first one after its request.
+    fn client_is_held(&self) -> bool {
+        matches!(self.client.state, State::Held(_))
+    }
+
+    fn http2(&self, exchange: &Exchange) -> Option<Box<dyn Dissector>> {
+        let request = exchange.request.as_ref().filter(|_| exchange.holds)?;
         let Some(Start::Request { method, target, .. }) = &request.start else {
             return None;
         };
-        if !agrees(exchange) {
-            return None;
-        }
         let asked: Vec<_> = fields(request.fields()).collect();
         let upgrade = Upgrade {
             method: request.slice(method),
@@ -31,25 +52,62 @@ impl Connection {
         Some(upgraded(&self.limits, &upgrade))
     }
 
+    /// Of a connection that was joined late the request may not have been seen.
+    fn websocket(&self, exchange: &Exchange, response: &Message) -> Option<Box<dyn Dissector>> {
+        let answered: Vec<_> = fields(response.fields()).collect();
+        let mut handshake = match &exchange.request {
+            None => Handshake::read(None, &answered),
+            Some(request) if exchange.holds => {
+                let asked: Vec<Field<'_>> = fields(request.fields()).collect();
+                let is_whole = |message: &Message| message.head_size == message.raw.len() as u64;
+                let proven = is_whole(request) && is_whole(response);
+                let mut handshake = Handshake::read(Some((&asked, proven)), &answered);
+                if let Some(Start::Request { method, target, .. }) = &request.start {
+                    handshake.method = request.slice(method).to_vec();
+                    handshake.target = request.slice(target).to_vec();
+                }
+                handshake
+            }
+            Some(_) => return None,
+        };
+        handshake.at = response.last;
+        handshake.late = self.late;
+        handshake.exact = self.client_is_held();
+        Some(websocket::open(handshake))
+    }
+
+    fn tunnel(&self, exchange: &Exchange) -> Option<Box<dyn Dissector>> {
+        let request = exchange.request.as_ref()?;
+        let Some(Start::Request { target, .. }) = &request.start else {
+            return None;
+        };
+        if !self.client_is_held() || self.depth >= tunnel::DEEPEST {
+            return None;
+        }
+        let tunnel = Tunnel {
+            target: request.slice(target).to_vec(),
+            sequence: exchange.sequence,
+            late: self.late,
+        };
+        Some(tunnel::open(&self.limits, tunnel, self.depth))
+    }
+
     /// Hands over, with what the client has sent since its request.
     pub(super) fn hand_over(&mut self, mut successor: Box<dyn Dissector>, out: Out) {
         if let State::Held(held) = &mut self.client.state {
             let held = std::mem::take(held);
-            successor.data(Side::Client, held.at, &held.part, out);
+            if !held.part.is_empty() {
+                successor.data(Side::Client, held.at, &held.part, out);
+            }
         }
         self.successor = Some(successor);
         self.opaque = false;
     }
 }
 
-/// The response says that HTTP/2 follows.
-fn agrees(exchange: &Exchange) -> bool {
-    let Some(response) = &exchange.response else {
-        return false;
-    };
-    let switches = matches!(response.start, Some(Start::Response { status: 101, .. }));
-    let h2c = |field: super::head::Field<'_>| {
-        field.name.eq_ignore_ascii_case(b"upgrade") && field.value.eq_ignore_ascii_case(b"h2c")
-    };
-    switches && exchange.holds && fields(response.fields()).any(h2c)
+/// The response says that this protocol follows.
+fn upgrades_to(response: &Message, protocol: &[u8]) -> bool {
+    fields(response.fields()).any(|field| {
+        field.name.eq_ignore_ascii_case(b"upgrade") && field.value.eq_ignore_ascii_case(protocol)
+    })
 }

@@ -5,6 +5,7 @@ use super::exchange::Message;
 use super::frame::{CONTINUATION, END_HEADERS, END_STREAM, Header, PADDED, PUSH_PROMISE, WITH_PRIORITY};
 use super::hpack::Fields;
 use crate::Side;
+use crate::http::Kept;
 use weir_records::Timestamp;
 
 /// A header block that arrives.
@@ -119,13 +120,17 @@ impl Connection {
             block.header.stream
         };
         let exact = self.is_exact();
+        let whole = promises || block.header.has(END_STREAM);
+        let kept = match whole {
+            true => None,
+            false => Kept::wanted(&self.limits.bodies, || fields.get(b"content-type")),
+        };
         let Some(exchange) = self.stream(id, side, true, out) else {
             return;
         };
         if let Some(kind) = wrong {
             exchange.note(kind, "");
         }
-        let whole = promises || block.header.has(END_STREAM);
         let status = fields.get(b":status").unwrap_or_default();
         if side == Side::Server && !promises && !whole && status.starts_with(b"1") {
             exchange.informational += block.wire;
@@ -156,6 +161,8 @@ impl Connection {
             if rpc {
                 message.messages = Some(Box::default());
             }
+            // (Of one whose head comes late, the beginning was missed.)
+            message.kept = kept.filter(|_| message.body == 0);
             message.head = Some(fields);
         }
         self.stored += stored;

@@ -8,7 +8,8 @@ use super::frame::{
 use super::framing::{Fed, Framing, Piece};
 use super::hpack::Hpack;
 use super::{FINISHED, KEPT, STORED_HEADS};
-use crate::detect::Dissector;
+use crate::detect::{Dissector, Standing};
+use crate::http::TOGETHER;
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -33,12 +34,21 @@ pub(super) struct Connection {
     highest: [u32; 2],
     /// Bytes of headers that are kept in `streams`.
     pub stored: usize,
+    /// Bytes of bodies that are kept in `streams`.
+    kept: usize,
     sequence: u64,
     /// What is to be said of the next exchange.
     anomaly: Option<(&'static str, &'static str)>,
     /// The last error that a side gave for going away.
     error: Option<u32>,
+    /// The client's preface is certain; of a connection joined late, frames of both sides are, or several of one.
+    standing: Standing,
+    /// Frames that each side has sent, until it is certain.
+    frames: [u8; 2],
 }
+
+/// So many frames of one side can't be chance.
+const CERTAIN: u8 = 4;
 
 /// One direction.
 #[derive(Debug)]
@@ -71,9 +81,12 @@ impl Connection {
             finished: VecDeque::new(),
             highest: [0; 2],
             stored: 0,
+            kept: 0,
             sequence: 0,
             anomaly: None,
             error: None,
+            standing: Standing::Guess,
+            frames: [0; 2],
         }
     }
 
@@ -145,6 +158,8 @@ impl Connection {
         let id = piece.header.stream;
         let stored = STORED_HEADS * self.limits.max_head;
         let room = stored.saturating_sub(self.stored).min(KEPT);
+        let bodies = TOGETHER.saturating_mul(self.limits.bodies.max());
+        let bodies = bodies.saturating_sub(self.kept);
         let Some(exchange) = self.stream(id, side, false, out) else {
             return;
         };
@@ -168,9 +183,20 @@ impl Connection {
             messages.skip(at, piece.missed);
             kept = messages.first.len() - before;
         }
+        let mut grown = 0;
+        if let Some(body) = &mut message.kept {
+            let before = body.bytes().len();
+            body.allow(bodies);
+            body.take(piece.content);
+            if piece.missed > 0 {
+                body.miss();
+            }
+            grown = body.bytes().len() - before;
+        }
         let whole = piece.last && piece.header.has(END_STREAM);
         message.whole |= whole;
         self.stored += kept;
+        self.kept += grown;
         if whole {
             self.settle(id, out);
         }
@@ -224,6 +250,7 @@ impl Connection {
 
     fn emit(&mut self, id: u32, exchange: Box<Exchange>, out: Out) {
         self.stored = self.stored.saturating_sub(exchange.stored());
+        self.kept = self.kept.saturating_sub(exchange.kept());
         if self.finished.len() >= FINISHED {
             self.finished.pop_front();
         }
@@ -294,8 +321,12 @@ impl Connection {
                 Side::Client => &mut exchange.request,
                 Side::Server => &mut exchange.response,
             };
-            if let Some(messages) = message.as_mut().and_then(|message| message.messages.as_mut()) {
+            let Some(message) = message else { continue };
+            if let Some(messages) = &mut message.messages {
                 messages.lost = true;
+            }
+            if let Some(body) = &mut message.kept {
+                body.miss();
             }
         }
     }
@@ -305,7 +336,34 @@ impl Connection {
             Fed::More => {}
             Fed::Frame(header, payload, first) => self.frame(side, header, &payload, [first, at], out),
             Fed::Data(piece) => self.data(side, &piece, at, out),
-            Fed::Broken => self.lose(side, "not_a_frame", "frames were looked for again"),
+            Fed::Broken => {
+                self.standing.settle(Standing::Refuted);
+                self.lose(side, "not_a_frame", "frames were looked for again");
+            }
+        }
+    }
+
+    /// Looks whether what was fed makes the protocol certain.
+    fn weigh(&mut self, side: Side, fed: &Fed<'_>) {
+        if !self.late {
+            if !self.client.framing.awaits_preface() {
+                self.standing.settle(Standing::Confirmed);
+            }
+            return;
+        }
+        let header = match fed {
+            Fed::Frame(header, ..) => header,
+            Fed::Data(piece) if piece.last => &piece.header,
+            _ => return,
+        };
+        if !header.is_plausible(side, MAX) {
+            return self.standing.settle(Standing::Refuted);
+        }
+        let [client, server] = &mut self.frames;
+        let frames = if side == Side::Client { client } else { server };
+        *frames = frames.saturating_add(1);
+        if *frames >= CERTAIN || self.frames.iter().all(|frames| *frames > 0) {
+            self.standing.settle(Standing::Confirmed);
         }
     }
 }
@@ -314,6 +372,9 @@ impl Dissector for Connection {
     fn data(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: Out) {
         while !bytes.is_empty() {
             let fed = self.half(side).framing.feed(at, &mut bytes);
+            if self.standing == Standing::Guess && !matches!(fed, Fed::Broken) {
+                self.weigh(side, &fed);
+            }
             self.take(side, at, fed, out);
         }
     }
@@ -339,6 +400,14 @@ impl Dissector for Connection {
             _ => exchange.cut_short(),
         };
         self.fail(|_| true, failure, out);
+        if self.late {
+            // A header or two are found by chance in the middle of anything.
+            self.standing.settle(Standing::Refuted);
+        }
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
     }
 
     fn is_opaque(&self) -> bool {

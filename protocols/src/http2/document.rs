@@ -8,7 +8,7 @@ use super::hpack::Fields;
 use super::names;
 use super::rpc::Answer;
 use crate::Side;
-use crate::http::{self, Cuts, url};
+use crate::http::{self, Cuts, Seen, url};
 use crate::http1::{Field, Target, host, note};
 use std::borrow::Cow;
 use weir_records::{
@@ -56,6 +56,7 @@ impl Exchange {
                 truncated: cuts.truncated,
                 original_sizes: cuts.sizes,
                 anomalies,
+                base64: cuts.base64,
                 http2: Some(WeirHttp2 {
                     stream_id: self.stream,
                     pushed: self.pushed,
@@ -167,14 +168,14 @@ impl Exchange {
             HttpRequest {
                 method: method.map(|method| policy.text(method).value),
                 bytes: request.wire,
-                body: Body { bytes: request.body },
+                body: body(request, Side::Client, policy, cuts, anomalies),
                 headers: headers(request, Side::Client, policy, cuts, anomalies),
             }
         });
         let response = self.response.as_ref().map(|response| HttpResponse {
             status_code: self.status(),
             bytes: response.wire,
-            body: Body { bytes: response.body },
+            body: body(response, Side::Server, policy, cuts, anomalies),
             headers: headers(response, Side::Server, policy, cuts, anomalies),
         });
         Http {
@@ -213,6 +214,28 @@ fn fields<'a>(list: Option<&'a Fields>, policy: &Policy) -> Vec<Field<'a>> {
             cut: field.cut,
         })
         .collect()
+}
+
+fn body(
+    message: &Message,
+    side: Side,
+    policy: &Policy,
+    cuts: &mut Cuts,
+    anomalies: &mut Vec<String>,
+) -> Body {
+    let head = message.head.as_ref();
+    let seen = Seen {
+        side,
+        bytes: message.body,
+        whole: message.whole,
+        kept: message.kept.as_deref(),
+        fields: &match message.kept {
+            Some(_) => fields(head, policy),
+            None => Vec::new(),
+        },
+        more_fields: head.is_none_or(|head| head.unknown > 0 || head.is_cut()),
+    };
+    http::body(&seen, policy, cuts, anomalies)
 }
 
 fn headers(

@@ -3,6 +3,7 @@
 use super::hpack::Fields;
 use super::messages::Messages;
 use crate::Side;
+use crate::http::Kept;
 use crate::http1::note;
 use weir_records::Timestamp;
 
@@ -47,6 +48,8 @@ pub(super) struct Message {
     pub whole: bool,
     /// Of gRPC.
     pub messages: Option<Box<Messages>>,
+    /// What is kept of the body, where that is wanted.
+    pub kept: Option<Box<Kept>>,
 }
 
 /// How an exchange was cut short.
@@ -120,6 +123,12 @@ impl Exchange {
             fields.map(Fields::stored).sum::<usize>() + first
         };
         self.request.iter().chain(&self.response).map(stored).sum()
+    }
+
+    /// Bytes of bodies that are kept.
+    pub(super) fn kept(&self) -> usize {
+        let kept = |message: &Message| message.kept.as_ref().map_or(0, |kept| kept.bytes().len());
+        self.request.iter().chain(&self.response).map(kept).sum()
     }
 
     /// What it means that the connection was closed now.

@@ -66,7 +66,7 @@ impl Header {
 
     /// A frame that `side` may send, as far as a header tells. Unknown types and flags are allowed by the RFC but not
     /// seen in practice: of bytes that may be anything they are not believed.
-    fn is_plausible(&self, side: Side, max: u32) -> bool {
+    pub fn is_plausible(&self, side: Side, max: u32) -> bool {
         let (flags, length, on_stream) = match self.kind {
             DATA => (END_STREAM | PADDED, self.length > 0 || self.has(END_STREAM), true),
             HEADERS => (

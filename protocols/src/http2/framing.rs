@@ -253,6 +253,11 @@ impl Framing {
         Fed::Data(piece)
     }
 
+    /// The preface, with which a client begins, has not come whole.
+    pub fn awaits_preface(&self) -> bool {
+        matches!(self.state, State::Preface(_))
+    }
+
     /// Bytes were missed. Within a frame of data that goes on behind them only its content is lost, otherwise the next
     /// frame has to be found: then this is `Broken`.
     pub fn gap(&mut self, missed: Option<u64>) -> Fed<'static> {

@@ -52,11 +52,7 @@ impl Exchange {
                 late_join: self.late,
                 truncated: !sizes.is_empty(),
                 original_sizes: sizes,
-                anomalies: self
-                    .gaps
-                    .then(|| "bytes of the handshake were missed".to_owned())
-                    .into_iter()
-                    .collect(),
+                anomalies: self.anomalies(),
                 timing: Timing {
                     connect: flow.connect,
                     request: self.hellos[0].map(|hello| hello.since(self.first)),
@@ -97,12 +93,20 @@ impl Exchange {
         }
     }
 
+    fn anomalies(&self) -> Vec<String> {
+        let gaps = self.gaps.then(|| "bytes of the handshake were missed".to_owned());
+        let odd = self
+            .odd
+            .map(|side| format!("not_a_hello: the {} began with something else", who(side)));
+        gaps.into_iter().chain(odd).collect()
+    }
+
     fn outcome(&self) -> Outcome {
         match (self.fatal(), &self.server, self.close) {
             (Some(_), _, _) => Outcome::Failure,
             (None, Some(_), _) => Outcome::Success,
             (None, None, Close::Abandoned) => Outcome::Unknown,
-            (None, None, _) if self.late || self.gaps => Outcome::Unknown,
+            (None, None, _) if self.late || self.gaps || self.odd == Some(Side::Client) => Outcome::Unknown,
             (None, None, _) => Outcome::Failure,
         }
     }
@@ -119,6 +123,10 @@ impl Exchange {
             (None, Close::Reset(side)) => (
                 "connection_reset",
                 format!("the {} reset the connection before the server's hello", who(side)),
+            ),
+            (None, _) if self.odd == Some(Side::Server) => (
+                "invalid_response",
+                "the server answered with something that is not TLS".to_owned(),
             ),
             (None, _) => (
                 "no_response",

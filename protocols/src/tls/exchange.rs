@@ -21,6 +21,8 @@ pub struct Exchange {
     pub(super) bytes: [u64; 2],
     /// Some of it was missed.
     pub(super) gaps: bool,
+    /// Who sent something else in place of a hello.
+    pub(super) odd: Option<Side>,
     pub(super) late: bool,
     /// How it ended.
     pub(super) close: Close,

@@ -26,6 +26,8 @@ pub enum Found {
     Alert(u8, u8),
     /// From here on everything is encrypted, or not understood.
     Opaque,
+    /// A message that is too long to be kept.
+    TooLong,
 }
 
 /// One side's records, until its hello has been read.
@@ -54,7 +56,7 @@ impl Records {
             *bytes = rest;
             self.message.extend_from_slice(piece);
             if self.message.len() > LONGEST_MESSAGE {
-                return Some(Found::Opaque);
+                return Some(Found::TooLong);
             }
             if let Some(found) = self.whole() {
                 return Some(found);
@@ -95,7 +97,7 @@ impl Records {
             .iter()
             .fold(0, |length, byte| length << 8 | usize::from(*byte));
         if length > LONGEST_MESSAGE {
-            return Some(Found::Opaque);
+            return Some(Found::TooLong);
         }
         let body = self
             .message

@@ -5,7 +5,8 @@ use super::{
     hello::{ClientHello, ServerHello},
     record::{CLIENT_HELLO, Found, Records, SERVER_HELLO},
 };
-use crate::{Close, Limits, Side, detect::Dissector};
+use crate::detect::{Dissector, Standing};
+use crate::{Close, Limits, Side};
 use std::sync::Arc;
 use weir_records::Timestamp;
 
@@ -14,6 +15,8 @@ struct Stream {
     exchange: Exchange,
     /// Each side's records, until nothing of it is read any more.
     records: [Option<Box<Records>>; 2],
+    /// A hello that could be read is certain.
+    standing: Standing,
     begun: bool,
     told: bool,
 }
@@ -30,10 +33,12 @@ pub(super) fn open(_: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
             alert: None,
             bytes: [0; 2],
             gaps: false,
+            odd: None,
             late,
             close: Close::Abandoned,
         },
         records: [Some(Box::default()), Some(Box::default())],
+        standing: Standing::Guess,
         begun: false,
         told: false,
     })
@@ -61,16 +66,23 @@ impl Stream {
         match found {
             Found::Hello(CLIENT_HELLO, body) if side == Side::Client => {
                 // The second one, after a retry, offers the same but for keys.
-                if let (None, Some(hello)) = (&exchange.client, ClientHello::read(&body)) {
+                if exchange.client.is_none() {
+                    let Some(hello) = ClientHello::read(&body) else {
+                        self.refute(side);
+                        return true;
+                    };
                     exchange.client = Some(hello);
                     exchange.hellos[0] = Some(at);
+                    self.standing.settle(Standing::Confirmed);
                 }
                 true
             }
             Found::Hello(SERVER_HELLO, body) if side == Side::Server => {
                 let Some(hello) = ServerHello::read(&body) else {
+                    self.refute(side);
                     return false;
                 };
+                self.standing.settle(Standing::Confirmed);
                 let goes_on = hello.is_retry;
                 exchange.server = Some(hello);
                 exchange.hellos[1] = Some(at);
@@ -80,8 +92,20 @@ impl Stream {
                 exchange.alert = Some((side, level, what));
                 false
             }
-            Found::Hello(..) | Found::Opaque => false,
+            Found::TooLong => false,
+            Found::Hello(..) | Found::Opaque => {
+                if self.exchange.hellos[place(side)].is_none() && !self.exchange.late {
+                    self.refute(side);
+                }
+                false
+            }
         }
+    }
+
+    /// What this side sent in place of its hello is none.
+    fn refute(&mut self, side: Side) {
+        self.exchange.odd.get_or_insert(side);
+        self.standing.settle(Standing::Refuted);
     }
 }
 
@@ -117,6 +141,10 @@ impl Dissector for Stream {
             self.exchange.close = how;
             out(crate::Exchange::Tls(Box::new(self.exchange.clone())));
         }
+    }
+
+    fn standing(&self) -> Standing {
+        self.standing
     }
 
     fn is_opaque(&self) -> bool {

@@ -86,6 +86,7 @@ pub fn limits(max_pending: usize) -> Arc<Limits> {
         max_head: 64 << 10,
         max_headers: 128,
         max_pending,
+        ..Limits::default()
     })
 }
 

@@ -11,6 +11,7 @@ fn small() -> Observer {
         max_head: 1024,
         max_headers: 4,
         max_pending: 3,
+        ..Limits::default()
     })))
 }
 

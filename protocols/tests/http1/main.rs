@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 mod anomalies;
+mod bodies;
 mod bounds;
 mod detection;
 mod documents;

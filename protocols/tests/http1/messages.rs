@@ -176,10 +176,11 @@ fn connect_opens_a_tunnel_and_a_refused_one_does_not() {
         server("HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\n"),
     ]);
     assert_eq!(summary(&seen.documents()), ["CONNECT a:443 200"]);
-    assert!(seen.decoder.is_opaque());
-    assert_eq!(seen.protocol(), Protocol::Tcp);
+    // What is within begins like TLS on one side and like HTTP on the other: it is neither.
     seen.step(&server("HTTP/1.1 200 OK\r\n\r\n"));
     assert_eq!(seen.exchanges.len(), 1);
+    assert!(seen.decoder.is_opaque());
+    assert_eq!(seen.protocol(), Protocol::Tcp);
 
     then_next(
         "CONNECT a:443 HTTP/1.1\r\n\r\n",
@@ -195,10 +196,10 @@ fn connect_opens_a_tunnel_and_a_refused_one_does_not() {
 
 #[test]
 fn an_upgrade_ends_decoding_and_a_declined_one_does_not() {
-    let request = "GET /ws HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n";
+    let request = "GET /ws HTTP/1.1\r\nUpgrade: private\r\nConnection: Upgrade\r\n\r\n";
     let seen = Observer::new().steps(&[
         client(request),
-        server("HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\n\r\n\x01\x02"),
+        server("HTTP/1.1 101 Switching Protocols\r\nUpgrade: private\r\n\r\n\x01\x02"),
         client("\x01\x02"),
         Step::Close(Close::Finished),
     ]);

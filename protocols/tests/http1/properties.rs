@@ -1,5 +1,6 @@
 //! Any split gives the same documents; any bytes leave the decoder alive and small.
 
+use crate::bodies::keeping;
 use crate::support::*;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -11,7 +12,7 @@ fn exchange() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
     (0..REQUESTS.len(), 0..RESPONSES.len(), body(), body()).prop_map(|(request, response, up, down)| {
         // A response to HEAD has no body, so it is given one that has none anyway.
         let response = if REQUESTS[request].starts_with("HEAD") {
-            0
+            BODILESS
         } else {
             response
         };
@@ -22,6 +23,7 @@ fn exchange() -> impl Strategy<Value = (Vec<u8>, Vec<u8>)> {
 const REQUESTS: &[&str] = &[
     "GET /a?b=c HTTP/1.1\r\nHost: a\r\nUser-Agent: x\r\n\r\n",
     "HEAD / HTTP/1.0\r\n\r\n",
+    "POST /json HTTP/1.1\r\nContent-Type: text/plain\r\nContent-Encoding: gzip\r\nContent-Length: LENGTH\r\n\r\nBODY",
     "POST /form HTTP/1.1\r\nHost: a:81\r\nContent-Length: LENGTH\r\nX-Fold: a\r\n b\r\n\r\nBODY",
     "PUT http://b/x HTTP/1.1\nTransfer-Encoding: chunked\n\nCHUNKS",
     "PROPFIND /d HTTP/1.1\r\nTransfer-Encoding: gzip, chunked\r\nX : y\r\n\r\nCHUNKS",
@@ -32,6 +34,7 @@ const REQUESTS: &[&str] = &[
 ];
 
 const RESPONSES: &[&str] = &[
+    "HTTP/1.1 404 x\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nCHUNKS",
     "HTTP/1.1 304 Not Modified\r\nContent-Length: 77\r\n\r\n",
     "HTTP/1.1 500 Oops\r\nContent-Length: LENGTH\r\nContent-Length: LENGTH\r\n\r\nBODY",
     "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 404 x\r\nTransfer-Encoding: chunked\r\n\r\nCHUNKS",
@@ -39,6 +42,9 @@ const RESPONSES: &[&str] = &[
     "HTTP/1.1 404 Not Found\r\nX: xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\r\n\
      Content-Length: LENGTH\r\n\r\nBODY",
 ];
+
+/// The response that has no body.
+const BODILESS: usize = 1;
 
 fn body() -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(
@@ -72,6 +78,7 @@ fn tight() -> Arc<Limits> {
         max_head: 96,
         max_headers: 2,
         max_pending: 64,
+        ..Limits::default()
     })
 }
 
@@ -176,8 +183,40 @@ proptest! {
     }
 
     #[test]
+    fn any_split_gives_the_same_bodies(
+        exchanges in prop::collection::vec(exchange(), 1..5),
+        cuts in prop::collection::vec(any::<u8>(), 1..64),
+        max in prop::sample::select(vec![1, 7, 30, 1000]),
+    ) {
+        let limits = keeping(max, &["*/*"]);
+        let whole = documents(&straight(&exchanges), &limits);
+        let content = |document: &Value| document["http"]["request"]["body"]["content"].is_string();
+        let sent = |document: &Value| document["http"]["request"]["body"]["bytes"] != 0;
+        let encoded = |document: &Value| document["http"]["request"]["headers"].to_string().contains("encoding");
+        for document in whole.iter().filter(|document| sent(document) && !encoded(document)) {
+            prop_assert!(content(document), "{:#}", document);
+        }
+        // Of bodies in waiting it matters how many there are.
+        let cut = shuffle(&exchanges, &cuts, false);
+        let together = exchanges.iter().map(|(request, _)| request.len()).sum::<usize>();
+        if together < 8 * usize::try_from(max).unwrap() {
+            prop_assert_eq!(documents(&cut, &limits), whole);
+        } else {
+            documents(&cut, &limits);
+        }
+        let mut pieces = Vec::new();
+        for step in straight(&exchanges) {
+            let Step::Data(side, bytes) = step else { continue };
+            let size = usize::from(cuts[0]) % 9 + 1;
+            pieces.extend(bytes.chunks(size).map(|piece| Step::Data(side, piece.to_vec())));
+        }
+        prop_assert_eq!(documents(&pieces, &limits), documents(&straight(&exchanges), &limits));
+    }
+
+    #[test]
     fn anything_is_survived(steps in prop::collection::vec(step(), 0..40), late in any::<bool>()) {
-        let decoder = if late { Decoder::late(&tight()) } else { Decoder::new(&tight()) };
+        let limits = if steps.len() % 2 == 0 { tight() } else { keeping(20, &["*/*"]) };
+        let decoder = if late { Decoder::late(&limits) } else { Decoder::new(&limits) };
         let mut seen = Observer::of(decoder).steps(&steps);
         seen.step(&Step::Close(Close::Finished));
         let documents = seen.documents();

@@ -35,6 +35,7 @@ pub fn limits() -> Arc<Limits> {
         max_head: 64 << 10,
         max_headers: 128,
         max_pending: 1024,
+        ..Limits::default()
     })
 }
 

@@ -153,6 +153,7 @@ fn metadata_is_redacted_as_headers_are() {
     fields.extend([
         ("authorization", "Bearer hunter2"),
         ("x-access-token", "hunter2"),
+        ("session-token-bin", "hunter2"),
         ("trace-bin", "AAE="),
     ]);
     let mut seen = Observer::new();

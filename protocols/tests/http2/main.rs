@@ -6,6 +6,7 @@
     reason = "test code: a failure here is a failed test"
 )]
 
+mod bodies;
 mod bounds;
 mod captures;
 mod detection;

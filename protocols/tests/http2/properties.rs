@@ -67,7 +67,7 @@ fn turns() -> impl Strategy<Value = Vec<(Side, Vec<u8>)>> {
 }
 
 fn documents(turns: &[(Side, Vec<u8>)], cuts: &[u8]) -> Vec<Value> {
-    let mut seen = Observer::of(Decoder::new(&limits(64)));
+    let mut seen = Observer::of(Decoder::new(&keeping(100)));
     let mut cuts = cuts.iter().cycle();
     for (side, bytes) in turns {
         let mut rest = &bytes[..];
@@ -104,7 +104,7 @@ proptest! {
             let at = at.index(bytes.len());
             bytes[at] = byte;
         }
-        let limits = limits(2);
+        let limits = if late { limits(2) } else { keeping(20) };
         let mut seen = Observer::of(if late { Decoder::late(&limits) } else { Decoder::new(&limits) });
         let gap = gap.index(turns.len());
         for (number, (side, bytes)) in turns.iter().enumerate() {

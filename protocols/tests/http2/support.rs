@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use std::sync::Arc;
-use weir_config::Records;
+use weir_config::{Bodies, Bytes, Records};
 use weir_protocols::{Close, Decoder, Exchange, Limits, Protocol, Side};
 use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
 
@@ -106,6 +106,19 @@ pub fn limits(max_pending: usize) -> Arc<Limits> {
         max_head: 64 << 10,
         max_headers: 128,
         max_pending,
+        ..Limits::default()
+    })
+}
+
+/// So much of each body is kept, whatever its type.
+pub fn keeping(max: u64) -> Arc<Limits> {
+    Arc::new(Limits {
+        max_pending: 64,
+        bodies: Bodies {
+            max_bytes: Bytes(max),
+            content_types: vec!["*/*".parse().unwrap()],
+        },
+        ..Limits::default()
     })
 }
 

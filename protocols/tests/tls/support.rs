@@ -87,6 +87,7 @@ impl Observer {
             max_head: 1024,
             max_headers: 10,
             max_pending: 4,
+            ..Limits::default()
         };
         Self {
             decoder: Decoder::new(&Arc::new(limits)),

@@ -1,11 +1,11 @@
 //! What a secret looks like by its name, and how secrets are taken out of URLs.
 
-use super::REDACTED;
+use super::{REDACTED, json_text};
 use std::borrow::Cow;
 
-/// A header, in lower case, whose value is a credential.
+/// A header, in lower case, whose value is a credential. Metadata of gRPC that is binary ends in `-bin`.
 pub(super) fn is_secret_header(name: &str) -> bool {
-    let name = name.as_bytes();
+    let name = name.strip_suffix("-bin").unwrap_or(name).as_bytes();
     // By the last letter first: nearly every harmless header is let through by this one look.
     match name.last() {
         Some(b'n') => ends(name, &["authorization", "token", "session"]),
@@ -22,7 +22,7 @@ pub(super) fn is_secret_header(name: &str) -> bool {
 }
 
 /// A key of a query or a form whose value is a credential. Case does not matter; a key as it stands, before decoding.
-fn is_secret_key(key: &[u8], further: &[String]) -> bool {
+pub(super) fn is_secret_key(key: &[u8], further: &[String]) -> bool {
     let mut key = decode(key);
     key.make_ascii_lowercase();
     tells_secret(&key, further)
@@ -174,14 +174,23 @@ fn pairs(text: &[u8], further: &[String]) -> Option<Vec<u8>> {
     let mut clean = Vec::new();
     let mut done = 0;
     let mut from = 0;
+    let mut looked = 0;
+    let path_end = memchr::memchr2(b'?', b'#', text).unwrap_or(text.len());
     while let Some(equals) = memchr::memchr(b'=', &text[from..]).map(|at| from + at) {
         let before = text[from..equals].iter().rposition(|b| {
             matches!(b, b'?' | b'&' | b';' | b'#' | b'/' | b',' | b'"') || b.is_ascii_whitespace()
         });
         let key = before.map_or(from, |at| from + at + 1);
         let value = equals + 1;
-        let end = value + value_length(text, key, value);
-        let secret = is_secret_key(&text[key..equals], further) || hides_secret(&text[value..end], further);
+        let named = is_secret_key(&text[key..equals], further);
+        // Within a value that has been looked into there is nothing new.
+        if !named && value < looked {
+            from = value;
+            continue;
+        }
+        let end = value + value_length(text, key, value, path_end);
+        looked = end;
+        let secret = named || hides_secret(&text[value..end], further);
         if secret && end > value && &text[value..end] != REDACTED.as_bytes() {
             clean.extend_from_slice(&text[done..value]);
             clean.extend_from_slice(REDACTED.as_bytes());
@@ -200,10 +209,8 @@ fn pairs(text: &[u8], further: &[String]) -> Option<Vec<u8>> {
 }
 
 /// How far a value goes. In doubt farther: replacing too much is better than too little.
-fn value_length(text: &[u8], key: usize, value: usize) -> usize {
-    let in_path = key > 0
-        && matches!(text[key - 1], b';' | b'/')
-        && memchr::memchr2(b'?', b'#', &text[..key]).is_none();
+fn value_length(text: &[u8], key: usize, value: usize, path_end: usize) -> usize {
+    let in_path = key > 0 && matches!(text[key - 1], b';' | b'/') && key <= path_end;
     let in_link = text.first() == Some(&b'<');
     let rest = &text[value..];
     rest.iter()
@@ -216,13 +223,17 @@ fn value_length(text: &[u8], key: usize, value: usize) -> usize {
         .unwrap_or(rest.len())
 }
 
-/// An encoded URL within a value has a secret in it. Encoded twice, it is not looked into.
-fn hides_secret(value: &[u8], further: &[String]) -> bool {
+/// Encoded within a value, a URL or JSON has a secret in it. Encoded twice, it is not looked into.
+pub(super) fn hides_secret(value: &[u8], further: &[String]) -> bool {
     if memchr::memchr(b'%', value).is_none() {
         return false;
     }
     let plain = decode(value);
-    matches!(userinfo(&plain), Cow::Owned(_)) || plain != value && nested(&plain, further)
+    let json = || {
+        let is_secret = |key: &str| is_secret_name(key, further);
+        json_text::without_secrets(&String::from_utf8_lossy(&plain), &is_secret).is_some()
+    };
+    matches!(userinfo(&plain), Cow::Owned(_)) || plain != value && (nested(&plain, further) || json())
 }
 
 fn nested(plain: &[u8], further: &[String]) -> bool {
@@ -281,6 +292,10 @@ mod tests {
             ("/?password=a b;c#d?e<f/g", "/?password=<redacted>"),
             ("/to?next=http%3A%2F%2Fu%3Ap%40h%2F", "/to?next=<redacted>"),
             ("/to?next=%2Flogin%3Ftoken%3Da%26b", "/to?next=<redacted>"),
+            (
+                "/to?filter=%7B%22password%22%3A%22a%22%7D&b=c",
+                "/to?filter=<redacted>&b=c",
+            ),
             ("/to?next=/login?token=a", "/to?next=/login?token=<redacted>"),
             (
                 "<http://h/?sid=1>; rel=\"next\"",

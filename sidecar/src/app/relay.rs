@@ -15,7 +15,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use weir_config::{Config, Interception, Mode, SourceAddress};
 use weir_export::Pipeline;
-use weir_protocols::Limits;
+use weir_protocols::Decoders;
 use weir_records::{Direction, Policy};
 
 /// Opens the listeners and gives up what is needed no more.
@@ -61,14 +61,13 @@ pub(super) fn open(config: &Config, identity: Identity, mode: &Arc<InForce>) -> 
 }
 
 fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
-    let limits = Limits::from(&config.decoding);
     Settings {
         mode: mode.clone(),
         source: config.relay.source_address,
         keepalive: config.relay.keepalive.non_zero(),
         idle: config.relay.idle_timeout.non_zero(),
         max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
-        limits: config.decoding.enabled.then(|| Arc::new(limits)),
+        decoders: config.decoding.enabled.then(|| Decoders::from(config)),
         policy: Arc::new(Policy::new(&config.records)),
         host: host_name(&config.records.host_name),
     }

@@ -12,7 +12,7 @@ use tokio::sync::mpsc;
 use weir_capture::{Bounds, Settings, Tap, TapSettings};
 use weir_config::Config;
 use weir_export::Pipeline;
-use weir_protocols::Limits;
+use weir_protocols::Decoders;
 use weir_records::{Capture, Policy};
 
 /// Opens a packet socket for each data thread, and gives up the capability that it took.
@@ -65,7 +65,7 @@ fn settings(config: &Config) -> Settings {
         host: host_name(&config.records.host_name),
         local: Vec::new(),
         select: Some(Arc::new(Observed::new(config))),
-        limits: Arc::new(Limits::from(&config.decoding)),
+        decoders: Decoders::from(config),
         bounds: Bounds::default(),
     }
 }

@@ -33,7 +33,7 @@ use tokio::{
     task::{AbortHandle, spawn_local, yield_now},
     time::{Instant, sleep_until},
 };
-use weir_protocols::{Close, Decoder, Side, dns::TIMEOUT};
+use weir_protocols::{Close, Side, dns::TIMEOUT};
 use weir_records::Direction;
 
 /// Flows at once; each has a descriptor.
@@ -214,8 +214,12 @@ impl Table {
         let upstream = connect(key.server).map_err(|_| "no_socket")?;
         let now = Instant::now();
         let ends = (ClientAddress(key.client), OriginalDestination(key.server));
-        let (clock, decoder) = (Clock::start(), Decoder::dns_datagrams);
-        let watcher = self.worker.watch(Direction::Egress, ends, clock, None, decoder);
+        let port = key.server.port();
+        let watcher = self
+            .worker
+            .watch(Direction::Egress, ends, Clock::start(), None, |decoders| {
+                decoders.datagrams(port, false)
+            });
         let flow = Rc::new(Flow {
             upstream,
             watcher: RefCell::new(watcher),

@@ -95,6 +95,7 @@ fn decoded(id: u128, exchange: fn(u64) -> [Vec<u8>; 2]) -> Vec<Document> {
         max_head: 64 << 10,
         max_headers: 128,
         max_pending: 16,
+        ..Limits::default()
     });
     let mut decoder = Decoder::new(&limits);
     let mut documents = Vec::new();
