@@ -162,6 +162,9 @@ impl Tap {
         Ok(())
     }
 
+    /// So long after a packet was seen it can be read, at the latest.
+    pub const DELAY: Duration = Duration::from_millis(2 * ring::RETIRE_MS as u64);
+
     /// Gives the packets of the next full block, if there is one; how many there were.
     pub fn read(&mut self, give: &mut dyn FnMut(&Packet<'_>)) -> Option<u32> {
         let block = self.ring.block()?;

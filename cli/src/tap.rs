@@ -14,7 +14,7 @@ use std::{
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use weir_capture::{Bounds, Interfaces, Selection, Settings, Tap, TapSettings, Tracker};
+use weir_capture::{Bounds, Interfaces, Packet, Selection, Settings, Tap, TapSettings, Tracker};
 use weir_config::{
     Bytes, Config, Interfaces as Names, Pinned, Ports,
     args::{CaptureArgs, DecodingArgs, FileArgs},
@@ -76,19 +76,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     tell(format_args!("looking; Ctrl-C ends it"));
     let is_done = |output: &Output| args.count.is_some_and(|count| output.written >= count);
     while !is_done(&output) {
-        match signals.wait_for(Some(tap.as_fd()), TICK)? {
-            Wake::Timeout => {}
-            Wake::Signal | Wake::Hangup => break,
+        let ends = signals.wait_for(Some(tap.as_fd()), TICK)? != Wake::Timeout;
+        if ends {
+            // What has been seen so far.
+            std::thread::sleep(Tap::DELAY);
         }
-        for _ in 0..BLOCKS {
-            if tap
-                .read(&mut |packet| {
-                    if !is_done(&output) {
-                        tracker.packet(packet, &mut output);
-                    }
-                })
-                .is_none()
-            {
+        let most = if ends { usize::MAX } else { BLOCKS };
+        for _ in 0..most {
+            let mut take = |packet: &Packet<'_>| {
+                if !is_done(&output) {
+                    tracker.packet(packet, &mut output);
+                }
+            };
+            if tap.read(&mut take).is_none() {
                 break;
             }
         }
@@ -96,6 +96,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         tap.refresh().context("cannot look for interfaces")?;
         lost += u64::from(tap.statistics()?.dropped);
         output.flush()?;
+        if ends {
+            break;
+        }
     }
     if !is_done(&output) {
         tracker.finish(&mut output);

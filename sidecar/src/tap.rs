@@ -127,7 +127,8 @@ impl Worker {
                     // The asker may have stopped waiting.
                     Some(Command::Ping(answer)) => drop(answer.send(())),
                     Some(Command::Drain(_)) | None => {
-                        // What is in the ring was seen.
+                        // What has been seen so far.
+                        tokio::time::sleep(Tap::DELAY).await;
                         while self.read(tap.get_mut()) {}
                         return Ok(());
                     }

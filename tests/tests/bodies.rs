@@ -14,6 +14,8 @@ use weir_tests::weir::{LIMIT, Sidecar, install, local, wait_for};
 
 /// HTTP/1, and HTTP/2 in clear text.
 const PORTS: [u16; 2] = [8080, 8082];
+/// What answers POST, behind nginx, which would not wait for an HTTP/2 request's body by itself: curl takes that for an error.
+const BEHIND: u16 = 8083;
 /// Bytes of a body that are kept.
 const MAX: usize = 4096;
 
@@ -38,7 +40,9 @@ fn web(stage: &Stage) -> (Process, TempDir) {
          uwsgi_temp_path {root}/uwsgi;\n  scgi_temp_path {root}/scgi;\n  \
          types {{ application/json json; image/png png; }}\n  gzip on;\n  gzip_types application/json;\n  \
          server {{\n    listen {one};\n    listen {two} http2;\n    root {root};\n    \
-         location = /echo {{ default_type text/plain; return 200 'got it, token=hunter2 '; }}\n  }}\n}}\n"
+         location = /echo {{ proxy_pass http://127.0.0.1:{BEHIND}; }}\n  }}\n  \
+         server {{\n    listen 127.0.0.1:{BEHIND};\n    \
+         location / {{ default_type text/plain; return 200 'got it, token=hunter2 '; }}\n  }}\n}}\n"
     );
     let file = directory.path().join("nginx.conf");
     fs::write(&file, configuration).unwrap();

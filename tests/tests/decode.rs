@@ -1,5 +1,5 @@
-//! The same traffic through the relay and in a capture gives the same documents: `tcpdump` listens at the caller while the
-//! sidecar carries, and `weir decode` reads what it wrote.
+//! The same traffic through the relay, in a capture and from a tap gives the same documents: `tcpdump` and `weir tap` listen
+//! at the caller while the sidecar carries, and `weir decode` reads what tcpdump wrote.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 #[path = "../../bench/benches/decode/conversations.rs"]
@@ -189,13 +189,27 @@ fn capture(node: &Node, file: &Path) -> Process {
     process
 }
 
+/// Looks at a node's interface until it is ended, and writes documents to a file.
+fn look(node: &Node, file: &Path) -> Process {
+    let mut command = node.command("sh");
+    command
+        .args(["-c", r#"exec "$0" tap -i eth0 --format json >"$1""#])
+        .arg(binary("weir").unwrap())
+        .arg(file);
+    let process = node.spawn(command).unwrap();
+    wait_for("it looks", || process.output().contains("looking"));
+    process
+}
+
+fn documents(text: &str) -> Vec<Value> {
+    let lines = text.lines();
+    lines.map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
 fn decode(node: &Node, file: &Path) -> Vec<Value> {
     let mut command = node.command(binary("weir").unwrap());
     command.arg("decode").arg(file);
-    let text = node.run(command).unwrap();
-    text.lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect()
+    documents(&node.run(command).unwrap())
 }
 
 /// What two sources of the same bytes may not differ in: all but time, identity, and how the bytes were seen. The sidecar
@@ -240,20 +254,22 @@ fn kinds(documents: &[Value]) -> BTreeMap<String, usize> {
 }
 
 #[test]
-fn relay_and_capture_give_the_same_documents() {
+fn relay_capture_and_tap_give_the_same_documents() {
     for (direction, family) in [
         (Direction::Inbound, Family::V4),
         (Direction::Inbound, Family::V6),
         (Direction::Outbound, Family::V4),
         (Direction::Outbound, Family::V6),
     ] {
-        if skip_unless_root("relay_and_capture_give_the_same_documents") {
+        if skip_unless_root("relay_capture_and_tap_give_the_same_documents") {
             return;
         }
         let mut stage = Stage::new(Mode::Redirected, direction, family);
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("traffic.pcap");
         let mut tcpdump = capture(stage.caller(), &file);
+        let live = directory.path().join("live.ndjson");
+        let mut tap = look(stage.caller(), &live);
         endings(&stage);
         all_protocols(&stage);
         last(&stage);
@@ -266,6 +282,9 @@ fn relay_and_capture_give_the_same_documents() {
         tcpdump.terminate(LIMIT).unwrap();
         let said = tcpdump.output();
         assert!(said.contains("0 packets dropped by kernel"), "{said}");
+        tap.terminate(LIMIT).unwrap();
+        let said = tap.output();
+        assert!(!said.contains("for want of room"), "{said}");
         // It writes all of its documents before it ends.
         let mut sidecar = stage.sidecar.take().unwrap();
         sidecar.assert_well();
@@ -273,15 +292,18 @@ fn relay_and_capture_give_the_same_documents() {
         sidecar.process.terminate(LIMIT).unwrap();
 
         let (relayed, captured) = (sidecar.documents(), decode(&stage.client, &file));
+        let seen_live = documents(&std::fs::read_to_string(&live).unwrap());
         let seen = SEEN.map(|(kind, count)| (kind.to_owned(), count));
         assert_eq!(kinds(&relayed), BTreeMap::from(seen), "{direction:?} {family:?}");
-        let [one, other] = [&relayed, &captured].map(|documents| essence(documents, direction));
-        assert_eq!(one.len(), other.len());
-        for (relayed, captured) in one.iter().zip(&other) {
+        let [one, other, third] =
+            [&relayed, &captured, &seen_live].map(|documents| essence(documents, direction));
+        assert_eq!((one.len(), one.len()), (other.len(), third.len()));
+        for (relayed, (captured, live)) in one.iter().zip(other.iter().zip(&third)) {
             assert_eq!(relayed, captured, "{direction:?} {family:?}");
+            assert_eq!(captured, live, "{direction:?} {family:?}");
         }
         let of = |source: &str, documents: &[Value]| documents.iter().all(|d| d["weir"]["capture"] == source);
-        assert!(of("relay", &relayed) && of("pcap", &captured));
+        assert!(of("relay", &relayed) && of("pcap", &captured) && of("tap", &seen_live));
         assert_eq!(
             decode(&stage.client, &file),
             captured,

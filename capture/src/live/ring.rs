@@ -23,7 +23,7 @@ use std::{
 /// by time too, and a thread that has to wait for its turn must find free ones left when little is in each.
 pub(super) const BLOCK: usize = 256 << 10;
 /// A block that is not full is handed over after so many ms.
-const RETIRE_MS: u32 = 40;
+pub(super) const RETIRE_MS: u32 = 40;
 
 /// A packet socket with its ring.
 #[derive(Debug)]

@@ -59,10 +59,17 @@ fn curl(stage: &Stage, arguments: &[&str], paths: &[&str]) -> String {
 /// What the documents of exchanges say in short, once there are so many, by what was asked for.
 fn summaries(stage: &Stage, count: usize) -> Vec<String> {
     let sidecar = stage.sidecar.as_ref().unwrap();
-    wait_for(&format!("{count} documents"), || {
-        sidecar.documents().len() >= count
-    });
-    let mut all: Vec<_> = sidecar.documents().iter().map(summary).collect();
+    // Where the pod is only looked at, what the front asks the server behind it is seen too.
+    let of_the_front = |document: &Value| document["destination"]["port"] == PORT;
+    let seen = || -> Vec<_> {
+        let all = sidecar.documents();
+        all.iter()
+            .filter(|document| of_the_front(document))
+            .map(summary)
+            .collect()
+    };
+    wait_for(&format!("{count} documents"), || seen().len() >= count);
+    let mut all = seen();
     all.sort();
     all
 }
