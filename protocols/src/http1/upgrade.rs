@@ -45,6 +45,7 @@ impl Connection {
             fields: &asked,
             wire: request.wire,
             body: request.body,
+            kept: request.kept.as_deref(),
             first: request.first,
             last: request.last,
             sequence: self.sequence,

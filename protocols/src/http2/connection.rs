@@ -95,6 +95,7 @@ impl Connection {
         self.sequence = sequence + 1;
         self.highest[0] = exchange.stream;
         self.stored = exchange.stored();
+        self.kept = exchange.kept();
         self.streams.insert(exchange.stream, Box::new(exchange));
     }
 

@@ -5,6 +5,7 @@ use super::connection::Connection;
 use super::exchange::{Exchange, Message};
 use super::hpack::Fields;
 use crate::detect::Dissector;
+use crate::http::Kept;
 use crate::http1::Field;
 use crate::{Limits, Side};
 use std::sync::Arc;
@@ -17,6 +18,8 @@ pub(crate) struct Upgrade<'a> {
     pub fields: &'a [Field<'a>],
     pub wire: u64,
     pub body: u64,
+    /// What is kept of the body.
+    pub kept: Option<&'a Kept>,
     pub first: Timestamp,
     pub last: Timestamp,
     /// Which exchange of the connection the first one on HTTP/2 is.
@@ -52,6 +55,7 @@ pub(crate) fn upgraded(limits: &Arc<Limits>, upgrade: &Upgrade<'_>) -> Box<dyn D
                 head: Some(head),
                 wire: upgrade.wire,
                 body: upgrade.body,
+                kept: upgrade.kept.cloned().map(Box::new),
                 first: upgrade.first,
                 last: upgrade.last,
                 whole: true,

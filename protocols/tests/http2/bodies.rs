@@ -138,3 +138,23 @@ fn bodies_of_streams_under_way_have_a_bound_together() {
     seen.server(headers(101, true, &answer("text/plain")));
     assert!(seen.documents()[12].pointer(REQUEST).is_some());
 }
+
+#[test]
+fn the_body_of_a_request_that_asked_for_the_upgrade_is_that_of_stream_1() {
+    let mut seen = Observer::of(Decoder::new(&keeping(64)));
+    seen.client(
+        &b"POST /up HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: \r\n\
+        Content-Type: application/json\r\nContent-Length: 18\r\n\r\n{\"token\":\"hunter\"}"[..],
+    );
+    seen.server(&b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"[..]);
+    seen.client([PREFACE, &frame(SETTINGS, 0, 0, &[])].concat());
+    seen.server(frame(SETTINGS, 0, 0, &[]));
+    seen.server(headers(1, true, &[(":status", "204")]));
+    seen.close(Close::Finished);
+    let documents = seen.documents();
+    assert_eq!(documents.len(), 2);
+    for document in &documents {
+        assert_eq!(document.pointer(REQUEST).unwrap(), r#"{"token":"<redacted>"}"#);
+        assert_eq!(document["http"]["request"]["body"]["bytes"], 18);
+    }
+}
