@@ -69,7 +69,12 @@ fuzz_target!(|input: &[u8]| {
         } else {
             bytes.len()
         };
-        tracker.packet(&Packet::new(Timestamp(now), LinkType::RAW, &bytes[..kept], bytes.len()));
+        tracker.packet(&Packet::new(
+            Timestamp(now),
+            LinkType::RAW,
+            &bytes[..kept],
+            bytes.len(),
+        ));
     }
     tracker.finish();
 });

@@ -8,7 +8,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use weir_config::{Bodies, Bytes, Records};
 use weir_protocols::{Decoder, Exchange, Limits, Side};
-use weir_records::{Capture, Direction, Document, DocumentId, Flow, Policy, Timestamp};
+use weir_records::{Document, Policy, Timestamp};
 
 const MAX: usize = 2000;
 
@@ -59,17 +59,7 @@ fn document(coding: &str, kind: &str, body: &[u8], piece: usize) -> Document {
         decoder.data(Side::Server, at, bytes, out);
     }
     decoder.data(Side::Server, at, b"\n", out);
-    let flow = Flow {
-        id: DocumentId(1),
-        capture: Capture::Relay,
-        mode: None,
-        direction: Direction::Egress,
-        client: ([198, 18, 0, 2], 40000).into(),
-        server: ([198, 18, 0, 1], 80).into(),
-        opened: Timestamp(0),
-        connect: None,
-        host: None,
-    };
+    let flow = weir_protocols_fuzz::flow(80);
     exchanges[0].document(&flow, &Policy::new(&Records::default()))
 }
 

@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use std::{collections::HashSet, sync::Arc};
 use weir_config::Records;
 use weir_protocols::{Close, Decoder, Exchange, Limits, Side};
-use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
+use weir_records::{Policy, Timestamp};
 
 /// `A` of the root.
 const FIRST: [u8; 19] = [0, 17, 0, 9, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 1];
@@ -26,17 +26,7 @@ fn messages(mut input: &[u8]) -> Vec<(Side, &[u8])> {
 }
 
 fn documents(exchanges: &[Exchange]) {
-    let flow = Flow {
-        id: DocumentId(1),
-        capture: Capture::Relay,
-        mode: None,
-        direction: Direction::Egress,
-        client: ([198, 18, 0, 2], 40000).into(),
-        server: ([198, 18, 0, 1], 53).into(),
-        opened: Timestamp(0),
-        connect: None,
-        host: None,
-    };
+    let flow = weir_protocols_fuzz::flow(53);
     let policy = Policy::new(&Records::default());
     let mut ids = HashSet::new();
     for exchange in exchanges {

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 use std::{collections::HashSet, sync::Arc};
 use weir_config::Records;
 use weir_protocols::{Close, Decoder, Exchange, Limits, Side};
-use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
+use weir_records::{Policy, Timestamp};
 
 struct Run {
     decoder: Decoder,
@@ -82,17 +82,7 @@ impl Run {
     }
 
     fn documents(&self) -> Vec<String> {
-        let flow = Flow {
-            id: DocumentId(1),
-            capture: Capture::Relay,
-            mode: None,
-            direction: Direction::Egress,
-            client: ([198, 18, 0, 2], 40000).into(),
-            server: ([198, 18, 0, 1], 20880).into(),
-            opened: Timestamp(0),
-            connect: None,
-            host: None,
-        };
+        let flow = weir_protocols_fuzz::flow(20880);
         let policy = Policy::new(&Records {
             max_header_value: 32,
             max_value: 32,

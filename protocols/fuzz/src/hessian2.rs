@@ -6,7 +6,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use weir_config::Records;
 use weir_protocols::{Decoder, Limits, Side};
-use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
+use weir_records::{Policy, Timestamp};
 
 fn frame(flags: u8, status: u8, parts: &[&[u8]]) -> Vec<u8> {
     let body = parts.concat();
@@ -31,7 +31,11 @@ fuzz_target!(|input: &[u8]| {
             frame(6, 20, &[b"1\n", value]),
         ),
         2 => (
-            frame(0xd7, 0, &[&item(b"\x4aa").repeat(4), &item(b"\x4aI"), &item(value)]),
+            frame(
+                0xd7,
+                0,
+                &[&item(b"\x4aa").repeat(4), &item(b"\x4aI"), &item(value)],
+            ),
             frame(23, 20, &[&item(b"\x01"), &item(value)]),
         ),
         _ => (
@@ -45,17 +49,7 @@ fuzz_target!(|input: &[u8]| {
         max_pending: 1,
         ..Limits::default()
     });
-    let flow = Flow {
-        id: DocumentId(1),
-        capture: Capture::Relay,
-        mode: None,
-        direction: Direction::Egress,
-        client: ([198, 18, 0, 2], 40000).into(),
-        server: ([198, 18, 0, 1], 20880).into(),
-        opened: Timestamp(0),
-        connect: None,
-        host: None,
-    };
+    let flow = weir_protocols_fuzz::flow(20880);
     let narrow = Records {
         max_value: 16,
         max_values: 16,

@@ -7,7 +7,7 @@ use libfuzzer_sys::fuzz_target;
 use std::sync::Arc;
 use weir_config::Records;
 use weir_protocols::{Close, Decoder, Limits, Side};
-use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
+use weir_records::{Policy, Timestamp};
 
 /// A record that begins a ClientHello.
 const FIRST: [u8; 7] = [22, 3, 1, 0x20, 0, 1, 0];
@@ -32,17 +32,7 @@ fuzz_target!(|input: &[u8]| {
     }
     decoder.close(Timestamp(1), Close::Finished, out);
     assert!(exchanges.len() <= 1);
-    let flow = Flow {
-        id: DocumentId(1),
-        capture: Capture::Relay,
-        mode: None,
-        direction: Direction::Egress,
-        client: ([198, 18, 0, 2], 40000).into(),
-        server: ([198, 18, 0, 1], 443).into(),
-        opened: Timestamp(0),
-        connect: None,
-        host: None,
-    };
+    let flow = weir_protocols_fuzz::flow(443);
     for exchange in exchanges {
         let document = exchange.document(&flow, &Policy::new(&Records::default()));
         serde_json::to_string(&document).expect("a document is JSON");

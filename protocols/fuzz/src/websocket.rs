@@ -10,7 +10,7 @@ use serde_json::Value;
 use std::sync::Arc;
 use weir_config::Records;
 use weir_protocols::{Close, Decoder, Exchange, Limits, Side};
-use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
+use weir_records::{Policy, Timestamp};
 
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nHost: a\r\nUpgrade: websocket\r\n\r\n";
 const SWITCH: &str = "HTTP/1.1 101 x\r\nUpgrade: websocket\r\n";
@@ -24,6 +24,7 @@ fn run(mut input: &[u8], piece: usize) -> Run {
         max_head: 1024,
         max_headers: 8,
         max_pending: 4,
+        ..Limits::default()
     });
     let mut decoder = Decoder::new(&limits);
     let mut exchanges: Vec<Exchange> = Vec::new();
@@ -65,17 +66,7 @@ fn run(mut input: &[u8], piece: usize) -> Run {
     }
     decoder.close(at, Close::Finished, out);
     assert_eq!(exchanges.len(), 2);
-    let flow = Flow {
-        id: DocumentId(1),
-        capture: Capture::Relay,
-        mode: None,
-        direction: Direction::Egress,
-        client: ([198, 18, 0, 2], 40000).into(),
-        server: ([198, 18, 0, 1], 80).into(),
-        opened: Timestamp(0),
-        connect: None,
-        host: None,
-    };
+    let flow = weir_protocols_fuzz::flow(80);
     let document = exchanges[1].document(&flow, &Policy::new(&Records::default()));
     Run(sent, serde_json::to_value(&document).expect("a document is JSON"))
 }
