@@ -36,12 +36,12 @@ pub struct Args {
     /// TCP ports, of clients or of servers [default: *]
     #[arg(short, long, value_name = "LIST|*")]
     port: Option<Ports>,
-    /// Bytes that are kept of a packet, from the IP header on
-    #[arg(long, value_name = "BYTES", default_value = "256KiB")]
-    snaplen: Bytes,
-    /// Memory for packets that wait to be read
-    #[arg(long, value_name = "BYTES", default_value = "16MiB")]
-    ring: Bytes,
+    /// Bytes that are kept of a packet, from the IP header on [default: 256KiB]
+    #[arg(long, value_name = "BYTES")]
+    snaplen: Option<Bytes>,
+    /// Memory for packets that wait to be read [default: 16MiB]
+    #[arg(long, value_name = "BYTES")]
+    ring: Option<Bytes>,
     /// End after so many documents [default: never]
     #[arg(short, long, value_name = "N")]
     count: Option<u64>,
@@ -67,6 +67,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let mut config = args.file.load()?;
     args.capture.apply(&mut config.capture);
     args.decoding.apply(&mut config.decoding);
+    let capture = &mut config.capture;
+    capture.snaplen = args.snaplen.unwrap_or(capture.snaplen);
+    capture.ring = args.ring.unwrap_or(capture.ring);
     let config = config.validated()?;
     let signals = Signals::take_over()?;
     let mut tap = open(args, &config)?;
@@ -120,9 +123,9 @@ fn open(args: &Args, config: &Config) -> Result<Tap> {
                 None | Some(Ports::All) => None,
                 Some(Ports::List(ports)) => Some(ports.iter().map(|port| (*port, *port)).collect()),
             },
-            snaplen: u32::try_from(args.snaplen.0).unwrap_or(u32::MAX),
+            snaplen: u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX),
         },
-        ring_bytes: usize::try_from(args.ring.0).unwrap_or(usize::MAX),
+        ring_bytes: usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX),
         group: None,
     })?;
     if let Some(names) = &args.interface

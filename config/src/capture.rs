@@ -1,4 +1,4 @@
-//! What is kept of the traffic itself, on request: bodies.
+//! What is kept of the traffic itself: how much of packets in mode `tap`, and bodies on request.
 
 use crate::{Bytes, ConfigError};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
@@ -8,9 +8,13 @@ use std::{fmt, str::FromStr};
 const MOST: Bytes = Bytes::mib(1);
 
 /// The `capture` section.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
+    /// In mode `tap`, memory of each data thread for packets that wait to be read.
+    pub ring: Bytes,
+    /// In mode `tap`, bytes that are kept of a packet, from its IP header on; those behind them are a gap of known size.
+    pub snaplen: Bytes,
     /// Bodies of HTTP messages.
     pub bodies: Bodies,
 }
@@ -37,7 +41,7 @@ pub struct MediaRange {
 }
 
 /// Texts that programs send each other.
-const USUAL: [&str; 9] = [
+const USUAL: [&str; 8] = [
     "text/*",
     "application/json",
     "*/*+json",
@@ -46,7 +50,6 @@ const USUAL: [&str; 9] = [
     "*/*+xml",
     "application/x-www-form-urlencoded",
     "application/graphql",
-    "application/yaml",
 ];
 
 impl Default for Bodies {
@@ -58,12 +61,32 @@ impl Default for Bodies {
     }
 }
 
+impl Default for Capture {
+    fn default() -> Self {
+        Self {
+            ring: Bytes::mib(16),
+            snaplen: Bytes(256 << 10),
+            bodies: Bodies::default(),
+        }
+    }
+}
+
 impl Capture {
     pub(crate) fn validate(&self) -> Result<(), ConfigError> {
         if self.bodies.max_bytes > MOST {
             return Err(ConfigError::invalid(
                 "capture.bodies.max_bytes",
                 format!("allowed are 0 to {MOST}"),
+            ));
+        }
+        if !(Bytes::mib(1)..=Bytes::mib(1024)).contains(&self.ring) {
+            return Err(ConfigError::invalid("capture.ring", "allowed are 1MiB to 1GiB"));
+        }
+        if !(96..=256 << 10).contains(&self.snaplen.0) {
+            // Headers of IPv6 and TCP with options have to be there.
+            return Err(ConfigError::invalid(
+                "capture.snaplen",
+                "allowed are 96B to 256KiB",
             ));
         }
         Ok(())

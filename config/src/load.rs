@@ -257,5 +257,7 @@ mod tests {
             bodies.contains("capture.bodies.max_bytes") && bodies.contains("1MiB"),
             "{bodies}"
         );
+        assert!(wrong(|c| c.capture.ring = crate::Bytes(4096)).contains("capture.ring"));
+        assert!(wrong(|c| c.capture.snaplen = crate::Bytes(60)).contains("capture.snaplen"));
     }
 }

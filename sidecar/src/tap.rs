@@ -52,6 +52,7 @@ pub fn selection(config: &Config) -> weir_capture::Selection {
     weir_capture::Selection {
         interfaces: weir_capture::Interfaces::Except(config.interception.exclude_interfaces.0.clone()),
         dns: config.decoding.protocols.ports(Pinned::Dns),
+        snaplen: u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX),
         ..weir_capture::Selection::default()
     }
 }

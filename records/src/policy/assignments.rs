@@ -1,6 +1,6 @@
 //! Secrets in free text: values that are assigned to password-like names, `password=x`, `token = "x"`, attributes of XML,
-//! queries of URLs; and the userinfo of URLs. What a value is ends sooner here than in a URL of its own: with the word, or
-//! with its quotes.
+//! queries of URLs, `password: x` of YAML, GraphQL and logs; and the userinfo of URLs. What a value is ends sooner here than in
+//! a URL of its own: with the word, or with its quotes; behind a colon with the line.
 
 use super::{REDACTED, redact};
 use memchr::{memchr, memchr_iter, memchr2, memrchr};
@@ -22,18 +22,23 @@ fn values(text: &str, further: &[String]) -> Option<String> {
     let bytes = text.as_bytes();
     let mut clean = String::new();
     let (mut done, mut at, mut looked) = (0, 0, 0);
-    while let Some(equals) = memchr(b'=', &bytes[at..]).map(|found| at + found) {
-        at = equals + 1;
-        let name = name_before(bytes, equals);
+    while let Some(sign) = memchr2(b'=', b':', &bytes[at..]).map(|found| at + found) {
+        at = sign + 1;
+        let name = name_before(bytes, sign);
         if name.is_empty() || matches!(bytes.get(at), Some(b'=' | b'>')) {
             continue;
         }
         let named = redact::is_secret_key(name, further);
+        let is_colon = bytes[sign] == b':';
+        // Most colons are those of times, URLs and addresses.
+        if is_colon && !(named && matches!(bytes.get(at), Some(b' ' | b'\t' | b'"' | b'\''))) {
+            continue;
+        }
         // Within a value that has been looked into there is nothing new.
         if !named && at < looked {
             continue;
         }
-        let Some((value, end)) = value(bytes, at) else {
+        let Some((value, end)) = value(bytes, at, is_colon) else {
             continue;
         };
         looked = end;
@@ -63,8 +68,9 @@ fn name_before(bytes: &[u8], equals: usize) -> &[u8] {
     &before[begin..]
 }
 
-/// The value that is assigned here, without its quotes. Where they don't end it goes on to the end.
-fn value(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
+/// The value that is assigned here, without its quotes. Where they don't end it goes on to the end. Without quotes it is a
+/// word, or the rest of the `line`.
+fn value(bytes: &[u8], from: usize, line: bool) -> Option<(usize, usize)> {
     let rest = &bytes[from..];
     let start = from
         + rest
@@ -84,7 +90,10 @@ fn value(bytes: &[u8], from: usize) -> Option<(usize, usize)> {
             Some((value + 1, end - escapes))
         }
         _ => {
-            let ends = |byte: &u8| byte.is_ascii_whitespace() || b"&;\"'<>\\`".contains(byte);
+            let ends = |byte: &u8| match line {
+                true => b"\r\n\"<\\`".contains(byte),
+                false => byte.is_ascii_whitespace() || b"&;\"'<>\\`".contains(byte),
+            };
             let rest = &bytes[start..];
             Some((start, start + rest.iter().position(ends).unwrap_or(rest.len())))
         }
@@ -161,6 +170,22 @@ mod tests {
             ),
             ("next=%2F%3Ftoken%3Da b", "next=<redacted> b"),
             ("go to http://user:hunt", "go to http://<redacted>"),
+            (
+                "user: a\npassword: x y\nport: 1",
+                "user: a\npassword: <redacted>\nport: 1",
+            ),
+            (
+                "mutation { login(user: \"a\", password: \"x y\") { id } }",
+                "mutation { login(user: \"a\", password: \"<redacted>\") { id } }",
+            ),
+            (
+                "{\"log\":\"token: x y\",\"b\":1}",
+                "{\"log\":\"token: <redacted>\",\"b\":1}",
+            ),
+            (
+                "Authorization: Bearer abc\r\nHost: a",
+                "Authorization: <redacted>\r\nHost: a",
+            ),
         ] {
             assert_eq!(without_secrets(text, &[]).as_deref(), Some(expected), "{text}");
             assert_eq!(without_secrets(expected, &[]), None, "{expected}");
@@ -180,6 +205,10 @@ mod tests {
             "mail@host http://h, mail@host",
             "key=value",
             "http://h:80",
+            "password:",
+            "token: ",
+            "token:8080",
+            "time: 10:30, key: value",
             "http://[fd00::1",
             "http://h\",\"mail\":\"a@b",
         ] {

@@ -31,7 +31,7 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Source> {
         .map(|_| {
             Tap::open(&TapSettings {
                 selection: tap::selection(config),
-                ring_bytes: RING,
+                ring_bytes: usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX),
                 group,
             })
         })
@@ -55,9 +55,6 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Source> {
         start: Box::new(start),
     })
 }
-
-/// Memory of a thread's ring.
-const RING: usize = 16 << 20;
 
 fn settings(config: &Config) -> Settings {
     Settings {
