@@ -103,6 +103,8 @@ impl Sink for Outlet {
 impl Worker {
     async fn follow(&mut self, tap: Tap, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
         let mut tap = watch(tap)?;
+        // Who finds the sidecar ready finds its counters.
+        self.count();
         let mut flush = interval(Producer::FLUSH_INTERVAL);
         let mut look = interval(PERIOD);
         for timer in [&mut flush, &mut look] {

@@ -5,9 +5,9 @@
 use serde_json::Value;
 use std::{
     io::{Read, Write},
-    net::TcpStream,
+    net::{Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
 };
-use weir_lab::{Lab, Process, binary, skip_unless_root};
+use weir_lab::{Lab, Node, Process, binary, skip_unless_root};
 use weir_tests::{
     peer::{assert_end, connect, listen, pair},
     stage::{
@@ -271,4 +271,62 @@ fn auto_taps_where_nothing_is_installed_and_relays_where_something_is() {
         let expected = if installed { "relay" } else { "tap" };
         assert_eq!(documents[0]["weir"]["capture"], expected);
     }
+}
+
+/// A message about the A record of `shop.example`.
+fn dns(flags: [u8; 2], answers: &[u8]) -> Vec<u8> {
+    let count = u8::from(!answers.is_empty());
+    let head = [7, 7, flags[0], flags[1], 0, 1, 0, count, 0, 0, 0, 0];
+    [&head[..], b"\x04shop\x07example\0\0\x01\0\x01", answers].concat()
+}
+
+#[test]
+fn queries_over_udp_are_seen_and_other_datagrams_are_not() {
+    in_both_directions("queries_over_udp_are_seen_and_other_datagrams_are_not", |stage| {
+        let bind = |node: &Node, at: SocketAddr| node.enter(|| UdpSocket::bind(at)).unwrap().unwrap();
+        let server = stage.server(53);
+        let own = stage.pick(
+            SocketAddr::from(([0, 0, 0, 0], 0)),
+            (Ipv6Addr::UNSPECIFIED, 0).into(),
+        );
+        let (resolver, other) = (
+            bind(stage.callee(), server),
+            bind(stage.callee(), stage.server(5300)),
+        );
+        let client = bind(stage.caller(), own);
+        for socket in [&resolver, &other, &client] {
+            socket.set_read_timeout(Some(LIMIT)).unwrap();
+        }
+        let query = dns([1, 0], b"");
+        let answer = dns(
+            [0x81, 0x80],
+            b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc6\x12\0\x09",
+        );
+        let mut buffer = [0; 512];
+        for socket in [&other, &resolver] {
+            client.send_to(&query, socket.local_addr().unwrap()).unwrap();
+            let (_, peer) = socket.recv_from(&mut buffer).unwrap();
+            socket.send_to(&answer, peer).unwrap();
+            client.recv_from(&mut buffer).unwrap();
+        }
+        let sidecar = stage.sidecar.as_ref().unwrap();
+        wait_for("the query's document", || !sidecar.documents().is_empty());
+        let documents = sidecar.documents();
+        assert_eq!(documents.len(), 1);
+        let document = &documents[0];
+        assert_eq!(document["event"]["dataset"], "weir.dns", "{document:#}");
+        assert_eq!(document["dns"]["question"]["name"], "shop.example");
+        assert_eq!(document["dns"]["answers"][0]["data"], "198.18.0.9");
+        assert_eq!(document["destination"]["ip"], server.ip().to_string());
+        // There is no connection that `finish` could look for.
+        exchange_once(stage);
+    });
+}
+
+/// One connection with one request.
+fn exchange_once(stage: &Stage) {
+    let listener = listen(stage.callee(), stage.server(PORT));
+    let (client, server) = pair(stage.caller(), &listener);
+    exchange(&client, &server, "/once", b"");
+    documents(stage.sidecar.as_ref().unwrap(), "/once");
 }
