@@ -75,6 +75,8 @@ pub fn missing_net_raw_is_told_and_outbound_connections_work(stage: &Stage, mode
     wait_for("what is missing", || {
         sidecar.process.output().contains("cap_net_raw=+p")
     });
+    // It says so before its data threads are there. They are once its endpoints answer.
+    sidecar.metrics();
     assert_capabilities(&sidecar, NOTHING);
     if mode == Mode::Ebpf {
         // What it can't do passes.
