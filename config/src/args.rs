@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Configuration")]
 pub struct FileArgs {
-    /// YAML file with the sections interception, relay, decoding, capture, records, sinks [default: none]
+    /// YAML file with the sections interception, relay, decoding, capture, flows, records, sinks [default: none]
     #[arg(long, env = "WEIR_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -140,6 +140,12 @@ pub struct DocumentArgs {
     pub decode: Option<bool>,
     #[command(flatten)]
     decoding: DecodingArgs,
+    /// Documents about connections as a whole, beside those about what they carry: on or off [default: on]
+    #[arg(long, env = "WEIR_FLOWS", value_name = "on|off", value_parser = parse_switch)]
+    pub flows: Option<bool>,
+    /// How often a connection that is open has such a document; 0s for only at its end [default: 1m]
+    #[arg(long, env = "WEIR_FLOWS_INTERVAL", value_name = "PERIOD")]
+    pub flows_interval: Option<Period>,
     /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, or in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
@@ -223,6 +229,12 @@ impl DocumentArgs {
         if let Some(decode) = self.decode {
             config.decoding.enabled = decode;
         }
+        if let Some(enabled) = self.flows {
+            config.flows.enabled = enabled;
+        }
+        if let Some(interval) = self.flows_interval {
+            config.flows.interval = interval;
+        }
         if !self.export.is_empty() {
             let sink = |export: &Export| match export {
                 Export::To(sink) => Some(sink.clone()),
@@ -271,7 +283,8 @@ mod tests {
             .into_iter()
             .find_map(|section| config[section].get(flag).cloned());
         match (flag, found) {
-            ("decode", _) => "on".into(),
+            ("decode" | "flows", _) => "on".into(),
+            ("flows_interval", _) => Config::default().flows.interval.to_string(),
             ("capture_bodies", _) => Config::default().capture.bodies.max_bytes.to_string(),
             ("export" | "config", _) => "none".into(),
             (_, Some(Value::String(text))) if text.is_empty() => "none".into(),
@@ -321,6 +334,10 @@ mod tests {
                 "off",
                 "--capture-bodies",
                 "4KiB",
+                "--flows",
+                "off",
+                "--flows-interval",
+                "5s",
                 "--protocols",
                 "20880:dubbo",
             ],
@@ -338,5 +355,7 @@ mod tests {
         assert!(config.sinks.is_empty());
         assert_eq!(config.capture.bodies.max_bytes, Bytes(4096));
         assert_eq!(config.decoding.protocols.to_string(), "20880:dubbo");
+        assert!(!config.flows.enabled);
+        assert_eq!(config.flows.interval, Period::seconds(5));
     }
 }

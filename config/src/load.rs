@@ -1,6 +1,6 @@
 //! The whole configuration, and how it is read from a file.
 
-use crate::{Capture, ConfigError, Decoding, Interception, Records, Relay, Sink};
+use crate::{Capture, ConfigError, Decoding, Flows, Interception, Records, Relay, Sink};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -16,6 +16,8 @@ pub struct Config {
     pub decoding: Decoding,
     /// What is kept of the traffic itself.
     pub capture: Capture,
+    /// What is told of connections as a whole.
+    pub flows: Flows,
     /// What a document may hold.
     pub records: Records,
     /// Where documents go; nowhere if empty.
@@ -61,6 +63,7 @@ impl Config {
         self.relay.validate()?;
         self.decoding.validate()?;
         self.capture.validate()?;
+        self.flows.validate()?;
         for sink in &mut self.sinks {
             sink.validate()?;
         }
@@ -259,5 +262,6 @@ mod tests {
         );
         assert!(wrong(|c| c.capture.ring = crate::Bytes(4096)).contains("capture.ring"));
         assert!(wrong(|c| c.capture.snaplen = crate::Bytes(60)).contains("capture.snaplen"));
+        assert!(wrong(|c| c.flows.interval = "10ms".parse().unwrap()).contains("flows.interval"));
     }
 }

@@ -18,6 +18,7 @@ pub(crate) fn document(number: u64) -> Document {
         ip: Ipv4Addr::new(198, 18, 0, last).into(),
         port,
         bytes: Some(number),
+        packets: None,
         domain: None,
     };
     Document {
@@ -29,12 +30,16 @@ pub(crate) fn document(number: u64) -> Document {
             kind: &["connection", "protocol", "access"],
             outcome: None,
             duration: Some(1_234_567),
+            start: None,
+            end: None,
         },
         network: Network {
             transport: "tcp",
             kind: "ipv4",
-            protocol: "http",
+            protocol: Some("http"),
             direction: Direction::Ingress,
+            bytes: None,
+            packets: None,
         },
         source: endpoint(1, 40_000),
         destination: endpoint(2, 80),
@@ -75,6 +80,7 @@ pub(crate) fn document(number: u64) -> Document {
             tunnel: None,
             dns: None,
             dubbo: None,
+            flow: None,
             http2: None,
             timing: weir_records::Timing::default(),
         },

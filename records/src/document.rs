@@ -3,6 +3,7 @@
 
 mod dns;
 mod dubbo;
+mod flow;
 mod http2;
 mod rpc;
 mod tls;
@@ -11,6 +12,7 @@ mod websocket;
 use crate::{Capture, Direction, DocumentId, Flow, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 pub use dubbo::{Dubbo, DubboException, WeirDubbo};
+pub use flow::{DATASET as FLOW_DATASET, WeirFlow, WeirFlowSide};
 pub use http2::WeirHttp2;
 pub use rpc::{Rpc, RpcRequest, RpcResponse, RpcSystem};
 use schemars::JsonSchema;
@@ -91,8 +93,10 @@ impl Document {
             network: Network {
                 transport,
                 kind: if flow.server.is_ipv4() { "ipv4" } else { "ipv6" },
-                protocol,
+                protocol: (!protocol.is_empty()).then_some(protocol),
                 direction: flow.direction,
+                bytes: None,
+                packets: None,
             },
             source: Endpoint::of(flow.client, None),
             destination: Endpoint::of(flow.server, None),
@@ -119,6 +123,7 @@ impl Endpoint {
             ip: address.ip(),
             port: address.port(),
             bytes,
+            packets: None,
             domain: None,
         }
     }
@@ -140,6 +145,7 @@ impl Weir {
             tunnel: None,
             dns: None,
             dubbo: None,
+            flow: None,
             http2: None,
             timing: Timing::default(),
         }
@@ -151,19 +157,26 @@ impl Weir {
 pub struct Event {
     /// Identity of this document; a repeat of the same exchange keeps it.
     pub id: DocumentId,
-    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`, `weir.websocket`.
+    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`, `weir.websocket`, or `weir.flow` of a connection as a
+    /// whole.
     pub dataset: &'static str,
     /// ECS categories: `network`, `web`.
     pub category: &'static [&'static str],
-    /// ECS types: `connection`, `protocol`, `access`.
+    /// ECS types: `connection`, `protocol`, `access`, `end`.
     #[serde(rename = "type")]
     pub kind: &'static [&'static str],
     /// How the exchange ended for its client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// From the first byte of the request to the last of the response, in ns.
+    /// From the first byte of the request to the last of the response, in ns; of `weir.flow`, the period that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<u64>,
+    /// Beginning of that period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Timestamp>,
+    /// Its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub end: Option<Timestamp>,
 }
 
 /// How an exchange ended for its client.
@@ -186,10 +199,17 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
     pub kind: &'static str,
-    /// `http`, `grpc`, `dns`, `dubbo`, `tls` or `websocket`.
-    pub protocol: &'static str,
+    /// `http`, `grpc`, `dns`, `dubbo`, `tls` or `websocket`; absent where nothing was recognised.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<&'static str>,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,
+    /// Of `weir.flow`: bytes of both sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// Of `weir.flow`: packets of both sides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
 }
 
 /// One side of the connection.
@@ -199,9 +219,12 @@ pub struct Endpoint {
     pub ip: IpAddr,
     /// Its port.
     pub port: u16,
-    /// Bytes it sent in this exchange: head and body.
+    /// Bytes it sent in this exchange: head and body. Of `weir.flow`, payload that it sent in the period.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub bytes: Option<u64>,
+    /// Packets that it sent in the period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub packets: Option<u64>,
     /// The name that the client used for it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub domain: Option<String>,
@@ -351,6 +374,9 @@ pub struct Weir {
     /// What happened on a Dubbo connection between its calls.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dubbo: Option<WeirDubbo>,
+    /// The connection as a whole.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub flow: Option<Box<WeirFlow>>,
     /// The exchange's place on an HTTP/2 connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub http2: Option<WeirHttp2>,

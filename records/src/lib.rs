@@ -10,6 +10,7 @@ mod id;
 mod json;
 pub mod pipy;
 mod policy;
+mod report;
 pub mod schema;
 mod time;
 
@@ -18,4 +19,5 @@ pub use flow::{Capture, Direction, Flow};
 pub use id::DocumentId;
 pub use json::{Bounds, Builder, Json, Name, Place};
 pub use policy::{Policy, REDACTED, Text};
+pub use report::{FlowEnd, Party, Progress, Report, Reported, Sent};
 pub use time::Timestamp;

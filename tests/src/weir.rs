@@ -81,8 +81,21 @@ impl Sidecar {
         })
     }
 
-    /// The documents written so far, one JSON object each.
+    /// The documents about exchanges that were written so far, one JSON object each.
     pub fn documents(&self) -> Vec<serde_json::Value> {
+        let mut all = self.all_documents();
+        all.retain(|document| document["event"]["dataset"] != "weir.flow");
+        all
+    }
+
+    /// Those about connections as a whole.
+    pub fn flows(&self) -> Vec<serde_json::Value> {
+        let mut all = self.all_documents();
+        all.retain(|document| document["event"]["dataset"] == "weir.flow");
+        all
+    }
+
+    fn all_documents(&self) -> Vec<serde_json::Value> {
         let text =
             std::fs::read_to_string(self.directory.path().join("documents.ndjson")).unwrap_or_default();
         text.lines()

@@ -46,6 +46,7 @@ fn document(number: u64, answered: bool) -> Document {
         ip: Ipv4Addr::new(198, 18, 0, last).into(),
         port,
         bytes: Some(number),
+        packets: None,
         domain: None,
     };
     let headers = BTreeMap::from([(format!("x-number-{number}"), vec![number.to_string()])]);
@@ -58,12 +59,16 @@ fn document(number: u64, answered: bool) -> Document {
             kind: &["connection", "protocol", "access"],
             outcome: None,
             duration: Some(1_234_567),
+            start: None,
+            end: None,
         },
         network: Network {
             transport: "tcp",
             kind: "ipv4",
-            protocol: "http",
+            protocol: Some("http"),
             direction: Direction::Ingress,
+            bytes: None,
+            packets: None,
         },
         source: endpoint(1, 40_000),
         destination: endpoint(2, 80),
@@ -104,6 +109,7 @@ fn document(number: u64, answered: bool) -> Document {
             tunnel: None,
             dns: None,
             dubbo: None,
+            flow: None,
             http2: None,
             timing: weir_records::Timing::default(),
         },

@@ -65,6 +65,8 @@ impl Exchange {
                 _ => Outcome::Failure,
             }),
             duration: both.map(|response| response.last.since(self.first())),
+            start: None,
+            end: None,
         }
     }
 

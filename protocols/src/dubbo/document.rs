@@ -47,6 +47,8 @@ impl Exchange {
             kind: &["connection", "protocol"],
             outcome: Some(outcome),
             duration: asked.and(answered).map(|answer| answer.last.since(self.first())),
+            start: None,
+            end: None,
         };
         Document {
             source: Endpoint::of(flow.client, from_client.map(Message::size)),

@@ -63,6 +63,8 @@ impl Exchange {
             kind: &["connection", "protocol", "access"],
             outcome: Some(self.outcome()),
             duration: ended.map(|response| response.last.since(self.first)),
+            start: None,
+            end: None,
         }
     }
 

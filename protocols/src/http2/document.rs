@@ -88,6 +88,8 @@ impl Exchange {
             kind: &["connection", "protocol", "access"],
             outcome: Some(self.outcome(answer)),
             duration: ended.map(|response| response.last.since(self.first())),
+            start: None,
+            end: None,
         }
     }
 

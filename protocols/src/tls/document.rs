@@ -39,6 +39,8 @@ impl Exchange {
             kind: &["connection", "protocol"],
             outcome: Some(self.outcome()),
             duration: Some(self.last.since(self.first)),
+            start: None,
+            end: None,
         };
         Document {
             source: Endpoint::of(flow.client, Some(self.bytes[0])),

@@ -29,6 +29,8 @@ impl Exchange {
             kind: &["connection", "protocol"],
             outcome: Some(self.outcome()),
             duration: Some(self.last.since(self.handshake.at)),
+            start: None,
+            end: None,
         };
         let [client, server] = &self.counts;
         Document {

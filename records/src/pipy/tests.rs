@@ -25,6 +25,8 @@ fn document(dataset: &'static str) -> Document {
         kind: &[],
         outcome: None,
         duration: None,
+        start: None,
+        end: None,
     };
     Document::of(&flow, Timestamp(1_700_000_000_123_999_999), event, "tcp", "test")
 }
