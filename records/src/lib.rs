@@ -6,6 +6,7 @@
 
 mod document;
 mod flow;
+mod headers;
 mod id;
 mod json;
 mod names;
@@ -17,6 +18,7 @@ mod time;
 
 pub use document::*;
 pub use flow::{Capture, Direction, Flow};
+pub use headers::Headers;
 pub use id::DocumentId;
 pub use json::{Bounds, Builder, Json, Name, Place};
 pub use names::Names;
