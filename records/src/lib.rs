@@ -15,6 +15,7 @@ mod policy;
 mod report;
 pub mod schema;
 mod time;
+mod writer;
 
 pub use document::*;
 pub use flow::{Capture, Direction, Flow};
@@ -25,3 +26,4 @@ pub use names::Names;
 pub use policy::{Policy, REDACTED, Text};
 pub use report::{FlowEnd, Party, Progress, Report, Reported, Sent};
 pub use time::Timestamp;
+pub use writer::{Unwritable, write_json};
