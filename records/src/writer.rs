@@ -1,6 +1,6 @@
 //! Documents to JSON text. Every document passes here, and looking at each byte of each name and value for what must be
 //! escaped took a quarter of the time from a packet to a line: names of fields are written as they are, and texts are looked
-//! at in blocks. What comes out is byte for byte what `serde_json` writes.
+//! at eight bytes at once. What comes out is byte for byte what `serde_json` writes.
 
 use serde::{
     Serialize,
@@ -34,32 +34,44 @@ pub fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Resul
     value.serialize(&mut Writer { out })
 }
 
-/// Bytes that are looked at together.
-const BLOCK: usize = 16;
-
 /// A byte that can't stand in a string as it is (RFC 8259, 7).
 fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Where the first such byte is.
-fn first_special(bytes: &[u8]) -> Option<usize> {
-    let mut at = 0;
-    for block in bytes.chunks_exact(BLOCK) {
-        // Without a way out in between, so that it is done at once for the whole block.
-        if block.iter().fold(false, |found, byte| found | is_special(*byte)) {
-            break;
-        }
-        at += BLOCK;
+/// True if one of eight bytes is such, told of all of them at once. (A borrow out of one byte makes the next one look so, but
+/// it comes out of one that is.)
+fn has_special(word: u64) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7) != 0
+}
+
+/// True if nothing in a text has to be escaped.
+fn is_plain(bytes: &[u8]) -> bool {
+    if let Some(last) = bytes.last_chunk::<8>() {
+        // The last word overlaps the one before it.
+        let words = bytes.chunks_exact(8).filter_map(|word| word.first_chunk::<8>());
+        return !words
+            .chain([last])
+            .any(|word| has_special(u64::from_ne_bytes(*word)));
     }
-    let rest = bytes[at..].iter().position(|byte| is_special(*byte));
-    rest.map(|rest| at + rest)
+    if let (Some(first), Some(last)) = (bytes.first_chunk::<4>(), bytes.last_chunk::<4>()) {
+        let half = |bytes: &[u8; 4]| u64::from(u32::from_ne_bytes(*bytes));
+        return !has_special(half(first) << 32 | half(last));
+    }
+    !bytes.iter().any(|byte| is_special(*byte))
 }
 
 /// Appends a text without its quotes.
 fn escape(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
-    while let Some(at) = first_special(rest) {
+    if is_plain(rest) {
+        out.extend_from_slice(rest);
+        return;
+    }
+    while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
         out.extend_from_slice(&rest[..at]);
         let short = match rest[at] {
             b'"' => b'"',
