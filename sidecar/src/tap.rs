@@ -68,7 +68,7 @@ pub fn run(parts: Parts) -> io::Result<()> {
     let mut worker = Worker {
         tracker: Tracker::new(parts.settings),
         outlet: Outlet {
-            documents: Documents::new(parts.producer, parts.policy),
+            documents: Documents::new(parts.producer, parts.policy, Arc::default()),
             metrics: parts.metrics,
         },
         lost: 0,
