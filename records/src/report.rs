@@ -119,6 +119,12 @@ impl Reported {
         self.since
     }
 
+    /// It has turned out that source and destination are the other way round; true if a report has said otherwise.
+    pub fn swap(&mut self) -> bool {
+        self.before.reverse();
+        self.sequence > 0
+    }
+
     /// True if nothing was sent since the last report.
     pub fn is_quiet(&self, now: &Progress) -> bool {
         self.sequence > 0
