@@ -317,10 +317,10 @@ fn documents_of_intervals_add_up_and_quiet_ones_have_none() {
     );
 }
 
-/// That these differ by no more than a tenth.
-fn assert_near(what: &str, seen: u64, kernel: u64) {
+/// That these differ by no more than a tenth, and what else they may.
+fn assert_near(what: &str, seen: u64, kernel: u64, else_by: u64) {
     println!("{what}: {seen}, the kernel says {kernel}");
-    let most = (kernel / 10).max(1);
+    let most = (kernel / 10).max(1) + else_by;
     assert!(
         seen.abs_diff(kernel) <= most,
         "{what}: {seen}, the kernel says {kernel}"
@@ -348,19 +348,14 @@ fn round_trips_and_retransmits_are_the_kernels_own() {
         };
         let listener = listen(&peer, server);
         let (mut client, mut taken) = pair(&pod, &listener);
-        let sent: u64 = 4_000_000;
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..40 {
-                    client.write_all(&vec![b'x'; (sent / 40) as usize]).unwrap();
-                }
-            });
-            let mut piece = vec![0; 64 << 10];
-            let mut got = 0;
-            while got < sent {
-                got += taken.read(&mut piece).unwrap() as u64;
-            }
-        });
+        // Piece by piece, so that nothing waits in this machine: that time the kernel would count, and the tap not see.
+        let (rounds, piece) = (50, vec![b'x'; 40_000]);
+        let sent = rounds * piece.len() as u64;
+        let mut buffer = piece.clone();
+        for _ in 0..rounds {
+            client.write_all(&piece).unwrap();
+            taken.read_exact(&mut buffer).unwrap();
+        }
         // All is acknowledged when the kernel has nothing left to send.
         wait_for("the last acknowledgement", || unsent(&pod, server) == 0);
         let kernel = TcpInfo::of(&client).unwrap();
@@ -372,15 +367,18 @@ fn round_trips_and_retransmits_are_the_kernels_own() {
         assert_eq!(flow["weir"]["flow"]["final"], false);
         let of = |name: &str| number(&flow, &format!("/weir/flow/source/{name}"));
         println!("{family:?}, every {drop_every}th dropped:");
-        assert_near("rtt", of("rtt"), kernel.rtt.unwrap());
+        assert_near("rtt", of("rtt"), kernel.rtt.unwrap(), 0);
+        // (What varies by less is the machine, between the moment that the kernel notes and the one at which packets show.)
+        let noise = kernel.rtt.unwrap() / 100;
         assert_near(
             "rtt_variation",
             of("rtt_variation"),
             kernel.rtt_variation.unwrap(),
+            noise,
         );
-        assert_near("retransmits", of("retransmits"), kernel.retransmits.unwrap());
+        assert_near("retransmits", of("retransmits"), kernel.retransmits.unwrap(), 0);
         assert_eq!(of("missed_bytes"), 0);
-        assert_eq!(of("retransmits") > 0, drop_every > 0);
+        assert!(drop_every == 0 || of("retransmits") > 0);
         let handshake = number(&flow, "/weir/flow/handshake");
         assert!(handshake >= 40_000_000, "{handshake}");
         drop((client, taken));
@@ -391,7 +389,7 @@ fn round_trips_and_retransmits_are_the_kernels_own() {
 /// Bytes that the pod's connection to there has not sent, or that nobody has acknowledged, as `ss` says.
 fn unsent(pod: &Node, server: SocketAddr) -> u64 {
     let mut command = pod.command("ss");
-    command.args(["-tnH", "state", "established", "dst", &server.ip().to_string()]);
+    command.args(["-tnH", "state", "established", "dst", &server.to_string()]);
     let text = pod.run(command).unwrap();
     let fields: Vec<_> = text.split_whitespace().collect();
     fields[1].parse().unwrap()
