@@ -26,10 +26,12 @@ use tower_service::Service;
 
 /// So long a socket is remembered: longer than packets wait to be looked at.
 const REMEMBERED: Duration = Duration::from_secs(10);
+/// So long there is no rest between two looks.
+const BUSY: Duration = Duration::from_millis(5);
 /// Most that are.
 const MOST: usize = 256;
-/// Descriptors that are looked at.
-const DESCRIPTORS: RawFd = 1024;
+/// Behind so many that are no sockets, no more descriptors are looked at: a new one has the lowest number that is free.
+const OTHERS: RawFd = 64;
 
 /// A socket of this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,13 +103,21 @@ fn watch(done: &AtomicBool, begun: mpsc::Sender<()>) {
     // (Nobody waits for it any more if that fails.)
     let _ = begun.send(());
     while !done.load(Ordering::Acquire) {
-        for fd in 0..DESCRIPTORS {
+        let mut last = 0;
+        for fd in 0.. {
             if let Some(socket) = socket(fd) {
                 remember(socket);
+                last = fd;
+            }
+            if fd - last > OTHERS {
+                break;
             }
         }
         // An answer that comes at once leaves little time; one that does not leaves much.
-        thread::sleep(start.elapsed() / 16);
+        match start.elapsed() {
+            short if short < BUSY => thread::yield_now(),
+            long => thread::sleep(long / 16),
+        }
     }
 }
 
