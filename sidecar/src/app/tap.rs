@@ -37,6 +37,7 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Source> {
         })
         .collect::<Result<Vec<_>, _>>()?;
     identity::give_up_net_raw()?;
+    weir_export::remember_lookups();
     tracing::info!(
         "tap: nothing is redirected and nothing held; TLS stays closed, and under overload packets may be missed, which is \
          counted (weir_capture_losses)"
