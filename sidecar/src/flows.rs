@@ -12,6 +12,7 @@ use std::{
     time::Duration,
 };
 use tokio::{task::yield_now, time::sleep};
+use weir_capture::Transport;
 use weir_protocols::{Protocol, Side};
 use weir_records::{Direction, Flow, FlowEnd, Party, Progress, Reported, Sent, Timestamp};
 
@@ -19,15 +20,6 @@ use weir_records::{Direction, Flow, FlowEnd, Party, Progress, Reported, Sent, Ti
 const LOOK: Duration = Duration::from_secs(1);
 /// Flows that are told of before the traffic has its turn again.
 const BURST: usize = 16;
-
-/// What carries a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A connection.
-    Tcp,
-    /// Datagrams.
-    Udp,
-}
 
 /// The flows of a data thread that are open.
 #[derive(Debug)]

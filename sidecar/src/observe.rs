@@ -6,7 +6,7 @@
 
 use crate::{
     dial::DialError,
-    flows::{Open, Transport, party},
+    flows::{Open, party},
     metrics::WorkerMetrics,
     relay::{Observer, Pair},
     socket::Stream,
@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
+use weir_capture::Transport;
 use weir_protocols::{Close, Decoder, Exchange, Side};
 use weir_records::{Flow, FlowEnd, Timestamp};
 
