@@ -45,7 +45,10 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
         Err(error) => {
             fail(&worker, &client, direction, destination, &error);
             let mut watcher = worker.watch(direction, ends, clock, Transport::Tcp, None, |_| None);
-            return watcher.unreached(&client, &error);
+            watcher.measure_client(&client);
+            // Its client is told first.
+            drop(client);
+            return watcher.unreached(&error);
         }
     };
     let connect = clock.elapsed();

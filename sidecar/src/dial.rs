@@ -173,12 +173,11 @@ impl Dialer {
         let Some(legs) = &self.legs else {
             return Stream::begin_connect(socket, destination).map(|()| None);
         };
-        let begun = legs.open(destination, || {
+        legs.open(destination, || {
             Stream::begin_connect(socket, destination)?;
-            let local = socket.local_addr()?.as_socket();
-            local.ok_or_else(|| io::ErrorKind::Unsupported.into())
-        });
-        begun.map(Some)
+            // The connection is worth more than to know its address.
+            Ok(socket.local_addr().ok().and_then(|local| local.as_socket()))
+        })
     }
 
     async fn finish(&self, (socket, leg): Begun) -> io::Result<Stream> {

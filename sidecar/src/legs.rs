@@ -55,18 +55,18 @@ impl Legs {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Runs what begins a connection to `server` and gives the address that it has then.
+    /// Runs what begins a connection to `server` and gives the address that it has then, if that can be told.
     ///
     /// # Errors
     /// Those of beginning it.
     pub fn open(
         self: &Arc<Self>,
         server: SocketAddr,
-        begin: impl FnOnce() -> io::Result<SocketAddr>,
-    ) -> io::Result<Leg> {
+        begin: impl FnOnce() -> io::Result<Option<SocketAddr>>,
+    ) -> io::Result<Option<Leg>> {
         let mut table = self.table();
-        let ends = ends(begin()?, server);
-        Ok(self.leg(&mut table, ends))
+        let client = begin()?;
+        Ok(client.map(|client| self.leg(&mut table, ends(client, server))))
     }
 
     /// A connection that was accepted.
@@ -123,7 +123,7 @@ mod tests {
             ([198, 18, 0, 2], 2).into(),
         );
         assert!(!legs.has(a, b));
-        let leg = legs.open(b, || Ok(a)).unwrap();
+        let leg = legs.open(b, || Ok(Some(a))).unwrap().unwrap();
         let again = legs.accepted(([198, 18, 0, 1], 1).into(), b);
         assert!(legs.has(a, b) && !legs.has(b, a));
         drop(leg);
