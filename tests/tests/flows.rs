@@ -396,6 +396,56 @@ fn unsent(pod: &Node, server: SocketAddr) -> u64 {
 }
 
 #[test]
+fn look_ups_of_a_sinks_name_are_the_sidecars_own() {
+    if skip_unless_root("look_ups_of_a_sinks_name_are_the_sidecars_own") {
+        return;
+    }
+    let mut lab = Lab::new("flows").unwrap();
+    let (peer, pod) = (lab.node("peer").unwrap(), lab.node("pod").unwrap());
+    // The system's resolver gives its sockets up as soon as it has an answer.
+    let quality = Quality {
+        delay: Duration::from_millis(50),
+        ..Quality::default()
+    };
+    let (link, _line) = lab.join_by_line(&peer, &pod, quality).unwrap();
+    let server = SocketAddr::from((link.a.v4, 53));
+    let resolver = peer.enter(|| UdpSocket::bind(server)).unwrap().unwrap();
+    resolver.set_read_timeout(Some(LIMIT)).unwrap();
+    // Of nobody else on this machine: the file that names the resolver is another one for the sidecar alone.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), format!("nameserver {}\n", server.ip())).unwrap();
+    std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
+    let mut command = pod.command("unshare");
+    let script = r#"mount --bind "$0" /etc/resolv.conf && exec "$@""#;
+    command.args(["--mount", "sh", "-c", script]).arg(file.path());
+    command.arg(binary("weir-sidecar").unwrap());
+    let flags = ["--mode", "tap", "--flows-interval", "1s"];
+    let export = ["--export", "elasticsearch:http://sink.weir.test:9200"];
+    let sidecar = Sidecar::spawn(&pod, command, &[&flags[..], &export].concat()).unwrap();
+    // Nobody is found: it asks again, for both families each time.
+    let mut buffer = [0; 512];
+    for _ in 0..6 {
+        let (len, peer) = resolver.recv_from(&mut buffer).unwrap();
+        let query = &mut buffer[..len];
+        query[2..4].copy_from_slice(&[0x81, 0x83]);
+        resolver.send_to(query, peer).unwrap();
+    }
+    // What another process asks is seen, and that comes after all of this.
+    let own = pod.enter(|| UdpSocket::bind((link.b.v4, 0))).unwrap().unwrap();
+    own.connect(server).unwrap();
+    own.send(&query(&answer(server.ip()))).unwrap();
+    let own = own.local_addr().unwrap().port();
+    wait_for("the flow of another's query", || {
+        sidecar.flows().iter().any(|flow| flow["source"]["port"] == own)
+    });
+    for flow in sidecar.flows() {
+        assert_eq!(flow["source"]["port"], own, "{flow:#}");
+    }
+    let names = |document: &Value| document["dns"]["question"]["name"] == "sink.weir.test";
+    assert!(!sidecar.documents().iter().any(names));
+}
+
+#[test]
 fn from_a_shell_flows_are_there_where_they_are_asked_for() {
     if skip_unless_root("from_a_shell_flows_are_there_where_they_are_asked_for") {
         return;

@@ -24,6 +24,7 @@ use weir_records::{Capture, Names, Policy};
 pub(super) fn open(config: &Config, names: &Arc<Names>) -> anyhow::Result<Source> {
     let taps = sockets(config)?;
     identity::give_up_net_raw()?;
+    weir_export::remember_lookups();
     tracing::info!(
         "tap: nothing is redirected and nothing held; TLS stays closed, and under overload packets may be missed, which is \
          counted (weir_capture_losses)"

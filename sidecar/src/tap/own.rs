@@ -1,7 +1,7 @@
 //! Which flows are observed: what the settings redirect elsewhere, and never the sidecar's own.
 //!
-//! Its own are told by its own sockets: the ports that it listens at on addresses of this machine, and, for connections to
-//! where a sink delivers, the sockets that this process has open.
+//! Its own are told by its own sockets: the ports that it listens at on addresses of this machine, for connections to where a
+//! sink delivers the sockets that this process has open, and for look-ups of a sink's name those that it had.
 
 use nix::{
     ifaddrs::getifaddrs,
@@ -41,6 +41,7 @@ impl Observed {
     pub(super) fn is_own(&self, flow: &Flow) -> bool {
         self.listens.contains(&flow.server.port()) && is_local(flow.server.ip())
             || self.delivers.contains(&flow.server.port()) && is_open_here(flow.client, flow.server)
+            || weir_export::is_own_lookup(flow.client, flow.server)
     }
 
     /// Whether the settings would have it redirected.
