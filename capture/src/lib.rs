@@ -31,7 +31,7 @@ pub use counters::Counters;
 pub use file::{FileError, Reader};
 pub use flow::Sink;
 pub use live::{Interfaces, Selection, Statistics, Tap, TapError, TapSettings};
-pub use settings::{Bounds, FlowSettings, Select, Settings};
+pub use settings::{Bounds, FlowSettings, Select, Settings, Transport};
 pub use table::Tracker;
 use weir_protocols::Side;
 use weir_records::Timestamp;
