@@ -146,7 +146,7 @@ pub struct DocumentArgs {
     /// How often a connection that is open has such a document; 0s for only at its end [default: 1m]
     #[arg(long, env = "WEIR_FLOWS_INTERVAL", value_name = "PERIOD")]
     pub flows_interval: Option<Period>,
-    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, or in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL; repeatable, and in place of the file's sinks [default: none]
+    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL, in layout datakit lines+datakit:PATH, lines+datakit:-, datakit:URL; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
 }
