@@ -80,6 +80,8 @@ pub struct Report {
     pub now: Progress,
     /// What the previous report said; nothing in the first.
     pub before: [Sent; 2],
+    /// It was established when the previous report was made.
+    pub established_before: bool,
     /// How it ended, in the last report.
     pub end: Option<FlowEnd>,
     /// `tcp` or `udp`.
@@ -100,6 +102,7 @@ pub struct Reported {
     sequence: u32,
     since: Timestamp,
     before: [Sent; 2],
+    established: bool,
 }
 
 impl Reported {
@@ -109,6 +112,7 @@ impl Reported {
             sequence: 0,
             since: opened,
             before: [Sent::default(); 2],
+            established: false,
         }
     }
 
@@ -132,6 +136,7 @@ impl Reported {
             until,
             now,
             before: self.before,
+            established_before: self.established,
             end: None,
             transport,
             protocol: None,
@@ -142,6 +147,7 @@ impl Reported {
         self.sequence += 1;
         self.since = until;
         self.before = [now.source, now.destination];
+        self.established = now.established;
         report
     }
 }
