@@ -337,16 +337,23 @@ fn requests_in_the_layout_of_pipy_and_the_rest_is_counted() {
 }
 
 #[test]
+fn points_of_the_layout_of_datakit() {
+    let output = run(&["--layout", "datakit", "--local", "198.18.0.0/15", SAMPLE]);
+    assert!(output.status.success(), "{output:?}");
+    println!("{}", text(&output.stdout));
+}
+
+#[test]
 fn a_layout_is_of_json_alone() {
-    for layout in ["ecs", "pipy"] {
+    for layout in ["ecs", "pipy", "datakit"] {
         let output = run(&["--format", "table", "--layout", layout, SAMPLE]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(output.stdout.is_empty() && text(&output.stderr).contains("--layout is for JSON"));
     }
-    let output = run(&["--layout", "datakit", SAMPLE]);
+    let output = run(&["--layout", "kibana", SAMPLE]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        text(&output.stderr).contains("[possible values: ecs, pipy]"),
+        text(&output.stderr).contains("[possible values: ecs, pipy, datakit]"),
         "{output:?}"
     );
 }

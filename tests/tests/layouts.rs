@@ -1,9 +1,11 @@
 //! Two layouts of the same documents in real search servers: none is rejected, each is found as its users look for it, and
-//! neither sink knows of the other.
+//! neither sink knows of the other. And the points of a third, added up.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Tests end where something is not as it should be.
 
 #[path = "layouts/made.rs"]
 mod made;
+#[path = "layouts/points.rs"]
+mod points;
 
 use made::{EACH, START, call, documents, frame, get};
 use serde_json::{Value, json};

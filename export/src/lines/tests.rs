@@ -245,3 +245,24 @@ fn wait_for(mut done: impl FnMut() -> bool) {
         std::thread::yield_now();
     }
 }
+
+#[test]
+fn a_point_that_a_crash_cut_is_taken_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("points");
+    let whole = "netflow,source=netflow bytes_read=1i 1\n";
+    for (cut, left) in [
+        ("h", ""),
+        ("httpflow,source=htt", ""),
+        ("dnsflow,a=b count=1i 17", ""),
+        ("somebody's notes", "somebody's notes\n"),
+    ] {
+        fs::write(&path, format!("{whole}{cut}")).unwrap();
+        drop(Lines::open(&weir_config::Lines::at(&path)).unwrap());
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{whole}{left}"),
+            "{cut}"
+        );
+    }
+}
