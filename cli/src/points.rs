@@ -58,3 +58,62 @@ impl Timeline {
         out.write_all(&lines)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_records::{Capture, Direction, DocumentId, Event, Flow, Http};
+
+    /// One whose last byte was seen so many seconds after the epoch.
+    fn ended(second: u64) -> Document {
+        let flow = Flow {
+            id: DocumentId(1),
+            capture: Capture::Pcap,
+            mode: None,
+            direction: Direction::Unknown,
+            client: "198.18.0.1:40000".parse().unwrap(),
+            server: "198.18.0.2:80".parse().unwrap(),
+            opened: Timestamp(0),
+            connect: None,
+            host: None,
+        };
+        let event = Event {
+            id: DocumentId(2),
+            dataset: "weir.http",
+            category: &[],
+            kind: &[],
+            outcome: None,
+            duration: Some(1_000_000_000),
+            start: None,
+            end: None,
+        };
+        let begun = Timestamp((second - 1) * 1_000_000_000);
+        let mut document = Document::of(&flow, begun, event, "tcp", "http");
+        document.http = Some(Http::default());
+        document
+    }
+
+    #[test]
+    fn a_document_is_of_the_interval_in_which_it_ended() {
+        let (mut timeline, mut out) = (Timeline::default(), Vec::new());
+        for second in [61, 119, 120, 181, 179, 600] {
+            assert!(timeline.add(&ended(second), &mut out).unwrap());
+        }
+        timeline.finish(&mut out).unwrap();
+        timeline.finish(&mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let points = text.lines().map(|line| {
+            let count = line.split_once("count=").unwrap().1.split_once('i').unwrap().0;
+            (count, line.rsplit(' ').next().unwrap())
+        });
+        let points: Vec<_> = points.collect();
+        let expected = [
+            ("2", "120000000000"),
+            ("1", "180000000000"),
+            // One of them came late.
+            ("2", "240000000000"),
+            ("1", "660000000000"),
+        ];
+        assert_eq!(points, expected);
+    }
+}

@@ -340,7 +340,44 @@ fn requests_in_the_layout_of_pipy_and_the_rest_is_counted() {
 fn points_of_the_layout_of_datakit() {
     let output = run(&["--layout", "datakit", "--local", "198.18.0.0/15", SAMPLE]);
     assert!(output.status.success(), "{output:?}");
-    println!("{}", text(&output.stdout));
+    // Each is of the interval that ended then, and a nanosecond after the one before.
+    let expected = [
+        (
+            "httpflow,",
+            " bytes_read=143i,bytes_written=93i,count=1i,http_version=\"1.1\",latency=526000i,method=\"GET\",\
+             path=\"/nothing-here\",status_code=404i,truncated=F 1795398360000000000",
+        ),
+        (
+            "httpflow,",
+            " bytes_read=154i,bytes_written=132i,count=1i,http_version=\"1.1\",latency=913000i,method=\"GET\",\
+             path=\"/products\",status_code=200i,truncated=F 1795398360000000001",
+        ),
+        (
+            "httpflow,",
+            " bytes_read=140i,bytes_written=157i,count=1i,http_version=\"1.1\",latency=208000i,method=\"POST\",\
+             path=\"/orders\",status_code=201i,truncated=F 1795398360000000002",
+        ),
+        (
+            "dnsflow,",
+            " count=1i,latency=466000i,latency_max=466000i,rcode=0i 1795398330000000000",
+        ),
+    ];
+    // Points of connections come with documents about them.
+    let of_exchanges = |line: &&str| !line.starts_with("netflow,");
+    let lines: Vec<_> = text(&output.stdout).lines().filter(of_exchanges).collect();
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (start, end)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+        assert!(
+            line.contains(",direction=outgoing,") && line.contains(",src_port=*,"),
+            "{line}"
+        );
+    }
+    assert!(
+        !text(&output.stdout).contains("kettle"),
+        "a query is no part of a path"
+    );
+    assert_eq!(text(&output.stderr).lines().count(), 0, "{output:?}");
 }
 
 #[test]

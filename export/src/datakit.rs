@@ -1,7 +1,7 @@
 //! DataKit: points as line protocol, posted to `/v1/write/network`.
 //!
 //! What the server refuses is refused for good and counted, with its reason: a repeat would be refused too. What it could not
-//! take (too busy, broken, not there) is sent again; a point that came twice has the same tags and time, and is one.
+//! take (too busy, broken, not there) is sent again, with the same tags and times.
 
 use crate::{
     ExportError,
