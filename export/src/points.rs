@@ -21,7 +21,7 @@ use weir_records::{
 };
 
 /// Sums that wait to be added up.
-const WAITING: usize = 16;
+const WAITING: usize = 4;
 
 /// What the thread is told.
 #[derive(Debug)]
