@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use weir_capture::Sink;
 use weir_config::{Layout, Records};
 use weir_protocols::Exchange;
-use weir_records::{Flow, Policy, pipy};
+use weir_records::{Flow, Policy, pipy, write_json};
 
 /// `--format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -110,8 +110,10 @@ impl Output {
 
 /// One JSON object on a line.
 fn line(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, document)?;
-    writeln!(out)
+    let mut text = Vec::new();
+    write_json(&mut text, document).map_err(io::Error::other)?;
+    text.push(b'\n');
+    out.write_all(&text)
 }
 
 impl Sink for Output {

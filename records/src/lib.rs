@@ -7,6 +7,7 @@
 pub mod datakit;
 mod document;
 mod flow;
+mod headers;
 mod id;
 mod json;
 mod names;
@@ -15,12 +16,15 @@ mod policy;
 mod report;
 pub mod schema;
 mod time;
+mod writer;
 
 pub use document::*;
 pub use flow::{Capture, Direction, Flow};
+pub use headers::Headers;
 pub use id::DocumentId;
 pub use json::{Bounds, Builder, Json, Name, Place};
 pub use names::Names;
 pub use policy::{Policy, REDACTED, Text};
 pub use report::{FlowEnd, Party, Progress, Report, Reported, Sent};
 pub use time::Timestamp;
+pub use writer::{Unwritable, write_json};

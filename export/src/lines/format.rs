@@ -28,6 +28,6 @@ impl Format {
             let beginning = beginning.as_bytes();
             line.starts_with(beginning) || beginning.starts_with(line)
         };
-        self.beginnings.iter().any(|beginning| begins(beginning))
+        self.beginnings.iter().any(begins)
     }
 }
