@@ -2,6 +2,7 @@
 
 use crate::made::get;
 use influxdb_line_protocol::{FieldValue, ParsedLine, parse_lines};
+use serde_json::Value;
 use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 use weir_lab::{Lab, Node, skip_unless_root};
 use weir_tests::{
@@ -43,10 +44,10 @@ fn number(line: &ParsedLine<'_>, name: &str) -> i64 {
     }
 }
 
-/// The sums of requests and of queries.
-fn read(path: &Path) -> [BTreeMap<Key, Sums>; 2] {
+/// The sums of requests, of queries, and of connections.
+fn read(path: &Path) -> [BTreeMap<Key, Sums>; 3] {
     let text = std::fs::read_to_string(path).unwrap();
-    let [mut requests, mut queries] = [BTreeMap::new(), BTreeMap::new()];
+    let [mut requests, mut queries, mut connections] = [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()];
     for line in parse_lines(&text) {
         let line = line.unwrap();
         let direction = tag(&line, "direction");
@@ -68,11 +69,36 @@ fn read(path: &Path) -> [BTreeMap<Key, Sums>; 2] {
                 sums.count += number(&line, "count");
                 assert!(number(&line, "latency_max") >= number(&line, "latency"));
             }
-            "netflow" => {}
+            "netflow" => {
+                let sums: &mut Sums = connections
+                    .entry((direction, tag(&line, "server_port")))
+                    .or_default();
+                sums.count += number(&line, "tcp_closed");
+                sums.read += number(&line, "bytes_read");
+                sums.written += number(&line, "bytes_written");
+            }
             other => panic!("{other}"),
         }
     }
-    [requests, queries]
+    [requests, queries, connections]
+}
+
+/// Adds what documents say of connections.
+fn add_flows(sums: &mut BTreeMap<Key, Sums>, documents: &[Value]) {
+    for document in documents {
+        let bytes = |side: &str| usize::try_from(document[side]["bytes"].as_u64().unwrap()).unwrap();
+        let (client, server) = (bytes("source"), bytes("destination"));
+        let closed = matches!(
+            document["weir"]["flow"]["end"].as_str(),
+            Some("finished" | "reset")
+        );
+        let (direction, read, written) = match document["network"]["direction"].as_str().unwrap() {
+            "ingress" => ("incoming", client, server),
+            _ => ("outgoing", server, client),
+        };
+        let key = key(direction, &document["destination"]["port"]);
+        sums.entry(key).or_default().add(i64::from(closed), read, written);
+    }
 }
 
 /// A query for `shop.test` over TCP, and the answer that there is no such name.
@@ -111,7 +137,7 @@ fn points_add_up_to_what_was_sent_also_over_a_restart() {
     install(&pod, &[]).unwrap();
     let export = format!("lines+datakit:{}", path.display());
 
-    let [mut requests, mut queries] = [BTreeMap::new(), BTreeMap::new()];
+    let [mut requests, mut queries, mut connections] = [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()];
     for round in 1..3 {
         let mut sidecar = Sidecar::start(&pod, &["--export", &export]).unwrap();
         for family in 0..2 {
@@ -146,11 +172,13 @@ fn points_add_up_to_what_was_sent_also_over_a_restart() {
         sidecar.assert_well();
         // What is open is written at the end.
         assert!(sidecar.process.terminate(LIMIT).unwrap().success());
-        let [of_requests, of_queries] = read(&path);
+        add_flows(&mut connections, &sidecar.flows());
+        let [of_requests, of_queries, of_connections] = read(&path);
         assert_eq!(
             (&of_requests, &of_queries),
             (&requests, &queries),
             "round {round}"
         );
+        assert_eq!(of_connections, connections, "round {round}");
     }
 }
