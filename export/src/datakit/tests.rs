@@ -20,7 +20,8 @@ struct Got {
     body: String,
 }
 
-/// Answers with these statuses one after the other, and with the last one for ever.
+/// Answers with these statuses one after the other, and with the last one for ever. 0 is no answer: it hangs up, as a server
+/// does that is started anew.
 struct Substitute {
     address: SocketAddr,
     got: Receiver<Got>,
@@ -72,6 +73,9 @@ fn serve(stream: TcpStream, statuses: &mut Vec<u16>, sender: &Sender<Got>) {
             headers,
             body: String::from_utf8(body).unwrap(),
         });
+        if status == 0 {
+            return;
+        }
         let answer = format!("HTTP/1.1 {status} Whatever\r\ncontent-length: 10\r\n\r\nso it goes");
         if (&stream).write_all(answer.as_bytes()).is_err() {
             return;
@@ -143,7 +147,7 @@ fn points_are_posted_as_datakit_takes_them() {
 
 #[test]
 fn what_the_server_could_not_take_is_sent_again() {
-    for status in [429, 408, 500, 503] {
+    for status in [0, 429, 408, 500, 503] {
         let server = Substitute::start(&[status, status, 204]);
         let stats = delivered(server.sink(), 1, PATIENCE);
         assert_eq!((stats.sent, stats.rejected, stats.retries), (1, 0, 2), "{status}");
