@@ -14,9 +14,11 @@ use std::{
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use weir_capture::{Bounds, Interfaces, Packet, Selection, Settings, Tap, TapSettings, Tracker};
+use weir_capture::{
+    Bounds, FlowSettings, Interfaces, Packet, Selection, Settings, Tap, TapSettings, Tracker,
+};
 use weir_config::{
-    Bytes, Config, Interfaces as Names, Pinned, Ports,
+    Bytes, Config, Interfaces as Names, Period, Pinned, Ports,
     args::{CaptureArgs, DecodingArgs, FileArgs},
 };
 use weir_protocols::Decoders;
@@ -51,6 +53,12 @@ pub struct Args {
     /// Colour the table
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
+    /// Print connections as a whole too, each at its end and while it lasts, and without --port flows of UDP
+    #[arg(long)]
+    flows: bool,
+    /// How often a connection that is open is printed with --flows; 0s for only at its end [default: 1m]
+    #[arg(long, value_name = "PERIOD", requires = "flows")]
+    flows_interval: Option<Period>,
     #[command(flatten)]
     capture: CaptureArgs,
     #[command(flatten)]
@@ -70,10 +78,11 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let capture = &mut config.capture;
     capture.snaplen = args.snaplen.unwrap_or(capture.snaplen);
     capture.ring = args.ring.unwrap_or(capture.ring);
+    config.flows.interval = args.flows_interval.unwrap_or(config.flows.interval);
     let config = config.validated()?;
     let signals = Signals::take_over()?;
     let mut tap = open(args, &config)?;
-    let mut tracker = Tracker::new(settings(&config));
+    let mut tracker = Tracker::new(settings(args, &config));
     let mut output = Output::new(args.format, args.color, &config.records);
     let mut lost = 0;
     tell(format_args!("looking; Ctrl-C ends it"));
@@ -85,6 +94,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             std::thread::sleep(Tap::DELAY);
         }
         let most = if ends { usize::MAX } else { BLOCKS };
+        let dropped = u64::from(tap.statistics()?.dropped);
+        tracker.lost(dropped);
+        lost += dropped;
         for _ in 0..most {
             let mut take = |packet: &Packet<'_>| {
                 if !is_done(&output) {
@@ -97,7 +109,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         tracker.tick(now(), &mut output);
         tap.refresh().context("cannot look for interfaces")?;
-        lost += u64::from(tap.statistics()?.dropped);
         output.flush()?;
         if ends {
             break;
@@ -115,6 +126,7 @@ fn open(args: &Args, config: &Config) -> Result<Tap> {
     let tap = Tap::open(&TapSettings {
         selection: Selection {
             dns: config.decoding.protocols.ports(Pinned::Dns),
+            datagrams: args.flows && matches!(args.port, None | Some(Ports::All)),
             interfaces: match &args.interface {
                 Some(names) => Interfaces::Only(names.0.clone()),
                 None => Interfaces::Except(Vec::new()),
@@ -138,7 +150,7 @@ fn open(args: &Args, config: &Config) -> Result<Tap> {
     Ok(tap)
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(args: &Args, config: &Config) -> Settings {
     let host = &config.records.host_name;
     Settings {
         capture: Capture::Tap,
@@ -147,6 +159,9 @@ fn settings(config: &Config) -> Settings {
         select: None,
         decoders: Decoders::from(config),
         bounds: Bounds::default(),
+        flows: args.flows.then(|| FlowSettings {
+            interval: config.flows.interval.non_zero(),
+        }),
     }
 }
 

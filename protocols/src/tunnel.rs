@@ -43,6 +43,10 @@ pub(crate) fn open(limits: &Arc<Limits>, tunnel: Tunnel, depth: u8) -> Box<dyn D
 }
 
 impl Tunnelled {
+    pub(crate) fn protocol(&self) -> &'static str {
+        self.exchange.protocol()
+    }
+
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         // The connection within counts its exchanges from the first again.
         let within = Flow {

@@ -64,14 +64,12 @@ impl Exchange {
                 timing: self.timing(flow),
                 ..Weir::of(flow)
             },
-            ..Document::of(
-                flow,
-                self.first(),
-                event,
-                "tcp",
-                if self.grpc { "grpc" } else { "http" },
-            )
+            ..Document::of(flow, self.first(), event, "tcp", self.protocol())
         }
+    }
+
+    pub(crate) fn protocol(&self) -> &'static str {
+        if self.grpc { "grpc" } else { "http" }
     }
 
     fn first(&self) -> Timestamp {
