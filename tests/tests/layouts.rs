@@ -269,7 +269,7 @@ fn the_sidecar_writes_both_layouts() {
     let path = directory.path().join("pipy.ndjson");
     install(&pod, &[]).unwrap();
     let export = format!("ndjson+pipy:{}", path.display());
-    let mut sidecar = Sidecar::start(&pod, &["--export", &export]).unwrap();
+    let mut sidecar = Sidecar::start(&pod, &["--export", &export, "--flows", "off"]).unwrap();
 
     // A call whose body is in a form that is not read has no place in the layout.
     let unread = [frame(0xc8, 0, 1, b"kryo's own"), frame(8, 20, 1, b"kryo's own")];

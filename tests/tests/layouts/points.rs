@@ -138,7 +138,7 @@ fn points_add_up_to_what_was_sent_also_over_a_restart() {
     let export = format!("lines+datakit:{}", path.display());
 
     let [mut requests, mut queries, mut connections] = [BTreeMap::new(), BTreeMap::new(), BTreeMap::new()];
-    for round in 1..3 {
+    for round in 1..3_i32 {
         let mut sidecar = Sidecar::start(&pod, &["--export", &export]).unwrap();
         for family in 0..2 {
             let (inside, beyond) = (link.b.at(8080)[family], link.a.at(9090)[family]);
@@ -180,5 +180,15 @@ fn points_add_up_to_what_was_sent_also_over_a_restart() {
             "round {round}"
         );
         assert_eq!(of_connections, connections, "round {round}");
+        for (direction, port) in [("incoming", 8080), ("outgoing", 9090)] {
+            let mut all = Sums {
+                count: 2 * i64::from(round),
+                ..Sums::default()
+            };
+            for (_, sums) in requests.iter().filter(|((way, _), _)| way == direction) {
+                (all.read, all.written) = (all.read + sums.read, all.written + sums.written);
+            }
+            assert_eq!(of_connections[&key(direction, port)], all, "round {round}");
+        }
     }
 }
