@@ -379,6 +379,20 @@ fn points_of_the_layout_of_datakit() {
 }
 
 #[test]
+fn connections_of_a_capture_in_the_layout_of_datakit() {
+    let output = run(&["--flows", "--layout", "datakit", "--local", "198.18.0.2", SAMPLE]);
+    let flows = text(&output.stdout)
+        .lines()
+        .filter(|line| line.starts_with("netflow,"));
+    let flows: Vec<_> = flows.collect();
+    assert_eq!(flows.len(), 2, "{flows:#?}");
+    let of_requests = ",transport=tcp bytes_read=437i,bytes_written=382i,retransmits=0i,";
+    assert!(flows[0].contains(of_requests), "{}", flows[0]);
+    assert!(flows[0].ends_with(",tcp_closed=1i,tcp_established=1i 1795398360000000000"));
+    assert!(flows[1].ends_with(",transport=udp bytes_read=46i,bytes_written=30i 1795398360000000001"));
+}
+
+#[test]
 fn a_layout_is_of_json_alone() {
     for layout in ["ecs", "pipy", "datakit"] {
         let output = run(&["--format", "table", "--layout", layout, SAMPLE]);
