@@ -31,7 +31,7 @@ pub struct Args {
     /// How documents are printed: one JSON object a line, or a table for people
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     format: Format,
-    /// Which fields a JSON object has [default: ecs]
+    /// Which fields a JSON object has, or datakit for points of line protocol that sum up a minute (of DNS half a minute) each [default: ecs]
     #[arg(long, value_enum, value_name = "LAYOUT")]
     layout: Option<Layout>,
     /// Colour the table
@@ -58,7 +58,7 @@ impl Args {
     /// The layout of JSON objects. A table has none to choose: as clap can't tell, this ends as clap would.
     fn layout(&self) -> Layout {
         if self.layout.is_some() && self.format == Format::Table {
-            let message = "--layout is for JSON objects: the table has columns of its own\n";
+            let message = "--layout is for JSON objects and points: the table has columns of its own\n";
             clap::Error::raw(ErrorKind::ArgumentConflict, message).exit();
         }
         self.layout.unwrap_or_default()
@@ -75,8 +75,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     args.capture.apply(&mut config.capture);
     args.decoding.apply(&mut config.decoding);
     let config = config.validated()?;
-    let mut output = Output::new(args.format, args.color, &config.records);
-    output.layout = args.layout();
+    let mut output = Output::new(args.format, args.color, &config.records).in_layout(args.layout());
     let settings = settings(args, &config);
     let mut tracker = Tracker::new(settings.clone());
     let mut code = ExitCode::SUCCESS;
@@ -87,6 +86,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         if !args.join {
             tracker.finish(&mut output);
+            output.finish();
             report(name, tracker.counters(), output.take_left_out());
             tracker = Tracker::new(settings.clone());
         }
@@ -94,6 +94,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     if args.join {
         tracker.finish(&mut output);
+        output.finish();
         report(&args.files.join(", "), tracker.counters(), output.take_left_out());
     }
     output.flush()?;

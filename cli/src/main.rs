@@ -7,6 +7,7 @@ mod decode;
 mod demo;
 mod filter;
 mod output;
+mod points;
 mod signals;
 mod store;
 mod table;

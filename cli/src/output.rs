@@ -1,6 +1,6 @@
 //! Exchanges and flows to documents on standard output, of whatever source.
 
-use crate::{console::Color, table::Table};
+use crate::{console::Color, points::Timeline, table::Table};
 use clap::ValueEnum;
 use serde::Serialize;
 use std::io::{self, BufWriter, Stdout, Write};
@@ -32,7 +32,9 @@ pub struct Output {
     /// Show each document at once: who captures while we decode waits for it.
     pub flush_each: bool,
     /// Which fields JSON objects have.
-    pub layout: Layout,
+    layout: Layout,
+    /// Where documents become points, in layout `datakit`.
+    points: Timeline,
     /// Documents that have no place in the layout, since somebody asked.
     left_out: u64,
 }
@@ -49,7 +51,20 @@ impl Output {
             written: 0,
             flush_each: false,
             layout: Layout::default(),
+            points: Timeline::default(),
             left_out: 0,
+        }
+    }
+
+    /// The same with JSON objects, or points, of this layout.
+    pub fn in_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    /// Nothing more comes of a capture: writes the points whose time is not over.
+    pub fn finish(&mut self) {
+        if self.error.is_none() {
+            self.error = self.points.finish(&mut self.out).err();
         }
     }
 
@@ -88,6 +103,10 @@ impl Output {
                 Some(shape) => line(&mut self.out, &shape)?,
                 None => self.left_out += 1,
             },
+            (None, Layout::Datakit) => {
+                let taken = self.points.add(document, &mut self.out)?;
+                self.left_out += u64::from(!taken);
+            }
             (Some(table), _) => table.print([&serde_json::to_value(document)?], &mut self.out)?,
         }
         if self.flush_each {

@@ -337,16 +337,72 @@ fn requests_in_the_layout_of_pipy_and_the_rest_is_counted() {
 }
 
 #[test]
+fn points_of_the_layout_of_datakit() {
+    let output = run(&["--layout", "datakit", "--local", "198.18.0.0/15", SAMPLE]);
+    assert!(output.status.success(), "{output:?}");
+    // Each is of the interval that ended then, and a nanosecond after the one before.
+    let expected = [
+        (
+            "httpflow,",
+            " bytes_read=143i,bytes_written=93i,count=1i,http_version=\"1.1\",latency=526000i,method=\"GET\",\
+             path=\"/nothing-here\",status_code=404i,truncated=F 1795398360000000000",
+        ),
+        (
+            "httpflow,",
+            " bytes_read=154i,bytes_written=132i,count=1i,http_version=\"1.1\",latency=913000i,method=\"GET\",\
+             path=\"/products\",status_code=200i,truncated=F 1795398360000000001",
+        ),
+        (
+            "httpflow,",
+            " bytes_read=140i,bytes_written=157i,count=1i,http_version=\"1.1\",latency=208000i,method=\"POST\",\
+             path=\"/orders\",status_code=201i,truncated=F 1795398360000000002",
+        ),
+        (
+            "dnsflow,",
+            " count=1i,latency=466000i,latency_max=466000i,rcode=0i 1795398330000000000",
+        ),
+    ];
+    let lines: Vec<_> = text(&output.stdout).lines().collect();
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, (start, end)) in lines.iter().zip(expected) {
+        assert!(line.starts_with(start) && line.ends_with(end), "{line}");
+        assert!(
+            line.contains(",direction=outgoing,") && line.contains(",src_port=*,"),
+            "{line}"
+        );
+    }
+    assert!(
+        !text(&output.stdout).contains("kettle"),
+        "a query is no part of a path"
+    );
+    assert_eq!(text(&output.stderr).lines().count(), 0, "{output:?}");
+}
+
+#[test]
+fn connections_of_a_capture_in_the_layout_of_datakit() {
+    let output = run(&["--flows", "--layout", "datakit", "--local", "198.18.0.2", SAMPLE]);
+    let flows = text(&output.stdout)
+        .lines()
+        .filter(|line| line.starts_with("netflow,"));
+    let flows: Vec<_> = flows.collect();
+    assert_eq!(flows.len(), 2, "{flows:#?}");
+    let of_requests = ",transport=tcp bytes_read=437i,bytes_written=382i,retransmits=0i,";
+    assert!(flows[0].contains(of_requests), "{}", flows[0]);
+    assert!(flows[0].ends_with(",tcp_closed=1i,tcp_established=1i 1795398360000000000"));
+    assert!(flows[1].ends_with(",transport=udp bytes_read=46i,bytes_written=30i 1795398360000000001"));
+}
+
+#[test]
 fn a_layout_is_of_json_alone() {
-    for layout in ["ecs", "pipy"] {
+    for layout in ["ecs", "pipy", "datakit"] {
         let output = run(&["--format", "table", "--layout", layout, SAMPLE]);
         assert_eq!(output.status.code(), Some(2), "{output:?}");
         assert!(output.stdout.is_empty() && text(&output.stderr).contains("--layout is for JSON"));
     }
-    let output = run(&["--layout", "datakit", SAMPLE]);
+    let output = run(&["--layout", "kibana", SAMPLE]);
     assert_eq!(output.status.code(), Some(2));
     assert!(
-        text(&output.stderr).contains("[possible values: ecs, pipy]"),
+        text(&output.stderr).contains("[possible values: ecs, pipy, datakit]"),
         "{output:?}"
     );
 }

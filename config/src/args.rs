@@ -149,7 +149,7 @@ pub struct DocumentArgs {
     /// In the modes that relay, look at packets too, for what is not redirected (needs NET_RAW; which that is, the file's section interception says, as for weir-init) [default: false]
     #[arg(long, env = "WEIR_TAP_BESIDE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub tap_beside: Option<bool>,
-    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, or in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL; repeatable, and in place of the file's sinks [default: none]
+    /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL, in layout datakit lines+datakit:PATH, lines+datakit:-, datakit:URL; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
 }

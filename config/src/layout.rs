@@ -13,6 +13,8 @@ pub enum Layout {
     Ecs,
     /// Requests of HTTP and of Dubbo 2 alone, in the few fields of Pipy's traffic-dump.
     Pipy,
+    /// Points of DataKit's netflow, httpflow and dnsflow, each summing up many documents, as line protocol.
+    Datakit,
 }
 
 impl Layout {
@@ -21,6 +23,7 @@ impl Layout {
         match self {
             Self::Ecs => "ecs",
             Self::Pipy => "pipy",
+            Self::Datakit => "datakit",
         }
     }
 }
@@ -35,9 +38,9 @@ impl FromStr for Layout {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        [Self::Ecs, Self::Pipy]
+        [Self::Ecs, Self::Pipy, Self::Datakit]
             .into_iter()
             .find(|layout| layout.name() == text)
-            .ok_or_else(|| format!("`{text}` is not a layout; allowed are ecs and pipy"))
+            .ok_or_else(|| format!("`{text}` is not a layout; allowed are ecs, pipy and datakit"))
     }
 }

@@ -31,5 +31,5 @@ pub use load::{Config, load};
 pub use pins::{Pinned, Pins};
 pub use records::{Decoding, Records};
 pub use relay::{Relay, SourceAddress};
-pub use sinks::{Elasticsearch, Export, Ndjson, Secret, Sink, Sqlite};
+pub use sinks::{Datakit, Elasticsearch, Export, Lines, Ndjson, Points, Secret, Sink, Sqlite};
 pub use value::{Bytes, Period};

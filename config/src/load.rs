@@ -205,9 +205,9 @@ mod tests {
         };
         assert_eq!((file.layout, server.layout), (Layout::Pipy, Layout::Pipy));
         assert_eq!(parse(&config.to_yaml().unwrap()), Ok(config));
-        let unknown = parse("sinks:\n  - ndjson: {path: a, layout: datakit}\n").unwrap_err();
+        let unknown = parse("sinks:\n  - ndjson: {path: a, layout: kibana}\n").unwrap_err();
         assert!(
-            unknown.contains("line 2") && unknown.contains("datakit") && unknown.contains("pipy"),
+            unknown.contains("line 2") && unknown.contains("kibana") && unknown.contains("pipy"),
             "{unknown}"
         );
         let store = parse("sinks:\n  - sqlite: {path: a, layout: pipy}\n").unwrap();
@@ -216,6 +216,26 @@ mod tests {
             error.contains("sinks.sqlite.layout") && error.contains("ndjson"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn points_are_a_setting_of_a_sink() {
+        let sinks =
+            "sinks:\n  - lines: {path: a, points: {interval: 5s}}\n  - datakit: {url: 'http://me:pass@a'}\n";
+        let config = parse(sinks).unwrap().validated().unwrap();
+        let [Sink::Lines(file), Sink::Datakit(server)] = &config.sinks[..] else {
+            panic!("{config:?}")
+        };
+        assert_eq!((file.layout, server.layout), (Layout::Datakit, Layout::Datakit));
+        assert_eq!(file.points.interval, "5s".parse().unwrap());
+        assert_eq!(file.points.dns_interval, "30s".parse().unwrap());
+        assert_eq!(server.points.interval, "60s".parse().unwrap());
+        assert_eq!(
+            (&*server.url, server.username.as_deref()),
+            ("http://a", Some("me"))
+        );
+        let yaml = config.to_yaml().unwrap();
+        assert!(!yaml.contains("pass@") && !yaml.contains(": pass"), "{yaml}");
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Where documents go: the `sinks` section and its short form on the command line.
 
+mod address;
+mod points;
+
 use crate::{Bytes, ConfigError, Layout, Period};
+pub use points::{Datakit, Lines, Points};
 use serde::{Deserialize, Serialize, Serializer};
 use std::{fmt, path::PathBuf, str::FromStr};
 
@@ -14,6 +18,10 @@ pub enum Sink {
     Sqlite(Sqlite),
     /// Elasticsearch or OpenSearch.
     Elasticsearch(Elasticsearch),
+    /// Line protocol, in a file with rotation or on standard output.
+    Lines(Lines),
+    /// DataKit, which takes line protocol.
+    Datakit(Datakit),
 }
 
 /// `ndjson`.
@@ -107,10 +115,10 @@ impl Serialize for Secret {
 }
 
 impl Ndjson {
-    fn rotate_bytes() -> Bytes {
+    pub(super) fn rotate_bytes() -> Bytes {
         Bytes::mib(100)
     }
-    fn keep() -> u32 {
+    pub(super) fn keep() -> u32 {
         5
     }
 }
@@ -131,7 +139,7 @@ impl Elasticsearch {
     fn bulk_bytes() -> Bytes {
         Bytes::mib(4)
     }
-    fn queue_bytes() -> Bytes {
+    pub(super) fn queue_bytes() -> Bytes {
         Bytes::mib(64)
     }
     fn template() -> bool {
@@ -162,50 +170,18 @@ impl Elasticsearch {
 
     /// The port that the address names, or its scheme's.
     pub fn port(&self) -> Option<u16> {
-        let (scheme, rest) = self.url.split_once("://")?;
-        let authority = rest.split(['/', '?', '#']).next()?;
-        let host_end = authority.rfind(']').map_or(0, |end| end + 1);
-        match authority[host_end..].rsplit_once(':') {
-            Some((_, port)) if !port.is_empty() => port.parse().ok(),
-            _ if scheme == "https" => Some(443),
-            _ => Some(80),
-        }
+        address::port(&self.url)
     }
 
-    /// Takes credentials out of the address, so that no message that names it can show them.
+    /// Takes credentials out of the address.
     fn normalise(&mut self) -> Result<(), String> {
-        let (scheme, rest) = self
-            .url
-            .split_once("://")
-            .filter(|(scheme, rest)| matches!(*scheme, "http" | "https") && !rest.is_empty())
-            .ok_or_else(|| "the address must start with http:// or https:// and name a host".to_string())?;
-        let authority_end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-        if let Some(at) = rest[..authority_end].rfind('@') {
-            let (user, password) = rest[..at].split_once(':').unwrap_or((&rest[..at], ""));
-            self.username = Some(percent_decode(user));
-            self.password = Some(Secret(percent_decode(password)));
-            self.url = format!("{scheme}://{}", &rest[at + 1..]);
+        let address = address::split(&self.url)?;
+        if let Some((user, password)) = address.credentials {
+            (self.username, self.password) = (Some(user), Some(password));
         }
+        self.url = address.url;
         Ok(())
     }
-}
-
-/// Decodes `%40` and the like (RFC 3986, 2.1); anything else stays as it is.
-fn percent_decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut out = Vec::with_capacity(bytes.len());
-    let mut i = 0;
-    while i < bytes.len() {
-        let hex = (bytes[i] == b'%')
-            .then(|| {
-                text.get(i + 1..i + 3)
-                    .and_then(|h| u8::from_str_radix(h, 16).ok())
-            })
-            .flatten();
-        out.push(hex.unwrap_or(bytes[i]));
-        i += if hex.is_some() { 3 } else { 1 };
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }
 
 /// What `--export` may say: a sink, or `none`.
@@ -221,8 +197,8 @@ impl FromStr for Export {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        const ALLOWED: &str = "allowed are ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, and \
-            ndjson+pipy:PATH, elasticsearch+pipy:URL for that layout";
+        const ALLOWED: &str = "allowed are ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, \
+            ndjson+pipy:PATH, elasticsearch+pipy:URL for that layout, and lines+datakit:PATH, datakit:URL for that one";
         if text == "none" {
             return Ok(Self::None);
         }
@@ -230,10 +206,11 @@ impl FromStr for Export {
             .split_once(':')
             .filter(|(_, rest)| !rest.is_empty())
             .ok_or_else(|| format!("`{text}`: {ALLOWED}"))?;
-        let (kind, layout) = match kind.split_once('+') {
-            Some((kind, layout)) => (kind, layout.parse()?),
-            None => (kind, Layout::default()),
+        let (kind, named) = match kind.split_once('+') {
+            Some((kind, layout)) => (kind, Some(layout.parse()?)),
+            None => (kind, None),
         };
+        let layout = named.unwrap_or_default();
         let sink = match kind {
             "ndjson" => Sink::Ndjson(Ndjson {
                 path: rest.into(),
@@ -251,6 +228,14 @@ impl FromStr for Export {
                 layout,
                 ..Elasticsearch::at(rest)?
             }),
+            "lines" => Sink::Lines(Lines {
+                layout: named.unwrap_or(Layout::Datakit),
+                ..Lines::at(rest)
+            }),
+            "datakit" => Sink::Datakit(Datakit {
+                layout: named.unwrap_or(Layout::Datakit),
+                ..Datakit::at(rest)?
+            }),
             _ => return Err(format!("`{kind}` is not a sink; {ALLOWED}")),
         };
         Ok(Self::To(sink))
@@ -260,7 +245,9 @@ impl FromStr for Export {
 impl Sink {
     pub(crate) fn validate(&mut self) -> Result<(), ConfigError> {
         match self {
-            Self::Ndjson(_) => Ok(()),
+            Self::Ndjson(sink) => points::not_datakit("sinks.ndjson.layout", sink.layout),
+            Self::Lines(sink) => sink.validate(),
+            Self::Datakit(sink) => sink.validate(),
             Self::Sqlite(sink) => match sink.layout {
                 Layout::Ecs => Ok(()),
                 layout => Err(ConfigError::invalid(
@@ -272,6 +259,7 @@ impl Sink {
                 )),
             },
             Self::Elasticsearch(sink) => {
+                points::not_datakit("sinks.elasticsearch.layout", sink.layout)?;
                 sink.normalise()
                     .map_err(|message| ConfigError::invalid("sinks.elasticsearch.url", message))?;
                 if sink.api_key.is_some() && sink.username.is_some() {
@@ -343,9 +331,9 @@ mod tests {
             layout(&format!("elasticsearch+pipy:{url}")),
             (Layout::Pipy, url.into())
         );
-        let error = "ndjson+datakit:a".parse::<Export>().unwrap_err();
+        let error = "ndjson+kibana:a".parse::<Export>().unwrap_err();
         assert!(
-            error.contains("`datakit`") && error.contains("ecs and pipy"),
+            error.contains("`kibana`") && error.contains("ecs, pipy and datakit"),
             "{error}"
         );
     }

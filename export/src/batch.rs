@@ -3,7 +3,7 @@
 use crate::queue::Lease;
 use std::{ops::Range, sync::Arc};
 use weir_config::Layout;
-use weir_records::{Document, pipy, write_json};
+use weir_records::{Document, DocumentId, datakit::Point, pipy, write_json};
 
 /// A batch is handed over when its text has reached this size. Large enough that a hand-over costs nothing a document,
 /// small enough that it stays in the cache between serialising and writing.
@@ -20,7 +20,7 @@ struct Entry {
     kind: &'static str,
 }
 
-/// Documents as JSON, one a line.
+/// Documents as JSON, or points as line protocol, one a line.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     layout: Layout,
@@ -60,7 +60,21 @@ impl Batch {
                 Some(shape) => self.write(document, shape.index().name(), &shape),
                 None => Pushed::LeftOut,
             },
+            // Its points are each of many documents: see `Batch::push_point`.
+            Layout::Datakit => Pushed::LeftOut,
         }
+    }
+
+    /// Appends a point.
+    pub(crate) fn push_point(&mut self, point: &Point) {
+        let start = self.text.len();
+        point.write(&mut self.text);
+        self.entries.push(Entry {
+            end: self.text.len(),
+            id: DocumentId::of(&&self.text[start..]).0,
+            time: point.time.0,
+            kind: point.measurement.name(),
+        });
     }
 
     fn write(&mut self, document: &Document, kind: &'static str, shape: &impl serde::Serialize) -> Pushed {
@@ -147,7 +161,7 @@ impl Doc {
         self.entry().time
     }
 
-    /// Its `event.dataset`; in layout `pipy` the name of its index.
+    /// Its `event.dataset`; in layout `pipy` the name of its index, in layout `datakit` that of the measurement.
     pub(crate) fn kind(&self) -> &'static str {
         self.entry().kind
     }

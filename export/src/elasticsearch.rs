@@ -12,23 +12,20 @@
 
 mod answer;
 mod bulk;
-mod client;
 mod indices;
 mod template;
-mod tls;
 
 use crate::{
     ExportError,
     batch::Doc,
-    runner::{Appetite, Failure, FailureKind, Sink, Verdict},
+    http::{Credentials, Request, Server, Target},
+    runner::{Appetite, Failure, Sink, Verdict},
     stop::Stop,
 };
-use client::{Client, Request};
 use hyper::Method;
 use indices::Indices;
 use std::{sync::Arc, time::Duration};
 use template::Template;
-use tokio::runtime::Runtime;
 use weir_config::Elasticsearch as Settings;
 
 pub(crate) const KIND: &str = "elasticsearch";
@@ -41,10 +38,7 @@ pub(crate) struct Elasticsearch {
     template: bool,
     bulk_bytes: usize,
     flush_interval: Duration,
-    client: Client,
-    stop: Arc<Stop>,
-    /// Only this sink's thread runs it.
-    runtime: Runtime,
+    server: Server,
 }
 
 impl Elasticsearch {
@@ -55,24 +49,28 @@ impl Elasticsearch {
             reason,
         };
         let indices = Indices::of(settings).map_err(unusable)?;
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(|error| unusable(format!("cannot start a runtime: {error}")))?;
+        let target = Target {
+            sink: KIND,
+            url: &settings.url,
+            ca_file: settings.ca_file.as_deref(),
+            credentials: match (&settings.api_key, &settings.username) {
+                (Some(key), _) => Credentials::ApiKey(key),
+                (None, Some(user)) => Credentials::User(user, settings.password.as_ref()),
+                (None, None) => Credentials::Nobody,
+            },
+        };
         Ok(Self {
             indices,
             template: settings.template,
             bulk_bytes: usize::try_from(settings.bulk_bytes.0).unwrap_or(usize::MAX),
             flush_interval: settings.flush_interval.0,
-            client: Client::new(settings).map_err(unusable)?,
-            stop,
-            runtime,
+            server: Server::new(target, stop)?,
         })
     }
 
     /// Installs a template; where this user may not, documents go without it.
     fn install(&self, template: Template) -> Result<(), Failure> {
-        let response = self.send(Request {
+        let response = self.server.send(Request {
             method: Method::PUT,
             path: template.path(),
             content_type: "application/json",
@@ -92,16 +90,6 @@ impl Elasticsearch {
             ),
         }
         Ok(())
-    }
-
-    /// Sends a request, unless the sink's time runs out before the answer.
-    fn send(&self, request: Request) -> Result<client::Response, Failure> {
-        self.runtime.block_on(async {
-            tokio::select! {
-                response = self.client.send(request) => response,
-                () = self.stop.over() => Err(Failure::new(FailureKind::Retry, "the sink was stopped")),
-            }
-        })
     }
 }
 
@@ -126,7 +114,7 @@ impl Sink for Elasticsearch {
     }
 
     fn deliver(&mut self, documents: &[Doc], verdicts: &mut [Verdict]) -> Result<(), Failure> {
-        let response = self.send(Request {
+        let response = self.server.send(Request {
             method: Method::POST,
             path: self.indices.bulk_path(),
             content_type: "application/x-ndjson",

@@ -7,15 +7,20 @@
 //! Producer ─ batch ─▶ queue (bounded) ─▶ runner (one thread a sink: order, retries, counters) ─▶ Sink (takes documents)
 //! ```
 //!
+//! Between producers and the queues of sinks that take points (layout `datakit`) stands a thread that adds them up.
+//!
 //! A new sink is one file with an implementation of `runner::Sink` and one line in `pipeline::open`.
 #![forbid(unsafe_code)]
 
 mod batch;
+mod datakit;
 mod elasticsearch;
 mod file;
+mod http;
+mod lines;
 mod lookup;
-mod ndjson;
 mod pipeline;
+mod points;
 mod producer;
 mod queue;
 mod runner;

@@ -1,7 +1,8 @@
 //! All sinks together: opened, started, stopped.
 
 use crate::{
-    ExportError, Producer, Stats, elasticsearch, ndjson,
+    ExportError, Producer, Stats, datakit, elasticsearch, lines,
+    points::Stage,
     queue::{QueueIn, queue},
     runner::{Runner, Sink},
     sqlite,
@@ -15,10 +16,12 @@ use std::{
     },
     time::{Duration, Instant},
 };
-use weir_config::Layout;
+use weir_config::{Layout, Points};
 
 /// Documents that wait for a file or a database may take up this much memory.
 const FILE_QUEUE_BYTES: usize = 16 << 20;
+/// The points of an interval come all at once: so much room have those that wait for a file.
+const POINTS_QUEUE_BYTES: usize = 64 << 20;
 /// A sink that a system call still holds past the deadline gets so much longer before it is left behind.
 const GRACE: Duration = Duration::from_secs(1);
 
@@ -26,6 +29,8 @@ const GRACE: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Pipeline {
     sinks: Vec<Running>,
+    /// Where points are made, one for each way to make them.
+    points: Vec<Stage>,
     stats: Arc<Stats>,
 }
 
@@ -37,6 +42,8 @@ struct Running {
     /// Disconnected when the thread has ended.
     ended: Receiver<()>,
     counters: Arc<Counters>,
+    /// It takes points that are made so, and no documents.
+    points: Option<Points>,
 }
 
 /// A sink that has been opened.
@@ -45,6 +52,7 @@ struct Opened {
     counters: Arc<Counters>,
     queue_bytes: usize,
     stop: Arc<Stop>,
+    points: Option<Points>,
 }
 
 impl Opened {
@@ -61,6 +69,15 @@ impl Opened {
             counters: Arc::new(Counters::new(kind, target, layout)),
             queue_bytes,
             stop,
+            points: None,
+        }
+    }
+
+    /// It takes points that are made so.
+    fn of_points(self, settings: Points) -> Self {
+        Self {
+            points: Some(settings),
+            ..self
         }
     }
 }
@@ -71,9 +88,9 @@ fn open(settings: &weir_config::Sink) -> Result<Opened, ExportError> {
     let stop = Arc::new(Stop::new());
     Ok(match settings {
         Settings::Ndjson(it) => {
-            let sink = Box::new(ndjson::Ndjson::open(it)?);
+            let sink = Box::new(lines::Lines::open(it)?);
             Opened::new(
-                ndjson::KIND,
+                lines::NDJSON.kind,
                 it.path.display().to_string(),
                 it.layout,
                 FILE_QUEUE_BYTES,
@@ -104,7 +121,35 @@ fn open(settings: &weir_config::Sink) -> Result<Opened, ExportError> {
                 stop,
             )
         }
+        Settings::Lines(it) => {
+            let sink = Box::new(lines::Lines::open(it)?);
+            let target = it.path.display().to_string();
+            let kind = lines::LINE_PROTOCOL.kind;
+            Opened::new(kind, target, it.layout, POINTS_QUEUE_BYTES, sink, stop).of_points(it.points)
+        }
+        Settings::Datakit(it) => {
+            let sink = Box::new(datakit::Datakit::open(it, stop.clone())?);
+            let queue_bytes = usize::try_from(it.queue_bytes.0).unwrap_or(usize::MAX);
+            Opened::new(datakit::KIND, it.url.clone(), it.layout, queue_bytes, sink, stop)
+                .of_points(it.points)
+        }
     })
+}
+
+/// Starts what makes points for the sinks that take them.
+fn stages(sinks: &[Running]) -> Result<Vec<Stage>, ExportError> {
+    let mut ways: Vec<(Points, Vec<QueueIn>)> = Vec::new();
+    for sink in sinks {
+        let Some(settings) = sink.points else { continue };
+        let queue = sink.queue.clone();
+        match ways.iter_mut().find(|(way, _)| *way == settings) {
+            Some((_, queues)) => queues.push(queue),
+            None => ways.push((settings, vec![queue])),
+        }
+    }
+    ways.into_iter()
+        .map(|(settings, queues)| Stage::start(settings, queues))
+        .collect()
 }
 
 impl Running {
@@ -114,6 +159,7 @@ impl Running {
             counters,
             queue_bytes,
             stop,
+            points,
         } = opened;
         let (inlet, outlet) = queue(queue_bytes, counters.clone());
         let runner = Runner::new(sink, outlet, counters.clone(), stop.clone());
@@ -133,6 +179,7 @@ impl Running {
             stop,
             ended,
             counters,
+            points,
         })
     }
 
@@ -168,6 +215,7 @@ impl Pipeline {
             .collect::<Result<Vec<_>, _>>()?;
         let counters = sinks.iter().map(|sink| sink.counters.clone()).collect();
         Ok(Self {
+            points: stages(&sinks)?,
             sinks,
             stats: Arc::new(Stats::new(counters)),
         })
@@ -175,7 +223,9 @@ impl Pipeline {
 
     /// A producer for one data thread.
     pub fn producer(&self) -> Producer {
-        Producer::new(self.sinks.iter().map(|sink| sink.queue.clone()).collect())
+        let of_documents = self.sinks.iter().filter(|sink| sink.points.is_none());
+        let queues = of_documents.map(|sink| sink.queue.clone()).collect();
+        Producer::new(queues, self.points.iter().map(Stage::lane).collect())
     }
 
     /// The counters.
@@ -185,7 +235,9 @@ impl Pipeline {
 
     /// Delivers what is queued, then stops every sink. What a sink has not taken when `patience` is over is dropped and
     /// counted as `shutdown`. Every producer must have been flushed and dropped before. Blocks: never call it on a data thread.
-    pub fn shutdown(self, patience: Duration) {
+    pub fn shutdown(mut self, patience: Duration) {
+        // What was seen since the last interval's end is in the queues before their end is called.
+        self.points.drain(..).for_each(Stage::finish);
         let deadline = Instant::now() + patience;
         self.sinks.iter().for_each(|sink| sink.call(deadline));
         self.sinks.iter().for_each(|sink| sink.wait(deadline));

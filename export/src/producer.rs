@@ -2,6 +2,7 @@
 
 use crate::{
     batch::{Batch, Pushed},
+    points,
     queue::QueueIn,
 };
 use std::{sync::Arc, time::Duration};
@@ -10,9 +11,13 @@ use weir_records::Document;
 /// A data thread's way into the pipeline: a document is serialised once for all sinks of a layout, and in no layout that no
 /// sink wants. Documents wait here until a batch is full or [`Producer::flush`] is called,
 /// which the owner does every [`Producer::FLUSH_INTERVAL`]. A producer that is dropped flushes.
+///
+/// Where points are wanted (layout `datakit`), documents are summed up here, and the sums go to the thread that adds up those
+/// of all producers.
 #[derive(Debug)]
 pub struct Producer {
     lanes: Vec<Lane>,
+    points: Vec<points::Lane>,
 }
 
 /// The sinks of one layout, and the batch that is being filled for them.
@@ -26,7 +31,7 @@ impl Producer {
     /// How often the owner calls [`Producer::flush`].
     pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
-    pub(crate) fn new(queues: Vec<QueueIn>) -> Self {
+    pub(crate) fn new(queues: Vec<QueueIn>, points: Vec<points::Lane>) -> Self {
         let mut lanes: Vec<Lane> = Vec::new();
         for queue in queues {
             match lanes
@@ -40,22 +45,24 @@ impl Producer {
                 }),
             }
         }
-        Self { lanes }
+        Self { lanes, points }
     }
 
     /// Serialises a document into the current batches. Does nothing without sinks.
     pub fn push(&mut self, document: &Document) {
         self.lanes.iter_mut().for_each(|lane| lane.push(document));
+        self.points.iter_mut().for_each(|lane| lane.push(document));
     }
 
-    /// Hands the current batches to the sinks. Never blocks.
+    /// Hands the current batches and sums on. Never blocks.
     pub fn flush(&mut self) {
         self.lanes.iter_mut().for_each(Lane::flush);
+        self.points.iter_mut().for_each(points::Lane::flush);
     }
 
     /// False if there is no sink, so that nobody needs to build a document.
     pub fn is_wanted(&self) -> bool {
-        !self.lanes.is_empty()
+        !(self.lanes.is_empty() && self.points.is_empty())
     }
 }
 
@@ -63,7 +70,7 @@ impl Lane {
     fn push(&mut self, document: &Document) {
         match self.batch.push(document) {
             Pushed::Taken => {}
-            Pushed::LeftOut => self.queues.iter().for_each(QueueIn::leave_out),
+            Pushed::LeftOut => self.queues.iter().for_each(|queue| queue.leave_out(1)),
             Pushed::Unserialisable => self.queues.iter().for_each(QueueIn::skip),
         }
         if self.batch.is_full() {

@@ -104,9 +104,14 @@ impl QueueIn {
         self.counters.layout()
     }
 
-    /// Counts a document that has no place in the sink's layout.
-    pub(crate) fn leave_out(&self) {
-        self.counters.leave_out();
+    /// Counts documents that have no place in the sink's layout.
+    pub(crate) fn leave_out(&self, documents: u64) {
+        self.counters.leave_out(documents);
+    }
+
+    /// Counts documents that came when nobody took them any more.
+    pub(crate) fn lose(&self, documents: u64) {
+        self.counters.drop_unqueued(documents, Loss::Shutdown);
     }
 
     /// Counts a document that could not be serialised.

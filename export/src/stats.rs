@@ -14,9 +14,11 @@ use weir_config::Layout;
 /// Each document that a producer hands over is counted once as `queued`, once as `left_out`, or once as dropped before the
 /// queue (`queue_full`, `unserialisable`). At any quiet moment
 /// `queued` = `sent` + `rejected` + `waiting` + those of `dropped` that left the queue (`shutdown`, `closed`).
+///
+/// In layout `datakit` points are counted so, each of which sums up many documents; `left_out` counts documents.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SinkStats {
-    /// `ndjson`, `sqlite`, `elasticsearch`.
+    /// `ndjson`, `sqlite`, `elasticsearch`, `lines`, `datakit`.
     pub sink: String,
     /// Where it writes, without credentials.
     pub target: String,
@@ -101,9 +103,9 @@ impl Counters {
         self.waiting.load(Relaxed)
     }
 
-    /// A document has no place in the layout.
-    pub(crate) fn leave_out(&self) {
-        self.left_out.fetch_add(1, Relaxed);
+    /// Documents have no place in the layout.
+    pub(crate) fn leave_out(&self, documents: u64) {
+        self.left_out.fetch_add(documents, Relaxed);
     }
 
     /// Documents enter the queue.

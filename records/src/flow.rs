@@ -6,7 +6,7 @@ use serde::Serialize;
 use std::{net::SocketAddr, sync::Arc};
 
 /// Which way the connection was opened, seen from the observed container.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Direction {
     /// Somebody called the container.

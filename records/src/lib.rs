@@ -4,6 +4,7 @@
 //! a sink (right of here) writes it. The field reference and the Elasticsearch mapping are generated from these types.
 #![forbid(unsafe_code)]
 
+pub mod datakit;
 mod document;
 mod flow;
 mod headers;

@@ -80,6 +80,8 @@ pub struct Report {
     pub now: Progress,
     /// What the previous report said; nothing in the first.
     pub before: [Sent; 2],
+    /// It was established when the previous report was made.
+    pub established_before: bool,
     /// How it ended, in the last report.
     pub end: Option<FlowEnd>,
     /// `tcp` or `udp`.
@@ -102,6 +104,7 @@ pub struct Reported {
     sequence: u32,
     since: Timestamp,
     before: [Sent; 2],
+    established: bool,
 }
 
 impl Reported {
@@ -111,6 +114,7 @@ impl Reported {
             sequence: 0,
             since: opened,
             before: [Sent::default(); 2],
+            established: false,
         }
     }
 
@@ -140,6 +144,7 @@ impl Reported {
             until,
             now,
             before: self.before,
+            established_before: self.established,
             end: None,
             transport,
             protocol: None,
@@ -151,6 +156,7 @@ impl Reported {
         self.sequence += 1;
         self.since = until;
         self.before = [now.source, now.destination];
+        self.established = now.established;
         report
     }
 }

@@ -1,9 +1,11 @@
 //! Two layouts of the same documents in real search servers: none is rejected, each is found as its users look for it, and
-//! neither sink knows of the other.
+//! neither sink knows of the other. And the points of a third, added up.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // Tests end where something is not as it should be.
 
 #[path = "layouts/made.rs"]
 mod made;
+#[path = "layouts/points.rs"]
+mod points;
 
 use made::{EACH, START, call, documents, frame, get};
 use serde_json::{Value, json};
@@ -267,7 +269,7 @@ fn the_sidecar_writes_both_layouts() {
     let path = directory.path().join("pipy.ndjson");
     install(&pod, &[]).unwrap();
     let export = format!("ndjson+pipy:{}", path.display());
-    let mut sidecar = Sidecar::start(&pod, &["--export", &export]).unwrap();
+    let mut sidecar = Sidecar::start(&pod, &["--export", &export, "--flows", "off"]).unwrap();
 
     // A call whose body is in a form that is not read has no place in the layout.
     let unread = [frame(0xc8, 0, 1, b"kryo's own"), frame(8, 20, 1, b"kryo's own")];

@@ -1,12 +1,11 @@
 //! What an answer that is not a success means for the next attempt.
 
-use super::client::Response;
-use crate::runner::{Failure, FailureKind};
+use crate::{
+    http::{Response, excerpt},
+    runner::{Failure, FailureKind},
+};
 use hyper::StatusCode;
 use serde::Deserialize;
-
-/// How much of an answer that nobody understands goes into the log.
-const EXCERPT: usize = 200;
 
 /// `{"error": {"type": …, "reason": …}, "status": …}`, or the error as text.
 #[derive(Deserialize)]
@@ -76,16 +75,6 @@ pub(super) fn reason(body: &[u8]) -> String {
             error: Error::Text(text),
         }) => text.into_owned(),
         Err(_) => excerpt(body),
-    }
-}
-
-/// The beginning of a text, on one line.
-pub(super) fn excerpt(body: &[u8]) -> String {
-    let text = String::from_utf8_lossy(&body[..body.len().min(EXCERPT)]);
-    let words: Vec<_> = text.split_whitespace().collect();
-    match words.is_empty() {
-        true => "(empty)".into(),
-        false => words.join(" "),
     }
 }
 

@@ -1,8 +1,9 @@
 //! The bulk request and what its answer says of each document.
 
-use super::{answer::excerpt, indices::Indices};
+use super::indices::Indices;
 use crate::{
     batch::Doc,
+    http::excerpt,
     runner::{Failure, FailureKind, Verdict},
 };
 use bytes::Bytes;

@@ -28,6 +28,9 @@ impl Indices {
         Ok(match settings.layout {
             Layout::Ecs => Self::One(named.unwrap_or(DEFAULT).to_owned()),
             Layout::Pipy => Self::ByKind(named.map(|name| format!("{name}-")).unwrap_or_default()),
+            Layout::Datakit => {
+                return Err("layout datakit is line protocol, which this server does not take".into());
+            }
         })
     }
 

@@ -59,7 +59,7 @@ fn start(
 impl Running {
     /// One batch of these documents.
     fn push(&self, numbers: std::ops::Range<u64>) {
-        let mut producer = Producer::new(vec![self.queue.clone()]);
+        let mut producer = Producer::new(vec![self.queue.clone()], Vec::new());
         numbers.for_each(|number| producer.push(&document(number)));
     }
 
@@ -261,7 +261,7 @@ fn a_document_after_the_end_is_counted() {
     let queue = running.queue.clone();
     let stats = running.stats.clone();
     running.end(PATIENCE);
-    let mut late = Producer::new(vec![queue]);
+    let mut late = Producer::new(vec![queue], Vec::new());
     late.push(&document(0));
     drop(late);
     let end = stats.snapshot().remove(0);

@@ -5,6 +5,7 @@
 mod anomalies;
 mod bodies;
 mod bounds;
+mod datakit;
 mod detection;
 mod documents;
 mod endings;

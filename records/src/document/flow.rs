@@ -19,6 +19,9 @@ pub struct WeirFlow {
     pub last: bool,
     /// `opening`, `established` or `closed`.
     pub state: &'static str,
+    /// It was established in this period.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub opened: bool,
     /// How it ended: `finished`, `reset`, `refused`, `unanswered`, `idle`, or `unobserved` where the observation ended first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<&'static str>,
@@ -50,6 +53,9 @@ pub struct WeirFlowSide {
     /// Packets that were sent again; where a relay was observed, by the relay in its name, and only of the side that is observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
+    /// Those of them that were sent in this period.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retransmits_in_period: Option<u64>,
     /// Packets that came behind others which were sent after them.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub out_of_order: Option<u64>,
@@ -70,13 +76,17 @@ pub struct WeirFlowSide {
     pub rtt_variation: Option<u64>,
 }
 
-impl From<&Sent> for WeirFlowSide {
-    fn from(sent: &Sent) -> Self {
+impl WeirFlowSide {
+    /// What was sent until now, after this was sent until the period began.
+    fn of(sent: &Sent, before: &Sent) -> Self {
         Self {
             bytes: sent.bytes,
             packets: sent.packets,
             wire_bytes: sent.wire_bytes,
             retransmits: sent.retransmits,
+            retransmits_in_period: sent
+                .retransmits
+                .map(|all| all.saturating_sub(before.retransmits.unwrap_or(0))),
             out_of_order: sent.out_of_order,
             zero_windows: sent.zero_windows,
             resets: sent.resets,
@@ -151,14 +161,16 @@ impl Report {
                 (None, true) => "established",
                 (None, false) => "opening",
             },
+            // Of one that is joined late, that was before.
+            opened: self.now.established && !self.established_before && !self.late,
             end,
             closed_by: closed_by.flatten().map(|party| match party {
                 Party::Source => "source",
                 Party::Destination => "destination",
             }),
             handshake: self.now.handshake,
-            source: (&self.now.source).into(),
-            destination: (&self.now.destination).into(),
+            source: WeirFlowSide::of(&self.now.source, &self.before[0]),
+            destination: WeirFlowSide::of(&self.now.destination, &self.before[1]),
             lost_packets: self.lost_packets,
         }
     }
@@ -235,6 +247,13 @@ mod tests {
         }
     }
 
+    fn again(sent: Sent, retransmits: u64) -> Sent {
+        Sent {
+            retransmits: Some(retransmits),
+            ..sent
+        }
+    }
+
     fn progress(source: Sent, destination: Sent) -> Progress {
         Progress {
             established: true,
@@ -249,10 +268,10 @@ mod tests {
         let mut reported = Reported::new(Timestamp(1_000_000_000));
         let first = reported.next(
             Timestamp(61_000_000_000),
-            progress(sent(100, 3), sent(1000, 4)),
+            progress(again(sent(100, 3), 1), sent(1000, 4)),
             "tcp",
         );
-        let now = progress(sent(150, 5), sent(1000, 5));
+        let now = progress(again(sent(150, 5), 3), sent(1000, 5));
         assert!(!reported.is_quiet(&now));
         let mut last = reported.next(Timestamp(62_000_000_000), now, "tcp");
         assert!(reported.is_quiet(&now));
@@ -272,8 +291,17 @@ mod tests {
         assert_eq!(last["network"]["protocol"], "http");
         assert_eq!(first["weir"]["flow"]["state"], "established");
         assert_eq!(last["weir"]["flow"]["source"]["bytes"], 150);
+        assert_eq!(first["weir"]["flow"]["source"]["retransmits_in_period"], 1);
+        assert_eq!(last["weir"]["flow"]["source"]["retransmits"], 3);
+        assert_eq!(last["weir"]["flow"]["source"]["retransmits_in_period"], 2);
+        assert_eq!(
+            last["weir"]["flow"]["destination"].get("retransmits_in_period"),
+            None
+        );
         assert_eq!(last["weir"]["flow"]["closed_by"], "destination");
         assert_eq!(last["weir"]["flow"]["final"], true);
+        assert_eq!(first["weir"]["flow"]["opened"], true);
+        assert_eq!(last["weir"]["flow"].get("opened"), None, "it was before");
         assert_eq!(last["event"]["type"], json!(["connection", "end"]));
         assert_eq!(last["error"]["type"], "connection_reset");
     }

@@ -70,7 +70,8 @@ impl Select for Observed {
 fn port(sink: &Sink) -> Option<u16> {
     match sink {
         Sink::Elasticsearch(settings) => settings.port(),
-        Sink::Ndjson(_) | Sink::Sqlite(_) => None,
+        Sink::Datakit(settings) => settings.port(),
+        Sink::Ndjson(_) | Sink::Sqlite(_) | Sink::Lines(_) => None,
     }
 }
 

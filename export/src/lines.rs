@@ -1,5 +1,6 @@
-//! One JSON document a line: into a file that is rotated by size, or to standard output.
+//! One document or point a line: into a file that is rotated by size, or to standard output.
 
+mod format;
 mod rotated;
 mod stream;
 
@@ -9,6 +10,7 @@ use crate::{
     file::explain,
     runner::{Appetite, Failure, FailureKind, Sink, Verdict},
 };
+pub(crate) use format::{Format, LINE_PROTOCOL, NDJSON};
 use rotated::Rotated;
 use std::{
     fs::{File, OpenOptions},
@@ -18,13 +20,45 @@ use std::{
     time::Duration,
 };
 use stream::Stream;
-use weir_config::Ndjson as Settings;
+use weir_config::Bytes;
 
-pub(crate) const KIND: &str = "ndjson";
+/// What is written, and where to.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings<'a> {
+    pub(crate) format: Format,
+    /// The file; `-` for standard output.
+    pub(crate) path: &'a Path,
+    /// Size to rotate at; 0 for never.
+    pub(crate) rotate_bytes: Bytes,
+    /// Rotated files that are kept.
+    pub(crate) keep: u32,
+}
+
+impl<'a> From<&'a weir_config::Ndjson> for Settings<'a> {
+    fn from(settings: &'a weir_config::Ndjson) -> Self {
+        Self {
+            format: NDJSON,
+            path: &settings.path,
+            rotate_bytes: settings.rotate_bytes,
+            keep: settings.keep,
+        }
+    }
+}
+
+impl<'a> From<&'a weir_config::Lines> for Settings<'a> {
+    fn from(settings: &'a weir_config::Lines) -> Self {
+        Self {
+            format: LINE_PROTOCOL,
+            path: &settings.path,
+            rotate_bytes: settings.rotate_bytes,
+            keep: settings.keep,
+        }
+    }
+}
 
 /// The sink.
 #[derive(Debug)]
-pub(crate) struct Ndjson {
+pub(crate) struct Lines {
     path: PathBuf,
     output: Output,
 }
@@ -43,25 +77,26 @@ struct Cut {
     error: io::Error,
 }
 
-impl Ndjson {
-    pub(crate) fn open(settings: &Settings) -> Result<Self, ExportError> {
+impl Lines {
+    pub(crate) fn open<'a>(settings: impl Into<Settings<'a>>) -> Result<Self, ExportError> {
+        let settings = settings.into();
         let output = Self::open_output(settings).map_err(|error| ExportError::Open {
-            sink: KIND,
-            path: settings.path.clone(),
-            reason: explain(&settings.path, &error),
+            sink: settings.format.kind,
+            path: settings.path.into(),
+            reason: explain(settings.path, &error),
         })?;
         Ok(Self {
-            path: settings.path.clone(),
+            path: settings.path.into(),
             output,
         })
     }
 
-    fn open_output(settings: &Settings) -> io::Result<Output> {
+    fn open_output(settings: Settings<'_>) -> io::Result<Output> {
         if settings.path == Path::new("-") {
             let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
             return Ok(Output::Stream(Stream::new(file)));
         }
-        let file = append(&settings.path)?;
+        let file = append(settings.path)?;
         if file.metadata()?.is_file() {
             return Ok(Output::File(Rotated::new(settings, file)?));
         }
@@ -78,7 +113,7 @@ impl Ndjson {
     }
 }
 
-impl Sink for Ndjson {
+impl Sink for Lines {
     fn appetite(&self) -> Appetite {
         Appetite {
             bytes: 1 << 20,

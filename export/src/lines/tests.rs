@@ -13,8 +13,8 @@ use weir_config::Bytes;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-fn settings(path: &Path) -> Settings {
-    Settings {
+fn settings(path: &Path) -> weir_config::Ndjson {
+    weir_config::Ndjson {
         path: path.into(),
         layout: weir_config::Layout::Ecs,
         rotate_bytes: Bytes(0),
@@ -22,7 +22,7 @@ fn settings(path: &Path) -> Settings {
     }
 }
 
-fn deliver(sink: &mut Ndjson, documents: &[Doc]) -> (Result<(), Failure>, usize) {
+fn deliver(sink: &mut Lines, documents: &[Doc]) -> (Result<(), Failure>, usize) {
     let mut verdicts = vec![Verdict::Waiting; documents.len()];
     let result = sink.deliver(documents, &mut verdicts);
     let taken = verdicts
@@ -68,7 +68,7 @@ fn a_full_file_is_rotated_and_only_the_newest_are_kept() {
     let mut rotating = settings(&path);
     rotating.rotate_bytes = Bytes(5000);
     let all = docs(0..100, 7);
-    let mut sink = Ndjson::open(&rotating).unwrap();
+    let mut sink = Lines::open(&rotating).unwrap();
     assert_eq!(deliver(&mut sink, &all).1, 100);
     let mut kept = Vec::new();
     for name in ["out.ndjson.2", "out.ndjson.1", "out.ndjson"] {
@@ -90,7 +90,7 @@ fn nothing_rotated_is_kept_where_none_shall_be() {
     let mut rotating = settings(&path);
     (rotating.rotate_bytes, rotating.keep) = (Bytes(100), 0);
     let all = docs(0..3, 3);
-    assert_eq!(deliver(&mut Ndjson::open(&rotating).unwrap(), &all).1, 3);
+    assert_eq!(deliver(&mut Lines::open(&rotating).unwrap(), &all).1, 3);
     assert_eq!(
         fs::read(&path).unwrap(),
         all[2].line(),
@@ -107,7 +107,7 @@ fn a_document_that_a_crash_cut_is_taken_out() {
     for cut in [1, 5, 20, all[1].line().len() - 1] {
         fs::write(&path, [all[0].line(), &all[1].line()[..cut]].concat()).unwrap();
         assert_eq!(
-            deliver(&mut Ndjson::open(&settings(&path)).unwrap(), &all[2..]).1,
+            deliver(&mut Lines::open(&settings(&path)).unwrap(), &all[2..]).1,
             1
         );
         assert_eq!(
@@ -118,7 +118,7 @@ fn a_document_that_a_crash_cut_is_taken_out() {
     }
     fs::write(&path, "somebody's notes").unwrap();
     assert_eq!(
-        deliver(&mut Ndjson::open(&settings(&path)).unwrap(), &all[2..]).1,
+        deliver(&mut Lines::open(&settings(&path)).unwrap(), &all[2..]).1,
         1
     );
     assert_eq!(
@@ -132,7 +132,7 @@ fn a_file_that_was_moved_away_is_begun_anew() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("out.ndjson");
     let all = docs(0..3, 3);
-    let mut sink = Ndjson::open(&settings(&path)).unwrap();
+    let mut sink = Lines::open(&settings(&path)).unwrap();
     assert_eq!(deliver(&mut sink, &all[..1]).1, 1);
     fs::rename(&path, directory.path().join("elsewhere")).unwrap();
     assert_eq!(deliver(&mut sink, &all[1..]).1, 2);
@@ -141,7 +141,7 @@ fn a_file_that_was_moved_away_is_begun_anew() {
 
 #[test]
 fn a_path_that_cannot_be_opened_says_what_to_do() {
-    let error = Ndjson::open(&settings(Path::new("/nowhere/out.ndjson")))
+    let error = Lines::open(&settings(Path::new("/nowhere/out.ndjson")))
         .unwrap_err()
         .to_string();
     assert_eq!(
@@ -198,9 +198,9 @@ fn a_line_that_a_full_pipe_cut_is_finished_first() {
     assert_eq!(read, text(&all));
 }
 
-fn piped(writer: io::PipeWriter) -> Ndjson {
+fn piped(writer: io::PipeWriter) -> Lines {
     let file = File::from(std::os::fd::OwnedFd::from(writer));
-    Ndjson {
+    Lines {
         path: "-".into(),
         output: Output::Stream(Stream::new(file)),
     }
@@ -243,5 +243,26 @@ fn wait_for(mut done: impl FnMut() -> bool) {
     while !done() {
         assert!(Instant::now() < end, "waited for nothing");
         std::thread::yield_now();
+    }
+}
+
+#[test]
+fn a_point_that_a_crash_cut_is_taken_out() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("points");
+    let whole = "netflow,source=netflow bytes_read=1i 1\n";
+    for (cut, left) in [
+        ("h", ""),
+        ("httpflow,source=htt", ""),
+        ("dnsflow,a=b count=1i 17", ""),
+        ("somebody's notes", "somebody's notes\n"),
+    ] {
+        fs::write(&path, format!("{whole}{cut}")).unwrap();
+        drop(Lines::open(&weir_config::Lines::at(&path)).unwrap());
+        assert_eq!(
+            fs::read_to_string(&path).unwrap(),
+            format!("{whole}{left}"),
+            "{cut}"
+        );
     }
 }

@@ -1,9 +1,12 @@
-//! One HTTP request at a time to one server.
+//! What the sinks that deliver to a server share: one HTTP request at a time, given up when the sink must be done.
 
-use super::tls;
+mod tls;
+
 use crate::{
+    ExportError,
     lookup::Resolver,
     runner::{Failure, FailureKind},
+    stop::Stop,
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
@@ -17,8 +20,9 @@ use hyper_util::{
     client::legacy::{Client as Http, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
-use std::{error::Error, time::Duration};
-use weir_config::Elasticsearch as Settings;
+use std::{error::Error, path::Path, sync::Arc, time::Duration};
+use tokio::runtime::Runtime;
+use weir_config::Secret;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first byte of a request to the last one of its answer.
@@ -28,10 +32,70 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 /// An answer has a line a document at most.
 const LONGEST_ANSWER: usize = 64 << 20;
 const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
+/// How much of an answer that nobody understands goes into the log.
+const EXCERPT: usize = 200;
 
-/// A server and how to speak to it.
+/// Where a server is and who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Target<'a> {
+    /// The kind of sink.
+    pub(crate) sink: &'static str,
+    pub(crate) url: &'a str,
+    /// Whom to trust in place of the system's authorities.
+    pub(crate) ca_file: Option<&'a Path>,
+    pub(crate) credentials: Credentials<'a>,
+}
+
+/// Who asks.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Credentials<'a> {
+    Nobody,
+    User(&'a str, Option<&'a Secret>),
+    ApiKey(&'a Secret),
+}
+
+/// A server, and the thread's runtime in which it is spoken to.
 #[derive(Debug)]
-pub(super) struct Client {
+pub(crate) struct Server {
+    client: Client,
+    stop: Arc<Stop>,
+    /// Only the sink's thread runs it.
+    runtime: Runtime,
+}
+
+impl Server {
+    /// Nothing is connected yet.
+    pub(crate) fn new(target: Target<'_>, stop: Arc<Stop>) -> Result<Self, ExportError> {
+        let unusable = |reason| ExportError::Target {
+            sink: target.sink,
+            target: target.url.into(),
+            reason,
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .map_err(|error| unusable(format!("cannot start a runtime: {error}")))?;
+        Ok(Self {
+            client: Client::new(target).map_err(unusable)?,
+            stop,
+            runtime,
+        })
+    }
+
+    /// Sends a request, unless the sink's time runs out before the answer.
+    pub(crate) fn send(&self, request: Request) -> Result<Response, Failure> {
+        self.runtime.block_on(async {
+            tokio::select! {
+                response = self.client.send(request) => response,
+                () = self.stop.over() => Err(Failure::new(FailureKind::Retry, "the sink was stopped")),
+            }
+        })
+    }
+}
+
+/// How to speak to it.
+#[derive(Debug)]
+struct Client {
     http: Http<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     /// The address with one `/` at its end.
     base: String,
@@ -39,29 +103,28 @@ pub(super) struct Client {
 }
 
 /// What is sent.
-pub(super) struct Request {
-    pub(super) method: Method,
+pub(crate) struct Request {
+    pub(crate) method: Method,
     /// Below the server's address.
-    pub(super) path: String,
-    pub(super) content_type: &'static str,
-    pub(super) body: Bytes,
+    pub(crate) path: String,
+    pub(crate) content_type: &'static str,
+    pub(crate) body: Bytes,
     /// The body is compressed already.
-    pub(super) gzipped: bool,
+    pub(crate) gzipped: bool,
 }
 
 /// What came back.
-pub(super) struct Response {
-    pub(super) status: StatusCode,
-    pub(super) body: Bytes,
+pub(crate) struct Response {
+    pub(crate) status: StatusCode,
+    pub(crate) body: Bytes,
 }
 
 impl Client {
-    /// Nothing is connected yet.
-    pub(super) fn new(settings: &Settings) -> Result<Self, String> {
-        let base = format!("{}/", settings.url.trim_end_matches('/'));
+    fn new(target: Target<'_>) -> Result<Self, String> {
+        let base = format!("{}/", target.url.trim_end_matches('/'));
         let uri: Uri = base.parse().map_err(|error| format!("not an address: {error}"))?;
         let secure = uri.scheme_str() == Some("https");
-        if settings.ca_file.is_some() && !secure {
+        if target.ca_file.is_some() && !secure {
             return Err("ca_file is of use only with https://".into());
         }
         let mut connector = HttpConnector::new_with_resolver(Resolver);
@@ -69,7 +132,7 @@ impl Client {
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
-            .with_tls_config(tls::config(settings.ca_file.as_deref(), secure)?)
+            .with_tls_config(tls::config(target.ca_file, secure)?)
             .https_or_http()
             .enable_http1()
             .wrap_connector(connector);
@@ -80,16 +143,16 @@ impl Client {
         Ok(Self {
             http,
             base,
-            authorization: authorization(settings)?,
+            authorization: authorization(target.credentials)?,
         })
     }
 
     /// Sends a request and waits for the whole answer, whatever it says.
-    pub(super) async fn send(&self, request: Request) -> Result<Response, Failure> {
+    async fn send(&self, request: Request) -> Result<Response, Failure> {
         let request = self.build(request).map_err(|error| {
             Failure::new(
                 FailureKind::Slow,
-                format!("not a possible request: {error}; look at url and index"),
+                format!("not a possible request: {error}; look at the sink's settings"),
             )
         })?;
         let exchange = async {
@@ -130,14 +193,14 @@ impl Client {
     }
 }
 
-fn authorization(settings: &Settings) -> Result<Option<HeaderValue>, String> {
-    let text = match (&settings.api_key, &settings.username) {
-        (Some(key), _) => format!("ApiKey {}", key.0),
-        (None, Some(user)) => {
-            let password = settings.password.as_ref().map_or("", |password| &password.0);
+fn authorization(credentials: Credentials<'_>) -> Result<Option<HeaderValue>, String> {
+    let text = match credentials {
+        Credentials::ApiKey(key) => format!("ApiKey {}", key.0),
+        Credentials::User(user, password) => {
+            let password = password.map_or("", |password| &password.0);
             format!("Basic {}", BASE64.encode(format!("{user}:{password}")))
         }
-        (None, None) => return Ok(None),
+        Credentials::Nobody => return Ok(None),
     };
     let mut value =
         HeaderValue::try_from(text).map_err(|_| "api_key holds characters that no header can carry")?;
@@ -158,4 +221,14 @@ fn chain(error: &dyn Error) -> String {
         cause = error.source();
     }
     text
+}
+
+/// The beginning of an answer, on one line.
+pub(crate) fn excerpt(body: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&body[..body.len().min(EXCERPT)]);
+    let words: Vec<_> = text.split_whitespace().collect();
+    match words.is_empty() {
+        true => "(empty)".into(),
+        false => words.join(" "),
+    }
 }

@@ -1,21 +1,19 @@
 //! A file that is rotated by size and never holds half a line.
 
-use super::{Cut, append, run, write_all};
+use super::{Cut, Format, Settings, append, run, write_all};
 use crate::{batch::Doc, file::Identity};
 use std::{
     fs::{File, rename},
     io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
 };
-use weir_config::Ndjson as Settings;
 
-/// How every document begins. A last line without its end that begins so was cut by a crash.
-const BEGINNING: &[u8] = b"{\"@timestamp\":";
 /// A cut line is looked for in this many bytes at the file's end.
 const LONGEST_LINE: u64 = 4 << 20;
 
 #[derive(Debug)]
 pub(super) struct Rotated {
+    format: Format,
     path: PathBuf,
     /// Size to rotate at; 0 for never.
     limit: u64,
@@ -28,10 +26,11 @@ pub(super) struct Rotated {
 }
 
 impl Rotated {
-    pub(super) fn new(settings: &Settings, file: File) -> io::Result<Self> {
+    pub(super) fn new(settings: Settings<'_>, file: File) -> io::Result<Self> {
         let metadata = file.metadata()?;
         let mut opened = Self {
-            path: settings.path.clone(),
+            format: settings.format,
+            path: settings.path.into(),
             limit: settings.rotate_bytes.0,
             keep: settings.keep,
             identity: Identity::of(&metadata),
@@ -148,8 +147,7 @@ impl Rotated {
         if line.is_empty() {
             return Ok(());
         }
-        let cut_document = line.starts_with(BEGINNING) || BEGINNING.starts_with(line);
-        if cut_document {
+        if self.format.is_cut(line) {
             self.size -= line.len() as u64;
             return self.file.set_len(self.size);
         }
