@@ -25,7 +25,7 @@ mod stream;
 mod table;
 
 pub use counters::{Counters, Traffic};
-pub use file::{FileError, Reader};
+pub use file::{FileError, Files, PacketFile, Reader, WriteError};
 pub use flow::{Sink, Summary};
 pub use live::{Interfaces, Selection, Statistics, Tap, TapError, TapSettings};
 pub use settings::{Bounds, Select, Settings};
