@@ -1,6 +1,8 @@
 //! `weir tap`: the requests that this machine or container serves and makes, as its interfaces show them. Nothing is
 //! redirected, and nothing is held.
 
+mod write;
+
 use crate::{
     console::Color,
     output::{Format, Output},
@@ -21,6 +23,7 @@ use weir_config::{
 };
 use weir_protocols::Decoders;
 use weir_records::{Capture, Timestamp};
+use write::{Kept, WriteArgs};
 
 /// So long is waited at most before time is told to go on.
 const TICK: Duration = Duration::from_millis(200);
@@ -52,6 +55,8 @@ pub struct Args {
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
     #[command(flatten)]
+    write: WriteArgs,
+    #[command(flatten)]
     capture: CaptureArgs,
     #[command(flatten)]
     decoding: DecodingArgs,
@@ -59,10 +64,11 @@ pub struct Args {
     file: FileArgs,
 }
 
-/// Runs the command until the user, or the reader of the output, has had enough.
+/// Runs the command until the user, or the reader of the output, has had enough. The code is that of a failure if packets
+/// were to be written and could not be.
 ///
 /// # Errors
-/// Packets can't be seen: NET_RAW is missing, or there is no such interface.
+/// Packets can't be seen: NET_RAW is missing, or there is no such interface. Or not written, from the beginning.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut config = args.file.load()?;
     args.capture.apply(&mut config.capture);
@@ -72,7 +78,8 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     capture.ring = args.ring.unwrap_or(capture.ring);
     let config = config.validated()?;
     let signals = Signals::take_over()?;
-    let mut tap = open(args, &config)?;
+    let mut tap = open(args.interface.as_ref(), args.port.as_ref(), &config)?;
+    let mut kept = Kept::begin(&args.write, snaplen(&config))?;
     let mut tracker = Tracker::new(settings(&config));
     let mut output = Output::new(args.format, args.color, &config.records);
     let mut lost = 0;
@@ -88,6 +95,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         for _ in 0..most {
             let mut take = |packet: &Packet<'_>| {
                 if !is_done(&output) {
+                    kept.packet(packet);
                     tracker.packet(packet, &mut output);
                 }
             };
@@ -97,7 +105,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         tracker.tick(now(), &mut output);
         tap.refresh().context("cannot look for interfaces")?;
-        lost += u64::from(tap.statistics()?.dropped);
+        let dropped = u64::from(tap.statistics()?.dropped);
+        lost += dropped;
+        kept.flush(dropped);
         output.flush()?;
         if ends {
             break;
@@ -108,27 +118,34 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     output.flush()?;
     report(&tracker, lost);
-    Ok(ExitCode::SUCCESS)
+    Ok(match kept.finish() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
-fn open(args: &Args, config: &Config) -> Result<Tap> {
+/// Opens a tap on these interfaces and TCP ports, or all.
+///
+/// # Errors
+/// As [`run`].
+pub fn open(interface: Option<&Names>, port: Option<&Ports>, config: &Config) -> Result<Tap> {
     let tap = Tap::open(&TapSettings {
         selection: Selection {
             dns: config.decoding.protocols.ports(Pinned::Dns),
-            interfaces: match &args.interface {
+            interfaces: match interface {
                 Some(names) => Interfaces::Only(names.0.clone()),
                 None => Interfaces::Except(Vec::new()),
             },
-            ports: match &args.port {
+            ports: match port {
                 None | Some(Ports::All) => None,
                 Some(Ports::List(ports)) => Some(ports.iter().map(|port| (*port, *port)).collect()),
             },
-            snaplen: u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX),
+            snaplen: snaplen(config),
         },
         ring_bytes: usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX),
         group: None,
     })?;
-    if let Some(names) = &args.interface
+    if let Some(names) = interface
         && !tap.has_interface()
     {
         let there = if_nameindex().context("cannot list interfaces")?;
@@ -138,7 +155,12 @@ fn open(args: &Args, config: &Config) -> Result<Tap> {
     Ok(tap)
 }
 
-fn settings(config: &Config) -> Settings {
+fn snaplen(config: &Config) -> u32 {
+    u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX)
+}
+
+/// What the tracker is told.
+pub fn settings(config: &Config) -> Settings {
     let host = &config.records.host_name;
     Settings {
         capture: Capture::Tap,
@@ -151,13 +173,13 @@ fn settings(config: &Config) -> Settings {
 }
 
 /// The clock by which the kernel notes when it saw a packet.
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// What was not seen, or not in full.
-fn report(tracker: &Tracker, lost: u64) {
+pub fn report(tracker: &Tracker, lost: u64) {
     if lost > 0 {
         tell(format_args!(
             "packets lost for want of room: {lost}; a larger --ring holds more"
@@ -169,6 +191,6 @@ fn report(tracker: &Tracker, lost: u64) {
 }
 
 /// Standard error may be gone, and the documents matter more.
-fn tell(what: std::fmt::Arguments<'_>) {
+pub fn tell(what: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "weir: {what}");
 }

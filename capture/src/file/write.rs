@@ -104,7 +104,11 @@ impl Section {
         block(out, SECTION, |out| {
             words(out, &[BYTE_ORDER, u32::from(MAJOR)]);
             words(out, &UNKNOWN_LENGTH);
-            option(out, APPLICATION, concat!("weir ", env!("CARGO_PKG_VERSION")).as_bytes());
+            option(
+                out,
+                APPLICATION,
+                concat!("weir ", env!("CARGO_PKG_VERSION")).as_bytes(),
+            );
             option(out, 0, &[]);
         });
         if let Some(any) = devices.0.get(&ANY) {
@@ -137,7 +141,10 @@ impl Section {
         let [high, low] = halves(packet.at.0);
         let len = |len: usize| u32::try_from(len).unwrap_or(u32::MAX).saturating_add(COOKED);
         block(out, ENHANCED_PACKET, |out| {
-            words(out, &[place, high, low, len(packet.bytes.len()), len(packet.wire_len)]);
+            words(
+                out,
+                &[place, high, low, len(packet.bytes.len()), len(packet.wire_len)],
+            );
             cooked(out, packet, kind, device.hardware);
             out.extend_from_slice(packet.bytes);
             pad(out);

@@ -20,7 +20,12 @@ fn packet(n: u64, kind: u16, bytes: &[u8], way: Way) -> Packet<'_> {
         wire_len: bytes.len() + 7,
         interface: if way == Way::Local { LO } else { 4_000_000 },
         way,
-        ..Packet::new(Timestamp(1_800_000_000_123_456_000 + n), LinkType::ethertype(kind), bytes, 0)
+        ..Packet::new(
+            Timestamp(1_800_000_000_123_456_000 + n),
+            LinkType::ethertype(kind),
+            bytes,
+            0,
+        )
     }
 }
 
@@ -60,7 +65,10 @@ fn what_is_written_is_read_as_it_was_seen() {
     let all = read(&files.path);
     let expected: Vec<_> = packets.iter().chain([&odd]).map(seen).collect();
     assert_eq!(all[..5], expected);
-    assert_eq!(all[5], (tagged.at.0, vec![1, 2, 3], tagged.wire_len - 4, Way::Received));
+    assert_eq!(
+        all[5],
+        (tagged.at.0, vec![1, 2, 3], tagged.wire_len - 4, Way::Received)
+    );
     let mode = files.path.metadata().unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600, "packets are nobody else's business");
 }
@@ -166,7 +174,12 @@ fn what_can_not_be_written_is_said_and_what_to_do() {
     }
     let other = Packet::new(Timestamp(0), LinkType::ETHERNET, b"", 0);
     let mut file = PacketFile::create(&files(directory.path())).unwrap();
-    assert!(file.packet(&other).unwrap_err().to_string().contains("link type 1"));
+    assert!(
+        file.packet(&other)
+            .unwrap_err()
+            .to_string()
+            .contains("link type 1")
+    );
     let full = Files {
         path: "/dev/full".into(),
         ..files(directory.path())
