@@ -1,5 +1,5 @@
 //! `weir`: the tool for people. `tail` follows the embedded store; `decode` reads capture files, `tap`
-//! what this machine sees; `demo` shows the whole way on this machine.
+//! what this machine sees; `top` adds up who asks what; `demo` shows the whole way on this machine.
 #![forbid(unsafe_code)]
 
 mod console;
@@ -12,6 +12,7 @@ mod store;
 mod table;
 mod tail;
 mod tap;
+mod top;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -34,6 +35,7 @@ enum Command {
     Demo(demo::Args),
     Tail(tail::Args),
     Tap(tap::Args),
+    Top(top::Args),
 }
 
 fn main() -> ExitCode {
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Tap(args) => tap::run(&args),
+        Command::Top(args) => top::run(&args),
     };
     conclude(result)
 }
