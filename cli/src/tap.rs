@@ -129,30 +129,63 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 /// # Errors
 /// As [`run`].
 pub fn open(interface: Option<&Names>, port: Option<&Ports>, config: &Config) -> Result<Tap> {
+    let selection = Selection {
+        dns: config.decoding.protocols.ports(Pinned::Dns),
+        interfaces: interfaces(interface),
+        ports: ranges(port),
+        snaplen: snaplen(config),
+    };
+    open_selected(interface, selection, config.capture.ring)
+}
+
+/// These interfaces, or all.
+pub fn interfaces(names: Option<&Names>) -> Interfaces {
+    match names {
+        Some(names) => Interfaces::Only(names.0.clone()),
+        None => Interfaces::Except(Vec::new()),
+    }
+}
+
+/// These ports; nothing for all.
+pub fn ranges(ports: Option<&Ports>) -> Option<Vec<(u16, u16)>> {
+    match ports {
+        None | Some(Ports::All) => None,
+        Some(Ports::List(ports)) => Some(ports.iter().map(|port| (*port, *port)).collect()),
+    }
+}
+
+/// Opens a tap whose selection has the interfaces of these names.
+///
+/// # Errors
+/// As [`run`].
+pub fn open_selected(interface: Option<&Names>, selection: Selection, ring: Bytes) -> Result<Tap> {
     let tap = Tap::open(&TapSettings {
-        selection: Selection {
-            dns: config.decoding.protocols.ports(Pinned::Dns),
-            interfaces: match interface {
-                Some(names) => Interfaces::Only(names.0.clone()),
-                None => Interfaces::Except(Vec::new()),
-            },
-            ports: match port {
-                None | Some(Ports::All) => None,
-                Some(Ports::List(ports)) => Some(ports.iter().map(|port| (*port, *port)).collect()),
-            },
-            snaplen: snaplen(config),
-        },
-        ring_bytes: usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX),
+        selection,
+        ring_bytes: usize::try_from(ring.0).unwrap_or(usize::MAX),
         group: None,
     })?;
     if let Some(names) = interface
         && !tap.has_interface()
     {
-        let there = if_nameindex().context("cannot list interfaces")?;
-        let there: Vec<_> = there.iter().map(|one| one.name().to_string_lossy()).collect();
-        bail!("there is no interface {}; there are {}", names, there.join(", "));
+        bail!(
+            "there is no interface {}; there are {}",
+            names,
+            there()?.join(", ")
+        );
     }
     Ok(tap)
+}
+
+/// The names of the interfaces that are there.
+///
+/// # Errors
+/// Those of netlink.
+pub fn there() -> Result<Vec<String>> {
+    let all = if_nameindex().context("cannot list interfaces")?;
+    Ok(all
+        .iter()
+        .map(|one| one.name().to_string_lossy().into_owned())
+        .collect())
 }
 
 fn snaplen(config: &Config) -> u32 {

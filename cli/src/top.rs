@@ -1,13 +1,14 @@
 //! `weir top`: who asks most, who is asked most, and how that goes; of the last minute, again and again.
 //!
 //! Requests come from a source (`stored`: the embedded store; `live`: a tap) as [`sample::Seen`], are added up by their key in
-//! a `window` of `talkers`, and are shown as a `report` on a `screen`, as plain tables or as JSON.
+//! a `window` of `talkers`, and are shown as a `report` on a `screen`, as plain tables or as JSON. `sources` counts packets.
 
 mod histogram;
 mod live;
 mod report;
 mod sample;
 mod screen;
+mod sources;
 mod stored;
 mod talkers;
 mod window;
@@ -30,7 +31,10 @@ use window::Window;
 
 /// Show who asks most and who is asked most, of the last minute: from the store that the sidecar writes, or live from packets
 #[derive(clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    what: Option<What>,
     /// The store
     #[arg(long, env = "WEIR_STORE", value_name = "PATH", default_value = "weir.db")]
     store: PathBuf,
@@ -70,6 +74,11 @@ pub struct Args {
     file: FileArgs,
 }
 
+#[derive(clap::Subcommand)]
+enum What {
+    Sources(sources::Args),
+}
+
 /// Where requests come from.
 trait Source {
     /// Waits for so long, and adds what there is by then; false if the user wants an end.
@@ -97,6 +106,9 @@ impl Args {
 /// # Errors
 /// The store is missing or none; packets can't be seen.
 pub fn run(args: &Args) -> Result<ExitCode> {
+    if let Some(What::Sources(args)) = &args.what {
+        return sources::run(args);
+    }
     let signals = Signals::take_over()?;
     let mut window = Window::new(args.window.0, args.by);
     let mut source: Box<dyn Source> = match args.is_live() {

@@ -130,7 +130,12 @@ impl Stage {
                     .pod
                     .run(program)
                     .unwrap_or_else(|error| panic!("{line}: {error}"));
-                assert!(said.contains(" requests in "), "{line}: {said}");
+                let counted = if words[2] == "sources" {
+                    " packets in "
+                } else {
+                    " requests in "
+                };
+                assert!(said.contains(counted), "{line}: {said}");
             }
             "weir" if ["tail", "tap", "top"].contains(&&*words[1]) => {
                 let tail = self.pod.spawn(program).unwrap();

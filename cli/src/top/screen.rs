@@ -59,6 +59,11 @@ impl Screen {
         screen
     }
 
+    /// True if it is a terminal, of which every report takes the whole.
+    pub fn is_written_over(&self) -> bool {
+        self.over
+    }
+
     /// Shows a report, with this many rows or as many as fit.
     ///
     /// # Errors
