@@ -125,6 +125,13 @@ impl Stage {
                     .unwrap_or_else(|error| panic!("{line}: {error}"));
                 assert!(said.contains("/orders"), "{line}: {said}");
             }
+            "weir" if words[1] == "doctor" => {
+                let said = self
+                    .pod
+                    .run(program)
+                    .unwrap_or_else(|error| panic!("{line}: {error}"));
+                assert!(said.contains("nothing was lost"), "{line}: {said}");
+            }
             "weir" if words[1] == "top" && line.contains("--once") => {
                 let said = self
                     .pod
