@@ -167,24 +167,21 @@ pub fn open_selected(interface: Option<&Names>, selection: Selection, ring: Byte
     if let Some(names) = interface
         && !tap.has_interface()
     {
-        bail!(
-            "there is no interface {}; there are {}",
-            names,
-            there()?.join(", ")
-        );
+        let there: Vec<_> = there()?.into_iter().map(|(_, name)| name).collect();
+        bail!("there is no interface {}; there are {}", names, there.join(", "));
     }
     Ok(tap)
 }
 
-/// The names of the interfaces that are there.
+/// The interfaces that are there: their indexes and names.
 ///
 /// # Errors
 /// Those of netlink.
-pub fn there() -> Result<Vec<String>> {
+pub fn there() -> Result<Vec<(u32, String)>> {
     let all = if_nameindex().context("cannot list interfaces")?;
     Ok(all
         .iter()
-        .map(|one| one.name().to_string_lossy().into_owned())
+        .map(|one| (one.index(), one.name().to_string_lossy().into_owned()))
         .collect())
 }
 

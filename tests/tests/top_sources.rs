@@ -175,6 +175,15 @@ fn every_packet_is_in_one_interval_whoever_counts() {
         let (datagrams, len) = (20_000, 50);
         scene.datagrams(datagrams, len);
         scene.talk(200);
+        // To itself: over loopback, where each packet is seen twice.
+        let own = scene
+            .pod
+            .enter(|| UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)))
+            .unwrap()
+            .unwrap();
+        for _ in 0..7 {
+            let _ = own.send_to(b"seven..", (Ipv4Addr::LOCALHOST, PORT));
+        }
         scene.datagrams(10, 1000);
         wait_for("more intervals", || reports(&process.output()).len() > 3);
         let reports = finish(&mut process);
@@ -187,6 +196,11 @@ fn every_packet_is_in_one_interval_whoever_counts() {
                 (&0.into(), &0.into())
             );
         }
+        assert_eq!(
+            counts[&(Ipv4Addr::LOCALHOST.into(), "udp".into())],
+            (7, 7 * 35),
+            "{by}"
+        );
         for (ip, headers) in [(IpAddr::from(scene.link.a.v4), 28), (scene.link.a.v6.into(), 48)] {
             let bytes = datagrams * (len as u64 + headers) + 10 * (1000 + headers);
             assert_eq!(counts[&(ip, "udp".into())], (datagrams + 10, bytes), "{by}");

@@ -17,8 +17,10 @@ use weir_records::{Flow, Policy, Timestamp};
 
 /// So long is waited at most before time is told to go on.
 const TICK: Duration = Duration::from_millis(200);
-/// Full blocks that are read before anything else is looked at.
+/// Full blocks that are read before anything else is looked at; and more than are full at any time, where all are to be
+/// read though more may come.
 const BLOCKS: usize = 16;
+const ALL_BLOCKS: usize = 4096;
 
 /// A tap and what is made of its packets.
 pub struct Live {
@@ -82,7 +84,7 @@ impl Source for Live {
                 // What has been seen so far.
                 std::thread::sleep(Tap::DELAY);
             }
-            self.read(if is_over { usize::MAX } else { BLOCKS }, window);
+            self.read(if is_over { ALL_BLOCKS } else { BLOCKS }, window);
             self.tap.refresh().context("cannot look for interfaces")?;
             self.lost += u64::from(self.tap.statistics()?.dropped);
             if is_over {

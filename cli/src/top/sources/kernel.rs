@@ -7,7 +7,7 @@ use crate::{
 };
 use anyhow::{Result, bail};
 use std::{collections::BTreeSet, time::Duration};
-use weir_bpf::{Counted, PortSet, Sources};
+use weir_bpf::{Counted, LoadError, PortSet, Sources};
 use weir_capture::Interfaces;
 use weir_config::Ports;
 
@@ -18,7 +18,8 @@ const LOOK: Duration = Duration::from_secs(1);
 pub struct Kernel {
     sources: Sources,
     wanted: Interfaces,
-    attached: BTreeSet<String>,
+    /// By index and name, since another interface may get the same name.
+    attached: BTreeSet<(u32, String)>,
 }
 
 impl Kernel {
@@ -32,7 +33,7 @@ impl Kernel {
             Some(Ports::List(ports)) => Some(PortSet::of(ports)),
         };
         let mut kernel = Self {
-            sources: Sources::load(ports.as_ref())?,
+            sources: Sources::load(ports.as_ref()).map_err(advised)?,
             wanted: tap::interfaces(args.interface.as_ref()),
             attached: BTreeSet::new(),
         };
@@ -46,18 +47,26 @@ impl Kernel {
     /// To every interface that is wanted and not attached to yet. One that goes takes its attachment with it.
     fn attach(&mut self) -> Result<()> {
         let there = tap::there()?;
-        self.attached.retain(|name| there.contains(name));
-        for name in there {
-            if self.wanted.contains(&name) && !self.attached.contains(&name) {
-                match self.sources.attach(&name) {
-                    Ok(()) => drop(self.attached.insert(name)),
+        self.attached.retain(|interface| there.contains(interface));
+        for interface in there {
+            if self.wanted.contains(&interface.1) && !self.attached.contains(&interface) {
+                match self.sources.attach(&interface.1) {
+                    Ok(()) => drop(self.attached.insert(interface)),
                     // It may have gone since it was listed.
-                    Err(error) if tap::there()?.contains(&name) => return Err(error.into()),
+                    Err(error) if tap::there()?.contains(&interface) => return Err(advised(error)),
                     Err(_) => {}
                 }
             }
         }
         Ok(())
+    }
+}
+
+/// The error with what to do, where that is known.
+fn advised(error: LoadError) -> anyhow::Error {
+    match error.is_privilege() {
+        true => anyhow::anyhow!("{error}; it takes the capabilities NET_ADMIN and BPF"),
+        false => error.into(),
     }
 }
 

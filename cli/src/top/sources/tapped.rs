@@ -17,6 +17,10 @@ use weir_config::Ports;
 
 /// So long is waited at most before interfaces are looked for.
 const TICK: Duration = Duration::from_millis(200);
+/// Full blocks that are read before anything else is looked at; and more than are full at any time, where all are to be
+/// read though more may come.
+const BLOCKS: usize = 16;
+const ALL_BLOCKS: usize = 4096;
 /// Enough for the headers of IP with all that may be between them and the ports.
 const SNAPLEN: u32 = 256;
 /// So many senders are told apart, as in the kernel.
@@ -112,8 +116,8 @@ impl Counter for Tapped {
                 std::thread::sleep(Tap::DELAY);
             }
             let tally = &mut self.tally;
-            while self.tap.read(&mut |packet| tally.add(packet)).is_some() {
-                if !is_over && Instant::now() >= end {
+            for _ in 0..if is_over { ALL_BLOCKS } else { BLOCKS } {
+                if self.tap.read(&mut |packet| tally.add(packet)).is_none() {
                     break;
                 }
             }
