@@ -6,14 +6,17 @@
 
 use crate::{
     Way,
-    flow::{Context, Observed, flow},
+    flow::{Context, Measured, Observed, flow},
     packet::Segment,
     settings::Settings,
     stream::{Arrival, Feed, Room, Stream},
 };
 use std::net::SocketAddr;
 use weir_protocols::{Close, Side};
-use weir_records::Timestamp;
+use weir_records::{FlowEnd, Timestamp};
+
+/// So long, in ns, nothing must have come after the end of a connection for its last report to be made.
+const LAST: u64 = 1_000_000_000;
 
 /// A segment, and what its packet says beside it.
 #[derive(Clone, Copy, Debug)]
@@ -41,7 +44,7 @@ pub(crate) struct Connection {
     interfaces: [u32; 2],
     /// Which side is the client is certain.
     settled: bool,
-    /// Ended, and kept to know late repeats as such.
+    /// Ended, and kept to know late repeats as such; what comes within a moment is still for its last report.
     pub over: bool,
 }
 
@@ -83,7 +86,7 @@ fn other(side: Side) -> Side {
 
 impl Connection {
     /// The connection that begins with this segment, or is joined with it; nothing if it carries nothing worth joining for.
-    pub fn open(seen: &Seen<'_>, settings: &Settings) -> Option<Self> {
+    pub fn open(seen: &Seen<'_>, settings: &Settings, lost: u64) -> Option<Self> {
         let segment = &seen.segment;
         if segment.rst || !segment.syn && segment.payload.len == 0 {
             return None;
@@ -107,8 +110,12 @@ impl Connection {
         let late = !segment.syn;
         let flow = flow(settings, client, server, seen.at, seen.way.of_client(side));
         let decoder = settings.decoders.connection(server.port(), late);
+        let mut observed = Observed::new(flow, Some(decoder), late);
+        if settings.flows.is_some() {
+            observed.measure(Measured::tcp(), lost);
+        }
         Some(Self {
-            observed: Observed::new(flow, decoder, late),
+            observed,
             client: Stream::default(),
             server: Stream::default(),
             syns: [None; 2],
@@ -156,14 +163,16 @@ impl Connection {
             context.counters.duplicates += 1;
             return;
         }
-        let traffic = self.observed.traffic(side);
-        traffic.packets += 1;
-        traffic.bytes += seen.wire_len as u64;
-        traffic.payload += segment.payload.len as u64;
+        self.observed.carried |= segment.payload.len > 0;
+        let late = self.observed.late;
+        let is_through = self.observed.connection().is_some_and(|measure| {
+            measure.take(side, seen, late);
+            measure.is_through()
+        });
         if self.over {
-            if segment.payload.len > 0 {
-                traffic.repeated += 1;
-                context.counters.repeated_segments += 1;
+            context.counters.repeated_segments += u64::from(segment.payload.len > 0);
+            if is_through {
+                self.observed.report_end(context);
             }
             return;
         }
@@ -175,10 +184,19 @@ impl Connection {
         }
         self.bytes(side, at, segment, room, context);
         if segment.rst {
-            self.close(Close::Reset(side), room, context);
+            self.close(Close::Reset(side), FlowEnd::Unobserved, room, context);
         } else if self.client.has_ended() && self.server.has_ended() {
-            self.close(Close::Finished, room, context);
+            self.close(Close::Finished, FlowEnd::Unobserved, room, context);
+            if is_through {
+                self.observed.report_end(context);
+            }
         }
+    }
+
+    /// Nobody has answered the SYN.
+    pub fn is_unanswered(&self) -> bool {
+        // (A segment of the server, or the client's first after its SYN, tells where the server's stream begins.)
+        self.syns[0].is_some() && !self.server.has_begun()
     }
 
     /// True if this is a packet on its way over a second interface, as through a bridge or with a VLAN tag off; and not a
@@ -251,17 +269,10 @@ impl Connection {
         if segment.fin {
             stream.finish(at, first.wrapping_add(len as u32), &mut feed);
         }
-        let traffic = self.observed.traffic(side);
         match arrival {
             Arrival::InOrder => {}
-            Arrival::Early => {
-                traffic.early += 1;
-                context.counters.early_segments += 1;
-            }
-            Arrival::Repeated => {
-                traffic.repeated += 1;
-                context.counters.repeated_segments += 1;
-            }
+            Arrival::Early => context.counters.early_segments += 1,
+            Arrival::Repeated => context.counters.repeated_segments += 1,
         }
     }
 
@@ -311,6 +322,9 @@ impl Connection {
     /// Time has passed without a packet of this connection.
     pub fn tick(&mut self, now: Timestamp, patience: u64, room: &mut Room<'_>, context: &mut Context<'_>) {
         if self.over {
+            if now.since(self.observed.last) >= LAST {
+                self.observed.report_end(context);
+            }
             return;
         }
         for side in [Side::Client, Side::Server] {
@@ -320,8 +334,8 @@ impl Connection {
         self.observed.feed(context, |decoder, out| decoder.tick(now, out));
     }
 
-    /// The connection is over.
-    pub fn close(&mut self, how: Close, room: &mut Room<'_>, context: &mut Context<'_>) {
+    /// The connection is over: so, or `otherwise` where it only is not seen any longer.
+    pub fn close(&mut self, how: Close, otherwise: FlowEnd, room: &mut Room<'_>, context: &mut Context<'_>) {
         if self.over {
             return;
         }
@@ -332,7 +346,7 @@ impl Connection {
             stream.give_up(at, room, &mut feed);
             stream.give_up_acknowledged_end(at, &mut feed);
         }
-        self.observed.close(how, context);
+        self.observed.close(how, otherwise, context);
         context.counters.not_decoded += u64::from(self.observed.is_not_decoded());
     }
 }

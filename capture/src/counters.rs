@@ -15,7 +15,7 @@ pub struct Counters {
     pub not_ip: u64,
     /// IP packets of neither TCP nor UDP.
     pub other_transport: u64,
-    /// UDP datagrams that are not DNS.
+    /// UDP datagrams that are not DNS, where nothing else is followed.
     pub other_datagrams: u64,
     /// IP packets that came in fragments and were put together.
     pub reassembled: u64,
@@ -107,19 +107,4 @@ impl Counters {
         ]
         .into_iter()
     }
-}
-
-/// What one side of a flow sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Traffic {
-    /// Packets.
-    pub packets: u64,
-    /// Bytes of them on the wire, from the IP header on.
-    pub bytes: u64,
-    /// Bytes of payload, repeats included.
-    pub payload: u64,
-    /// TCP segments without any byte that was new.
-    pub repeated: u64,
-    /// TCP segments that came before others which belong before them.
-    pub early: u64,
 }

@@ -1,8 +1,8 @@
-//! The DNS queries of one client's socket to one server, over UDP.
+//! What two sockets exchange over UDP: DNS, which is decoded, and anything else, of which only is told that it passed.
 
 use crate::{
     Way,
-    flow::{Context, Observed, flow},
+    flow::{Context, Measured, Observed, flow},
     packet::Payload,
     settings::Settings,
 };
@@ -11,10 +11,12 @@ use std::{
     net::SocketAddr,
 };
 use weir_protocols::{Close, Decoders, Side};
-use weir_records::Timestamp;
+use weir_records::{FlowEnd, Timestamp};
 
 /// A datagram that comes again so soon, in ns, with all that it had, is the same one, seen on two interfaces.
 const SAME: u64 = 10_000_000;
+/// So much of a datagram tells it from others.
+const HEAD: usize = 64;
 
 /// A datagram, and what its packet says beside it.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +29,8 @@ pub(crate) struct Seen<'a> {
     pub way: Way,
     /// IPv4's identification.
     pub id: Option<u16>,
+    /// Where it was seen.
+    pub interface: u32,
 }
 
 impl Seen<'_> {
@@ -50,49 +54,69 @@ impl Seen<'_> {
 #[derive(Debug)]
 pub(crate) struct Datagrams {
     pub observed: Observed,
-    /// The last datagram, by which its double is known.
-    last: Option<(u64, Timestamp)>,
+    /// The last datagram, by which its double is known: its hash, when it was seen, and where.
+    last: Option<(u64, Timestamp, u32)>,
 }
 
 impl Datagrams {
-    /// The flow that begins with this datagram of `side`; nothing if it is not to be decoded.
-    pub fn open(seen: &Seen<'_>, side: Side, settings: &Settings) -> Option<Self> {
+    /// The flow that begins with this datagram, of `side` where it is DNS; nothing if it is not to be followed.
+    pub fn open(seen: &Seen<'_>, side: Option<Side>, settings: &Settings, lost: u64) -> Option<Self> {
+        // Of what is not known who sent first counts as the client.
         let (client, server) = match side {
-            Side::Client => (seen.source, seen.destination),
-            Side::Server => (seen.destination, seen.source),
+            Some(Side::Server) => (seen.destination, seen.source),
+            Some(Side::Client) | None => (seen.source, seen.destination),
         };
         // Where the first thing seen is a response, its query was missed.
-        let late = side == Side::Server;
-        let decoder = settings.decoders.datagrams(server.port(), late)?;
-        let way = seen.way.of_client(side);
-        Some(Self {
-            observed: Observed::new(flow(settings, client, server, seen.at, way), decoder, late),
-            last: None,
-        })
+        let late = side == Some(Side::Server);
+        let decoder = side.and_then(|_| settings.decoders.datagrams(server.port(), late));
+        if decoder.is_none() && settings.flows.is_none() {
+            return None;
+        }
+        let way = seen.way.of_client(side.unwrap_or(Side::Client));
+        let flow = flow(settings, client, server, seen.at, way);
+        let mut observed = Observed::new(flow, decoder, late);
+        if settings.flows.is_some() {
+            observed.measure(Measured::udp(), lost);
+        }
+        Some(Self { observed, last: None })
     }
 
-    /// Takes a datagram of `side`.
-    pub fn take(&mut self, seen: &Seen<'_>, side: Side, context: &mut Context<'_>) {
-        let mut hasher = DefaultHasher::new();
-        (seen.source, seen.id, seen.payload.bytes).hash(&mut hasher);
-        let this = hasher.finish();
-        if self
-            .last
-            .is_some_and(|(last, at)| last == this && seen.at.since(at) < SAME)
-        {
+    /// Takes a datagram, of `side` where it is DNS.
+    pub fn take(&mut self, seen: &Seen<'_>, side: Option<Side>, context: &mut Context<'_>) {
+        if self.is_double(seen) {
             context.counters.duplicates += 1;
             return;
         }
-        self.last = Some((this, seen.at));
+        let side = side.unwrap_or(match seen.source == self.observed.flow.client {
+            true => Side::Client,
+            false => Side::Server,
+        });
         let at = self.observed.seen(seen.at);
-        let traffic = self.observed.traffic(side);
-        traffic.packets += 1;
-        traffic.bytes += seen.wire_len as u64;
-        traffic.payload += seen.payload.len as u64;
+        if let Some(measured) = self.observed.measured() {
+            measured.datagram(side, seen.payload.len, seen.wire_len);
+        }
         let at = self.observed.tell(at);
         self.observed.feed(context, |decoder, out| {
             decoder.data(side, at, seen.payload.bytes, out)
         });
+    }
+
+    /// True if this is the last datagram once more, seen on another interface; where interfaces are not known, DNS that comes
+    /// again at once is taken for that, and of anything else what has the same number (IPv4's, where it is one).
+    fn is_double(&mut self, seen: &Seen<'_>) -> bool {
+        let head = &seen.payload.bytes[..seen.payload.bytes.len().min(HEAD)];
+        let mut hasher = DefaultHasher::new();
+        (seen.source, seen.id, seen.payload.len, head).hash(&mut hasher);
+        let this = hasher.finish();
+        let last = self.last.replace((this, seen.at, seen.interface));
+        let Some((last, at, interface)) = last else {
+            return false;
+        };
+        let elsewhere = match seen.interface {
+            0 => self.observed.decoder.is_some() || seen.id.is_some_and(|id| id > 0),
+            here => here != interface,
+        };
+        elsewhere && last == this && seen.at.since(at) < SAME
     }
 
     /// It is now this late.
@@ -101,7 +125,8 @@ impl Datagrams {
     }
 
     /// No more will come.
-    pub fn close(&mut self, context: &mut Context<'_>) {
-        self.observed.close(Close::Abandoned, context);
+    pub fn close(&mut self, how: FlowEnd, context: &mut Context<'_>) {
+        self.observed.close(Close::Abandoned, how, context);
+        self.observed.report_end(context);
     }
 }

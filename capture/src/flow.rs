@@ -1,44 +1,28 @@
-//! A flow under observation: its decoder, what is known of it, and who gets its exchanges.
+//! A flow under observation: its decoder, what is known of it, and who gets what comes out.
 
-use crate::{Counters, Settings, Traffic, Way};
+use crate::{
+    Counters, Settings, Way,
+    measure::{Measure, party},
+};
 use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 use weir_protocols::{Close, Decoder, Exchange, Protocol, Side};
-use weir_records::{Flow, Timestamp};
+use weir_records::{Flow, FlowEnd, Party, Progress, Report, Reported, Sent, Timestamp};
 
 /// Who gets what comes out of a [`crate::Tracker`].
 pub trait Sink {
     /// An exchange of this flow.
     fn exchange(&mut self, flow: &Flow, exchange: Exchange);
-    /// This flow is over.
-    fn closed(&mut self, _: &Summary<'_>) {}
+    /// What there is to say of this flow as a whole: in each interval, and at its end. Only if [`Settings::flows`] asks for it.
+    fn flow(&mut self, _: &Flow, _: Report) {}
 }
 
 impl<F: FnMut(&Flow, Exchange)> Sink for F {
     fn exchange(&mut self, flow: &Flow, exchange: Exchange) {
         self(flow, exchange);
     }
-}
-
-/// What there is to say of a flow at its end.
-#[derive(Debug)]
-pub struct Summary<'a> {
-    /// The flow.
-    pub flow: &'a Flow,
-    /// What it spoke.
-    pub protocol: Protocol,
-    /// How it ended.
-    pub how: Close,
-    /// Its beginning was not seen.
-    pub late: bool,
-    /// When the last packet was seen.
-    pub last: Timestamp,
-    /// What the client sent.
-    pub client: Traffic,
-    /// What the server sent.
-    pub server: Traffic,
 }
 
 /// A flow of these sockets, of which the client's packets go this way.
@@ -66,6 +50,77 @@ pub(crate) fn flow(
 pub(crate) struct Context<'a> {
     pub counters: &'a mut Counters,
     pub sink: &'a mut dyn Sink,
+    /// Packets that were lost so far, of all flows.
+    pub lost: u64,
+}
+
+/// What is counted for a flow's reports.
+#[derive(Debug)]
+struct Account {
+    reported: Reported,
+    measured: Measured,
+    /// How many packets were lost when the last report was made, or the flow opened.
+    lost: u64,
+    /// How it has ended.
+    end: Option<FlowEnd>,
+}
+
+/// By transport.
+#[derive(Debug)]
+pub(crate) enum Measured {
+    Tcp(Measure),
+    /// The client's datagrams, and the server's.
+    Udp([Sent; 2]),
+}
+
+impl Measured {
+    pub fn tcp() -> Self {
+        Self::Tcp(Measure::default())
+    }
+
+    pub fn udp() -> Self {
+        Self::Udp([Sent::default(); 2])
+    }
+
+    fn transport(&self) -> &'static str {
+        match self {
+            Self::Tcp(_) => "tcp",
+            Self::Udp(_) => "udp",
+        }
+    }
+
+    fn progress(&self, last: bool) -> Progress {
+        match self {
+            Self::Tcp(measure) => measure.progress(last),
+            Self::Udp([source, destination]) => Progress {
+                established: true,
+                handshake: None,
+                source: *source,
+                destination: *destination,
+            },
+        }
+    }
+
+    fn swap(&mut self) {
+        match self {
+            Self::Tcp(measure) => measure.swap(),
+            Self::Udp(sides) => sides.reverse(),
+        }
+    }
+
+    /// A datagram with so many bytes of payload, in a packet of so many.
+    pub fn datagram(&mut self, side: Side, payload: usize, packet: usize) {
+        let Self::Udp([source, destination]) = self else {
+            return;
+        };
+        let sent = match party(side) {
+            Party::Source => source,
+            Party::Destination => destination,
+        };
+        sent.packets += 1;
+        sent.bytes += payload as u64;
+        *sent.wire_bytes.get_or_insert_default() += packet as u64;
+    }
 }
 
 /// A flow's decoder, and what every flow has.
@@ -75,40 +130,66 @@ pub(crate) struct Observed {
     /// Gone once nothing more can come out.
     pub decoder: Option<Decoder>,
     protocol: Protocol,
+    /// What the documents of its exchanges call its protocol.
+    spoken: Option<&'static str>,
     pub late: bool,
     /// When the last packet was seen. Never runs backwards, though packets may.
     pub last: Timestamp,
     /// The latest time that the decoder was told.
     told: Timestamp,
-    exchanges: u64,
-    traffic: [Traffic; 2],
+    /// It has carried data.
+    pub carried: bool,
+    /// Gone once the last report is made; and never there where nobody wants any.
+    account: Option<Box<Account>>,
 }
 
 impl Observed {
-    pub fn new(flow: Flow, decoder: Decoder, late: bool) -> Self {
+    pub fn new(flow: Flow, decoder: Option<Decoder>, late: bool) -> Self {
         Self {
-            protocol: decoder.protocol(),
+            protocol: decoder.as_ref().map_or(Protocol::Unknown, Decoder::protocol),
+            spoken: None,
             last: flow.opened,
             told: flow.opened,
             flow,
-            decoder: Some(decoder),
+            decoder,
             late,
-            exchanges: 0,
-            traffic: [Traffic::default(); 2],
+            carried: false,
+            account: None,
         }
     }
 
-    pub fn traffic(&mut self, side: Side) -> &mut Traffic {
-        match side {
-            Side::Client => &mut self.traffic[0],
-            Side::Server => &mut self.traffic[1],
+    /// Reports are wanted; so many packets were lost before.
+    pub fn measure(&mut self, measured: Measured, lost: u64) {
+        self.account = Some(Box::new(Account {
+            reported: Reported::new(self.flow.opened),
+            measured,
+            lost,
+            end: None,
+        }));
+    }
+
+    /// What is counted, while that is wanted.
+    pub fn measured(&mut self) -> Option<&mut Measured> {
+        Some(&mut self.account.as_mut()?.measured)
+    }
+
+    /// What is measured of a connection of TCP.
+    pub fn connection(&mut self) -> Option<&mut Measure> {
+        match self.measured()? {
+            Measured::Tcp(measure) => Some(measure),
+            Measured::Udp(_) => None,
         }
     }
 
     /// Client and server change their places, and decoding begins anew.
     pub fn swap(&mut self, flow: Flow, decoder: Decoder) {
-        self.flow = flow;
-        self.traffic.swap(0, 1);
+        let old = std::mem::replace(&mut self.flow, flow);
+        if let Some(account) = &mut self.account {
+            account.measured.swap();
+            if account.reported.swap() {
+                self.flow.id = old.id; // which a document has already
+            }
+        }
         self.decoder = Some(decoder);
     }
 
@@ -138,9 +219,9 @@ impl Observed {
         feed: impl FnOnce(&mut Decoder, &mut dyn FnMut(Exchange)),
     ) {
         let Some(decoder) = &mut self.decoder else { return };
-        let (flow, exchanges) = (&self.flow, &mut self.exchanges);
-        let mut out = |exchange| {
-            *exchanges += 1;
+        let (flow, spoken) = (&self.flow, &mut self.spoken);
+        let mut out = |exchange: Exchange| {
+            *spoken = Some(exchange.protocol());
             context.counters.exchanges += 1;
             context.sink.exchange(flow, exchange);
         };
@@ -156,25 +237,57 @@ impl Observed {
         }
     }
 
-    /// The flow is over.
-    pub fn close(&mut self, how: Close, context: &mut Context<'_>) {
+    /// The flow is over, so, or `otherwise` where it only is not seen any longer: nothing more is decoded. Its last report is
+    /// still to be made.
+    pub fn close(&mut self, how: Close, otherwise: FlowEnd, context: &mut Context<'_>) {
         let at = self.last;
         self.feed(context, |decoder, out| decoder.close(at, how, out));
         self.decoder = None;
-        context.sink.closed(&Summary {
-            flow: &self.flow,
-            protocol: self.protocol,
-            how,
-            late: self.late,
-            last: self.last,
-            client: self.traffic[0],
-            server: self.traffic[1],
-        });
+        if let Some(account) = &mut self.account {
+            account.end = Some(match &account.measured {
+                Measured::Tcp(measure) => measure.end(how, otherwise),
+                Measured::Udp(_) => otherwise,
+            });
+        }
     }
 
     /// It carried data, and none of it could be told.
     pub fn is_not_decoded(&self) -> bool {
-        let carried = self.traffic.iter().any(|traffic| traffic.payload > 0);
-        carried && self.exchanges == 0 && matches!(self.protocol, Protocol::Unknown | Protocol::Tcp)
+        self.carried && self.spoken.is_none() && matches!(self.protocol, Protocol::Unknown | Protocol::Tcp)
+    }
+
+    /// Reports what there is to say until now, if it is so long ago that this was last done.
+    pub fn report_each(&mut self, interval: u64, now: Timestamp, context: &mut Context<'_>) {
+        if let Some(account) = &mut self.account
+            && account.end.is_none()
+            && now.since(account.reported.since()) >= interval
+        {
+            let progress = account.measured.progress(false);
+            if !account.reported.is_quiet(&progress) {
+                self.report(now, progress, context);
+            }
+        }
+    }
+
+    /// Makes the last report, if it has not been made.
+    pub fn report_end(&mut self, context: &mut Context<'_>) {
+        if let Some(account) = &self.account {
+            let until = self.last.max(account.reported.since());
+            let progress = account.measured.progress(true);
+            self.report(until, progress, context);
+            self.account = None;
+        }
+    }
+
+    fn report(&mut self, until: Timestamp, progress: Progress, context: &mut Context<'_>) {
+        let Some(account) = &mut self.account else { return };
+        let mut report = account
+            .reported
+            .next(until, progress, account.measured.transport());
+        let lost = context.lost - std::mem::replace(&mut account.lost, context.lost);
+        report.lost_packets = (lost > 0).then_some(lost);
+        report.protocol = self.spoken.or_else(|| self.protocol.name());
+        (report.late, report.end) = (self.late, account.end);
+        context.sink.flow(&self.flow, report);
     }
 }

@@ -6,7 +6,8 @@
 //! exchanges. The tracker does no I/O and has no clock: time is that of the packets.
 //!
 //! `link` takes off the link layer, `packet` reads IP, TCP and UDP, `fragments` puts fragments together, `stream` one
-//! direction of a connection, `connection` the two; `datagrams` are flows of UDP, `table` holds all of them.
+//! direction of a connection, `connection` the two; `datagrams` are flows of UDP, `table` holds all of them. `measure` counts
+//! what there is to say of a connection as a whole, where that is wanted.
 //!
 //! Nothing is made up: bytes that the capture does not hold are gaps, told to the decoder with their size, and all that was
 //! left out is counted by its reason ([`Counters`]).
@@ -20,17 +21,19 @@ mod fragments;
 mod heading;
 mod link;
 mod live;
+mod measure;
+mod options;
 mod packet;
 mod settings;
 mod stream;
 mod table;
 
-pub use counters::{Counters, Traffic};
+pub use counters::Counters;
 pub use file::{FileError, Files, PacketFile, Reader, WriteError};
-pub use flow::{Sink, Summary};
+pub use flow::Sink;
 pub use heading::Heading;
 pub use live::{Interfaces, Selection, Statistics, Tap, TapError, TapSettings};
-pub use settings::{Bounds, Select, Settings};
+pub use settings::{Bounds, FlowSettings, Select, Settings};
 pub use table::Tracker;
 use weir_protocols::Side;
 use weir_records::Timestamp;

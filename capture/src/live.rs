@@ -31,8 +31,10 @@ pub struct Selection {
     pub interfaces: Interfaces,
     /// Ranges of TCP ports of which a packet has at least one as its source or destination; nothing for all.
     pub ports: Option<Vec<(u16, u16)>>,
-    /// The same of UDP ports at which DNS is spoken, beside its own; no other datagrams come through.
+    /// The same of UDP ports at which DNS is spoken, beside its own.
     pub dns: Vec<(u16, u16)>,
+    /// All other datagrams come through as well.
+    pub datagrams: bool,
     /// Bytes of a packet that are kept, from the IP header on.
     pub snaplen: u32,
 }
@@ -73,6 +75,7 @@ impl Default for Selection {
             interfaces: Interfaces::Except(Vec::new()),
             ports: None,
             dns: Vec::new(),
+            datagrams: false,
             snaplen: 256 << 10,
         }
     }

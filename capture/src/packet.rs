@@ -26,6 +26,8 @@ pub(crate) struct Ip<'a> {
     pub fragment: Option<Fragment>,
     /// IPv4's identification, by which a packet that was seen twice is known.
     pub id: Option<u16>,
+    /// Bytes of the packet, from this header on.
+    pub len: usize,
 }
 
 /// What a packet carries.
@@ -58,6 +60,12 @@ pub(crate) struct Segment<'a> {
     pub syn: bool,
     pub fin: bool,
     pub rst: bool,
+    /// How much the sender can take, not scaled.
+    pub window: u16,
+    /// Bytes of the header, options included.
+    pub header: usize,
+    /// What was captured of the options; `options` reads them.
+    pub options: &'a [u8],
     pub payload: Payload<'a>,
 }
 
@@ -133,6 +141,7 @@ impl<'a> Ip<'a> {
             payload: whole.until(total).after(header)?,
             fragment: (fragment.more || fragment.offset > 0).then_some(fragment),
             id: short(bytes, 4),
+            len: total,
         })
     }
 
@@ -146,11 +155,11 @@ impl<'a> Ip<'a> {
             bytes,
             len: network.wire_len.max(bytes.len()),
         };
-        let mut payload = match usize::from(short(bytes, 4)?) {
+        let packet = match usize::from(short(bytes, 4)?) {
             0 => whole, // a jumbogram, or as in IPv4
             length => whole.until(40 + length),
-        }
-        .after(40)?;
+        };
+        let mut payload = packet.after(40)?;
         let mut protocol = bytes[6];
         let mut fragment = None;
         loop {
@@ -186,6 +195,7 @@ impl<'a> Ip<'a> {
             payload,
             fragment,
             id: None,
+            len: packet.len,
         })
     }
 }
@@ -207,6 +217,9 @@ impl<'a> Segment<'a> {
             syn: flags & 2 != 0,
             fin: flags & 1 != 0,
             rst: flags & 4 != 0,
+            window: short(bytes, 14)?,
+            header,
+            options: payload.bytes.get(20..header).unwrap_or_default(),
             payload: Payload {
                 // (Options may not have been captured.)
                 bytes: payload.bytes.get(header..).unwrap_or_default(),

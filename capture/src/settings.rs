@@ -21,6 +21,15 @@ pub struct Settings {
     pub decoders: Decoders,
     /// Bounds of what is kept between packets.
     pub bounds: Bounds,
+    /// What is told of flows as a whole, those of UDP included; nothing where nobody wants to know.
+    pub flows: Option<FlowSettings>,
+}
+
+/// What is told of flows as a whole.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FlowSettings {
+    /// How often of one that is open; nothing for only at its end.
+    pub interval: Option<Duration>,
 }
 
 /// Tells flows that are wanted from those that are not.

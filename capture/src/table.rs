@@ -13,13 +13,16 @@ use crate::{
 };
 use std::{collections::HashMap, net::SocketAddr};
 use weir_protocols::Close;
-use weir_records::Timestamp;
+use weir_records::{FlowEnd, Timestamp};
 
 /// How often what waits is looked at, in ns of the packets' time.
 const TICK: u64 = 1_000_000_000;
 /// Packets may be seen a little out of order; one so much earlier, in ns, shows that the clock was set, or a time before it
 /// was damaged.
 const ANOTHER_TIME: u64 = 60_000_000_000;
+
+/// So long, in ns, a SYN waits for another one or an answer: longer than pauses between tries (tcp_syn_retries), which double.
+const UNANSWERED: u64 = 70_000_000_000;
 
 /// Two sockets, whichever of them sent: the lower first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,7 +51,7 @@ struct Slot {
 #[derive(Debug)]
 enum Entry {
     Tcp(Box<Connection>),
-    Dns(Box<Datagrams>),
+    Udp(Box<Datagrams>),
     /// Nobody wants it; its last packet was seen then.
     Unwanted(Timestamp),
 }
@@ -58,7 +61,7 @@ impl Entry {
     fn last(&self) -> Timestamp {
         match self {
             Self::Tcp(connection) => connection.observed.last,
-            Self::Dns(datagrams) => datagrams.observed.last,
+            Self::Udp(datagrams) => datagrams.observed.last,
             Self::Unwanted(last) => *last,
         }
     }
@@ -67,7 +70,7 @@ impl Entry {
     fn is_over(&self) -> bool {
         match self {
             Self::Tcp(connection) => connection.over,
-            Self::Dns(_) => false,
+            Self::Udp(_) => false,
             Self::Unwanted(_) => true,
         }
     }
@@ -76,7 +79,7 @@ impl Entry {
     fn if_wanted(self, settings: &Settings) -> Self {
         let flow = match &self {
             Self::Tcp(connection) => &connection.observed.flow,
-            Self::Dns(datagrams) => &datagrams.observed.flow,
+            Self::Udp(datagrams) => &datagrams.observed.flow,
             Self::Unwanted(_) => return self,
         };
         match settings.wants(flow) {
@@ -97,6 +100,8 @@ pub struct Tracker {
     fragments: Fragments,
     /// Bytes that wait in all connections.
     waiting: usize,
+    /// Packets that never came here.
+    lost: u64,
     opened: u64,
     now: Timestamp,
     ticked: Timestamp,
@@ -114,6 +119,7 @@ impl Tracker {
             slots: Vec::new(),
             free: Vec::new(),
             waiting: 0,
+            lost: 0,
             opened: 0,
             now: Timestamp(0),
             ticked: Timestamp(0),
@@ -135,6 +141,11 @@ impl Tracker {
         self.waiting
     }
 
+    /// So many packets were lost on their way here, and nobody knows of which flows.
+    pub fn lost(&mut self, packets: u64) {
+        self.lost += packets;
+    }
+
     /// A packet was seen.
     pub fn packet(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) {
         self.counters.packets += 1;
@@ -151,7 +162,7 @@ impl Tracker {
     }
 
     fn network(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) -> Result<(), Skip> {
-        let mut network = link::network(packet)?;
+        let network = link::network(packet)?;
         let mut ip = Ip::read(&network)?;
         let whole;
         if let Some(fragment) = ip.fragment {
@@ -160,7 +171,7 @@ impl Tracker {
             let Some(payload) = taken else { return Ok(()) };
             self.counters.reassembled += 1;
             whole = payload;
-            network.wire_len = network.wire_len.saturating_sub(ip.payload.len) + whole.len();
+            ip.len = ip.len.saturating_sub(ip.payload.len) + whole.len();
             ip.payload = Payload {
                 bytes: &whole,
                 len: whole.len(),
@@ -175,7 +186,7 @@ impl Tracker {
                         source: (ip.source, segment.source_port).into(),
                         destination: (ip.destination, segment.destination_port).into(),
                         segment,
-                        wire_len: network.wire_len,
+                        wire_len: ip.len,
                         way: network.way,
                         interface: packet.interface,
                     },
@@ -190,9 +201,10 @@ impl Tracker {
                         source: (ip.source, datagram.source_port).into(),
                         destination: (ip.destination, datagram.destination_port).into(),
                         payload: datagram.payload,
-                        wire_len: network.wire_len,
+                        wire_len: ip.len,
                         way: network.way,
                         id: ip.id,
+                        interface: packet.interface,
                     },
                     sink,
                 );
@@ -212,13 +224,13 @@ impl Tracker {
             }) = &self.slots[old]
             && connection.is_succeeded_by(&seen)
         {
-            self.end(old, sink);
+            self.end(old, FlowEnd::Unobserved, sink);
             place = None;
         }
         let place = match place {
             Some(place) => place,
             None => {
-                let Some(connection) = Connection::open(&seen, &self.settings) else {
+                let Some(connection) = Connection::open(&seen, &self.settings, self.lost) else {
                     return;
                 };
                 self.insert(key, Entry::Tcp(Box::new(connection)), sink)
@@ -228,6 +240,7 @@ impl Tracker {
         let mut context = Context {
             counters: &mut self.counters,
             sink,
+            lost: self.lost,
         };
         match &mut self.slots[place] {
             Some(Slot {
@@ -240,27 +253,29 @@ impl Tracker {
     }
 
     fn datagram(&mut self, seen: datagrams::Seen<'_>, sink: &mut dyn Sink) {
-        let Some(side) = seen.side(&self.settings.decoders) else {
+        let side = seen.side(&self.settings.decoders);
+        if side.is_none() && self.settings.flows.is_none() {
             self.counters.other_datagrams += 1;
             return;
-        };
+        }
         let key = Key::new(packet::UDP, seen.source, seen.destination);
         let place = match self.places.get(&key) {
             Some(place) => *place,
             None => {
-                let Some(datagrams) = Datagrams::open(&seen, side, &self.settings) else {
+                let Some(datagrams) = Datagrams::open(&seen, side, &self.settings, self.lost) else {
                     return;
                 };
-                self.insert(key, Entry::Dns(Box::new(datagrams)), sink)
+                self.insert(key, Entry::Udp(Box::new(datagrams)), sink)
             }
         };
         let mut context = Context {
             counters: &mut self.counters,
             sink,
+            lost: self.lost,
         };
         match &mut self.slots[place] {
             Some(Slot {
-                entry: Entry::Dns(datagrams),
+                entry: Entry::Udp(datagrams),
                 ..
             }) => datagrams.take(&seen, side, &mut context),
             slot => leave_out(slot, seen.at, &mut context),
@@ -304,7 +319,7 @@ impl Tracker {
             if let Some(Slot { entry, .. }) = &self.slots[place] {
                 self.counters.evicted += u64::from(!entry.is_over());
             }
-            self.end(place, sink);
+            self.end(place, FlowEnd::Unobserved, sink);
         }
     }
 
@@ -318,8 +333,8 @@ impl Tracker {
         places.into_iter().map(|(_, place)| place).collect()
     }
 
-    /// This flow is over, if it was not already, and is forgotten.
-    fn end(&mut self, place: usize, sink: &mut dyn Sink) {
+    /// This flow is over, `so` if it was not already, and is forgotten.
+    fn end(&mut self, place: usize, so: FlowEnd, sink: &mut dyn Sink) {
         let Some(mut slot) = self.slots[place].take() else {
             return;
         };
@@ -329,10 +344,14 @@ impl Tracker {
         let mut context = Context {
             counters: &mut self.counters,
             sink,
+            lost: self.lost,
         };
         match &mut slot.entry {
-            Entry::Tcp(connection) => connection.close(Close::Abandoned, &mut room, &mut context),
-            Entry::Dns(datagrams) => datagrams.close(&mut context),
+            Entry::Tcp(connection) => {
+                connection.close(Close::Abandoned, so, &mut room, &mut context);
+                connection.observed.report_end(&mut context);
+            }
+            Entry::Udp(datagrams) => datagrams.close(so, &mut context),
             Entry::Unwanted(_) => {}
         }
         self.counters.bound_reached += room.ended;
@@ -352,11 +371,14 @@ impl Tracker {
         self.counters.incomplete_fragments += self.fragments.take_incomplete();
         let (idle, linger) = (ns(self.settings.bounds.idle), ns(self.settings.bounds.linger));
         let patience = ns(self.settings.bounds.hole_patience);
+        let interval = self.settings.flows.and_then(|flows| flows.interval);
+        let interval = interval.map_or(u64::MAX, ns);
         for place in 0..self.slots.len() {
             let mut room = self.settings.bounds.room(&mut self.waiting);
             let mut context = Context {
                 counters: &mut self.counters,
                 sink,
+                lost: self.lost,
             };
             let Some(Slot { entry, .. }) = &mut self.slots[place] else {
                 continue;
@@ -364,16 +386,22 @@ impl Tracker {
             let allowed = match entry {
                 Entry::Tcp(connection) => {
                     connection.tick(self.now, patience, &mut room, &mut context);
-                    if connection.over { linger } else { idle }
+                    connection.observed.report_each(interval, self.now, &mut context);
+                    match (connection.over, connection.is_unanswered()) {
+                        (true, _) => linger,
+                        (false, true) => idle.min(UNANSWERED),
+                        (false, false) => idle,
+                    }
                 }
-                Entry::Dns(datagrams) => {
+                Entry::Udp(datagrams) => {
                     datagrams.tick(self.now, &mut context);
+                    datagrams.observed.report_each(interval, self.now, &mut context);
                     linger
                 }
                 Entry::Unwanted(_) => linger,
             };
             if self.now.since(entry.last()) >= allowed {
-                self.end(place, sink);
+                self.end(place, FlowEnd::Idle, sink);
             }
         }
     }
@@ -383,7 +411,7 @@ impl Tracker {
         self.fragments.finish();
         self.counters.incomplete_fragments += self.fragments.take_incomplete();
         for place in self.places_by(|slot| slot.serial) {
-            self.end(place, sink);
+            self.end(place, FlowEnd::Unobserved, sink);
         }
     }
 }

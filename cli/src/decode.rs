@@ -14,7 +14,7 @@ use std::{
     io::{self, Write},
     process::ExitCode,
 };
-use weir_capture::{Bounds, Counters, Reader, Settings, Tracker};
+use weir_capture::{Bounds, Counters, FlowSettings, Reader, Settings, Tracker};
 use weir_config::{
     Cidrs, Config, Layout,
     args::{CaptureArgs, DecodingArgs, FileArgs},
@@ -43,6 +43,9 @@ pub struct Args {
     /// Addresses of the observed host or container, by which network.direction is told: 10.0.0.7,fd00::/64
     #[arg(long, value_name = "LIST")]
     local: Option<Cidrs>,
+    /// Print connections and flows of UDP as a whole too, each at its end
+    #[arg(long)]
+    flows: bool,
     #[command(flatten)]
     capture: CaptureArgs,
     #[command(flatten)]
@@ -111,6 +114,7 @@ fn settings(args: &Args, config: &Config) -> Settings {
         select: None,
         decoders: Decoders::from(config),
         bounds: Bounds::default(),
+        flows: args.flows.then(FlowSettings::default),
     }
 }
 

@@ -31,6 +31,9 @@ pub struct Filter {
     /// Since when: a period such as 5m, or a time such as 2026-01-31T12:00:00Z
     #[arg(long, value_name = "SINCE")]
     since: Option<Since>,
+    /// Show documents about connections as a whole too (weir.flow), which otherwise are left out
+    #[arg(long, help_heading = None)]
+    flows: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -125,6 +128,9 @@ impl Filter {
             sql: "TRUE".into(),
             values: Vec::new(),
         };
+        if !self.flows {
+            all.and(vec![("dataset <> 'weir.flow'", Vec::new())]);
+        }
         if let Some(since) = self.since {
             all.and(vec![("time >= ?", vec![since.0.into()])]);
         }

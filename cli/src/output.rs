@@ -1,4 +1,4 @@
-//! Exchanges to documents on standard output, of whatever source.
+//! Exchanges and flows to documents on standard output, of whatever source.
 
 use crate::{console::Color, table::Table};
 use clap::ValueEnum;
@@ -7,7 +7,7 @@ use std::io::{self, BufWriter, Stdout, Write};
 use weir_capture::Sink;
 use weir_config::{Layout, Records};
 use weir_protocols::Exchange;
-use weir_records::{Flow, Policy, pipy};
+use weir_records::{Document, Flow, Names, Policy, Report, pipy, write_json};
 
 /// `--format`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -22,6 +22,8 @@ pub enum Format {
 /// Writes documents, and keeps the error if that fails.
 pub struct Output {
     policy: Policy,
+    /// What addresses are called, by what was seen so far.
+    names: Names,
     table: Option<Table>,
     out: BufWriter<Stdout>,
     error: Option<io::Error>,
@@ -40,6 +42,7 @@ impl Output {
     pub fn new(format: Format, color: Color, records: &Records) -> Self {
         Self {
             policy: Policy::new(records),
+            names: Names::default(),
             table: (format == Format::Table).then(|| Table::new(color.is_wanted())),
             out: BufWriter::new(io::stdout()),
             error: None,
@@ -71,16 +74,21 @@ impl Output {
         }
     }
 
-    fn write(&mut self, flow: &Flow, exchange: &Exchange) -> io::Result<()> {
-        let document = exchange.document(flow, &self.policy);
+    fn take(&mut self, document: &Document) {
+        if self.error.is_none() {
+            self.error = self.write(document).err();
+        }
+    }
+
+    fn write(&mut self, document: &Document) -> io::Result<()> {
         self.written += 1;
         match (&mut self.table, self.layout) {
-            (None, Layout::Ecs) => line(&mut self.out, &document)?,
-            (None, Layout::Pipy) => match pipy::shape(&document) {
+            (None, Layout::Ecs) => line(&mut self.out, document)?,
+            (None, Layout::Pipy) => match pipy::shape(document) {
                 Some(shape) => line(&mut self.out, &shape)?,
                 None => self.left_out += 1,
             },
-            (Some(table), _) => table.print([&serde_json::to_value(&document)?], &mut self.out)?,
+            (Some(table), _) => table.print([&serde_json::to_value(document)?], &mut self.out)?,
         }
         if self.flush_each {
             self.out.flush()?;
@@ -91,14 +99,21 @@ impl Output {
 
 /// One JSON object on a line.
 fn line(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, document)?;
-    writeln!(out)
+    let mut text = Vec::new();
+    write_json(&mut text, document).map_err(io::Error::other)?;
+    text.push(b'\n');
+    out.write_all(&text)
 }
 
 impl Sink for Output {
     fn exchange(&mut self, flow: &Flow, exchange: Exchange) {
-        if self.error.is_none() {
-            self.error = self.write(flow, &exchange).err();
-        }
+        let document = exchange.document(flow, &self.policy);
+        self.names.learn(&document);
+        self.take(&document);
+    }
+
+    fn flow(&mut self, flow: &Flow, mut report: Report) {
+        report.domain = self.names.of(flow.server.ip()).map(|name| (*name).to_owned());
+        self.take(&report.document(flow));
     }
 }

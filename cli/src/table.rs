@@ -125,16 +125,24 @@ impl Row {
             _ => direction,
         });
         // Of DNS: the type that was asked for, the code, the name, the answers; of a WebSocket: the code that closed it, and
-        // how many messages passed. Where nothing is known to stand there, the dataset stands where the target would.
-        let websocket = document.get("websocket").map(|_| "WS".to_owned());
+        // how many messages passed; of a flow as a whole: its transport, how it stands, and how the network carried it. Where
+        // nothing is known to stand there, the dataset stands where the target would.
+        let flow = document.pointer("/weir/flow");
+        let named = match (document.get("websocket"), flow) {
+            (Some(_), _) => Some("WS".to_owned()),
+            (None, Some(_)) => text("/network/transport").map(|name| name.to_uppercase()),
+            (None, None) => None,
+        };
         let method = text("/http/request/method")
             .or_else(|| text("/dns/question/type"))
-            .or(websocket);
+            .or(named);
         let status = number("/http/response/status_code").or_else(|| number("/websocket/close/code"));
         let status = status.map(|status| status.to_string());
+        let stands = || text("/weir/flow/end").or_else(|| text("/weir/flow/state"));
         let host = text("/url/domain").or_else(|| text("/dns/question/name"));
         let target = target(document)
             .or_else(|| answers(document))
+            .or_else(|| carried(document))
             .or_else(|| text("/event/dataset"));
         Self {
             cells: [
@@ -143,7 +151,7 @@ impl Row {
                 or_dash(text("/source/ip")),
                 or_dash(server),
                 or_dash(method),
-                or_dash(status.or_else(|| text("/dns/response_code"))),
+                or_dash(status.or_else(|| text("/dns/response_code")).or_else(stands)),
                 or_dash(number("/event/duration").map(short_duration)),
                 or_dash(number("/destination/bytes").map(|bytes| bytes.to_string())),
                 or_dash(host.or_else(|| text("/destination/domain"))),
@@ -204,6 +212,40 @@ fn answers(document: &Value) -> Option<String> {
         .map(printable)
         .collect();
     Some(data.join(", "))
+}
+
+/// How the network carried a flow: what each side sent in this period, and what was measured until its end.
+fn carried(document: &Value) -> Option<String> {
+    let flow = document.pointer("/weir/flow")?;
+    let number = |pointer: &str| document.pointer(pointer).and_then(Value::as_u64);
+    let (up, down) = number("/source/bytes").zip(number("/destination/bytes"))?;
+    let protocol = document.pointer("/network/protocol").and_then(Value::as_str);
+    let mut said = vec![format!(
+        "{}: {up} bytes up, {down} down",
+        printable(protocol.unwrap_or("flow"))
+    )];
+    let sides = |name: &str| {
+        ["source", "destination"].map(|side| flow.pointer(&format!("/{side}/{name}")).and_then(Value::as_u64))
+    };
+    let times = sides("rtt").map(|rtt| rtt.map_or_else(|| "-".into(), short_duration));
+    if sides("rtt") != [None, None] {
+        said.push(format!("rtt {} and {}", times[0], times[1]));
+    }
+    for (name, what) in [
+        ("retransmits", "sent again"),
+        ("out_of_order", "out of order"),
+        ("zero_windows", "windows of zero"),
+        ("missed_bytes", "bytes missed"),
+    ] {
+        let count: u64 = sides(name).into_iter().flatten().sum();
+        if count > 0 {
+            said.push(format!("{count} {what}"));
+        }
+    }
+    if let Some(lost) = number("/weir/flow/lost_packets") {
+        said.push(format!("{lost} packets lost on the way here"));
+    }
+    Some(said.join(", "))
 }
 
 fn notes(document: &Value) -> Vec<String> {
@@ -354,6 +396,27 @@ mod tests {
             text.ends_with("shop.example  /chat (messages: 2 from client, 31 from server)\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn of_a_flow_it_shows_how_it_stands_and_how_the_network_carried_it() {
+        let document = json!({
+            "event": {"dataset": "weir.flow", "duration": 60_000_000_000_u64},
+            "network": {"direction": "egress", "transport": "tcp", "protocol": "http"},
+            "source": {"ip": "198.18.0.2", "bytes": 120},
+            "destination": {"ip": "198.18.0.1", "port": 80, "bytes": 3456, "domain": "shop.example"},
+            "weir": {"flow": {
+                "state": "closed",
+                "end": "reset",
+                "source": {"rtt": 30_000_000, "retransmits": 1},
+                "destination": {"rtt": 45_000, "retransmits": 2},
+            }},
+            "error": {"type": "connection_reset"},
+        });
+        let text = printed(&mut Table::new(false), &document);
+        assert!(text.contains("TCP     reset"), "{text}");
+        let end = "shop.example  http: 120 bytes up, 3456 down, rtt 30ms and 45µs, 3 sent again  ! connection_reset\n";
+        assert!(text.ends_with(end), "{text}");
     }
 
     #[test]

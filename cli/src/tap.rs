@@ -16,9 +16,11 @@ use std::{
     process::ExitCode,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
-use weir_capture::{Bounds, Interfaces, Packet, Selection, Settings, Tap, TapSettings, Tracker};
+use weir_capture::{
+    Bounds, FlowSettings, Interfaces, Packet, Selection, Settings, Tap, TapSettings, Tracker,
+};
 use weir_config::{
-    Bytes, Config, Interfaces as Names, Pinned, Ports,
+    Bytes, Config, Interfaces as Names, Period, Pinned, Ports,
     args::{CaptureArgs, DecodingArgs, FileArgs},
 };
 use weir_protocols::Decoders;
@@ -54,6 +56,12 @@ pub struct Args {
     /// Colour the table
     #[arg(long, value_enum, default_value_t, value_name = "WHEN")]
     color: Color,
+    /// Print connections as a whole too, each at its end and while it lasts, and without --port flows of UDP
+    #[arg(long)]
+    flows: bool,
+    /// How often a connection that is open is printed with --flows; 0s for only at its end [default: 1m]
+    #[arg(long, value_name = "PERIOD", requires = "flows")]
+    flows_interval: Option<Period>,
     #[command(flatten)]
     write: WriteArgs,
     #[command(flatten)]
@@ -76,11 +84,16 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let capture = &mut config.capture;
     capture.snaplen = args.snaplen.unwrap_or(capture.snaplen);
     capture.ring = args.ring.unwrap_or(capture.ring);
+    config.flows.interval = args.flows_interval.unwrap_or(config.flows.interval);
     let config = config.validated()?;
     let signals = Signals::take_over()?;
-    let mut tap = open(args.interface.as_ref(), args.port.as_ref(), &config)?;
+    let datagrams = args.flows && matches!(args.port, None | Some(Ports::All));
+    let mut tap = open(args.interface.as_ref(), args.port.as_ref(), datagrams, &config)?;
     let mut kept = Kept::begin(&args.write, snaplen(&config))?;
-    let mut tracker = Tracker::new(settings(&config));
+    let flows = args.flows.then(|| FlowSettings {
+        interval: config.flows.interval.non_zero(),
+    });
+    let mut tracker = Tracker::new(settings(&config, flows));
     let mut output = Output::new(args.format, args.color, &config.records);
     let mut lost = 0;
     tell(format_args!("looking; Ctrl-C ends it"));
@@ -92,6 +105,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
             std::thread::sleep(Tap::DELAY);
         }
         let most = if ends { usize::MAX } else { BLOCKS };
+        let dropped = u64::from(tap.statistics()?.dropped);
+        tracker.lost(dropped);
+        lost += dropped;
         for _ in 0..most {
             let mut take = |packet: &Packet<'_>| {
                 if !is_done(&output) {
@@ -105,8 +121,6 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         tracker.tick(now(), &mut output);
         tap.refresh().context("cannot look for interfaces")?;
-        let dropped = u64::from(tap.statistics()?.dropped);
-        lost += dropped;
         kept.flush(dropped);
         output.flush()?;
         if ends {
@@ -124,13 +138,19 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     })
 }
 
-/// Opens a tap on these interfaces and TCP ports, or all.
+/// Opens a tap on these interfaces and TCP ports, or all; with all `datagrams`, or DNS alone.
 ///
 /// # Errors
 /// As [`run`].
-pub fn open(interface: Option<&Names>, port: Option<&Ports>, config: &Config) -> Result<Tap> {
+pub fn open(
+    interface: Option<&Names>,
+    port: Option<&Ports>,
+    datagrams: bool,
+    config: &Config,
+) -> Result<Tap> {
     let selection = Selection {
         dns: config.decoding.protocols.ports(Pinned::Dns),
+        datagrams,
         interfaces: interfaces(interface),
         ports: ranges(port),
         snaplen: snaplen(config),
@@ -189,8 +209,8 @@ fn snaplen(config: &Config) -> u32 {
     u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX)
 }
 
-/// What the tracker is told.
-pub fn settings(config: &Config) -> Settings {
+/// What the tracker is told; `flows` if it is to tell of flows as a whole.
+pub fn settings(config: &Config, flows: Option<FlowSettings>) -> Settings {
     let host = &config.records.host_name;
     Settings {
         capture: Capture::Tap,
@@ -199,6 +219,7 @@ pub fn settings(config: &Config) -> Settings {
         select: None,
         decoders: Decoders::from(config),
         bounds: Bounds::default(),
+        flows,
     }
 }
 

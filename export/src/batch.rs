@@ -3,7 +3,7 @@
 use crate::queue::Lease;
 use std::{ops::Range, sync::Arc};
 use weir_config::Layout;
-use weir_records::{Document, pipy};
+use weir_records::{Document, pipy, write_json};
 
 /// A batch is handed over when its text has reached this size. Large enough that a hand-over costs nothing a document,
 /// small enough that it stays in the cache between serialising and writing.
@@ -65,7 +65,7 @@ impl Batch {
 
     fn write(&mut self, document: &Document, kind: &'static str, shape: &impl serde::Serialize) -> Pushed {
         let start = self.text.len();
-        if serde_json::to_writer(&mut self.text, shape).is_err() {
+        if write_json(&mut self.text, shape).is_err() {
             self.text.truncate(start);
             return Pushed::Unserialisable;
         }

@@ -15,7 +15,7 @@ pub use report::{Item, Report, Verdict};
 use crate::{
     Error, Family, Plan, apply,
     backend::InForce,
-    ebpf, modes, port_map, privilege,
+    ebpf, looking, modes, port_map, privilege,
     routes::{self, Piece, Plumbing},
     ruleset::differences,
 };
@@ -33,6 +33,17 @@ pub const LIMIT: Duration = Duration::from_secs(5);
 /// # Errors
 /// Those that keep the check from looking at all; what it finds wrong is in the report.
 pub async fn check(config: &Config) -> Result<Report, Error> {
+    if config.interception.mode == Mode::Auto && looking::is_all_that_is_left().await? {
+        let mut report = Report::new(Mode::Tap);
+        let verdict = looking::prove().map_or_else(Verdict::Failed, |()| {
+            Verdict::Ok(format!(
+                "nothing is redirected, and packets can be seen: {}",
+                looking::LOST
+            ))
+        });
+        report.add("packets", None, verdict);
+        return Ok(report);
+    }
     privilege::check()?;
     if config.interception.mode == Mode::Tap {
         return Err(Error::Tap);

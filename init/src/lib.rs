@@ -19,6 +19,7 @@ pub mod ebpf;
 pub mod error;
 pub mod family;
 pub mod lock;
+pub mod looking;
 pub mod modes;
 pub mod nftables;
 pub mod open;

@@ -1,7 +1,7 @@
 //! Which way of redirecting is put in force, and how one takes another's place.
 //!
 //! The new one is complete before the old one goes. `auto` goes down the ladder: a mode counts only once it is
-//! installed and random tokens have come back through it.
+//! installed and random tokens have come back through it. Its last rung is to install nothing: see [`looking`].
 
 use crate::{
     Error, Family, Plan,
@@ -10,7 +10,7 @@ use crate::{
     check,
     ebpf::{self, Draining},
     error::Attempts,
-    lock,
+    lock, looking,
     open::{self, Way},
     port_map, privilege,
     routes::{self, Changes, Piece, Plumbing},
@@ -48,8 +48,13 @@ fn with(config: &Config, mode: Mode) -> Config {
 /// # Errors
 /// Nothing is left behind, except for [`Error::Rollback`].
 pub async fn install(config: &Config) -> Result<(Mode, Outcome), Error> {
-    privilege::check()?;
     let wanted = config.interception.mode;
+    if let Err(error) = privilege::check() {
+        return match wanted == Mode::Auto && looking::is_all_that_is_left().await? {
+            true => look(vec![("ebpf, tproxy and redirect".to_owned(), error.to_string())]),
+            false => Err(error),
+        };
+    }
     if let Some(mode) = in_force().await?
         && (mode == Mode::PortMap) != (wanted == Mode::PortMap)
     {
@@ -96,7 +101,16 @@ async fn climb(config: &Config) -> Result<(Mode, Outcome), Error> {
             remove(&config, Duration::ZERO, true).await?;
         }
     }
-    Err(Error::NoMode(Attempts(attempts)))
+    match in_force().await? {
+        None => look(attempts),
+        // What can't be replaced is not to be taken for gone.
+        Some(_) => Err(Error::NoMode(Attempts(attempts))),
+    }
+}
+
+fn look(attempts: Vec<(String, String)>) -> Result<(Mode, Outcome), Error> {
+    looking::fall_back(attempts)?;
+    Ok((Mode::Tap, Outcome::Unchanged))
 }
 
 async fn prove(config: &Config) -> Result<(), String> {
@@ -208,6 +222,9 @@ pub async fn in_force() -> Result<Option<Mode>, Error> {
 /// # Errors
 /// Those of looking and changing.
 pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<Removal, Error> {
+    if config.interception.mode == Mode::Auto && looking::is_all_that_is_left().await? {
+        return Ok(Removal::Nothing);
+    }
     privilege::check()?;
     let families = Family::of_this_kernel();
     let _lock = lock::acquire()?;
@@ -259,6 +276,10 @@ pub async fn describe(config: &Config) -> Result<String, Error> {
                 text.push_str(&Box::pin(describe(&config)).await?);
                 text.push('\n');
             }
+            let _ = writeln!(
+                text,
+                "### tap, if nothing before it works\n\n# nothing is installed: weir-sidecar looks, which needs NET_RAW"
+            );
             Ok(text)
         }
         Mode::Ebpf => ebpf::describe(config, &families).await,

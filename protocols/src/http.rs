@@ -5,9 +5,10 @@ mod content;
 mod kept;
 
 use crate::http1::{Field, Target};
+use compact_str::CompactString;
 pub(crate) use content::{Seen, body};
 pub(crate) use kept::{Kept, TOGETHER};
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
 use weir_records::{Headers, Policy, Text, Url, UserAgent};
 
 /// What was cut, with the size that it had, and what is no text.
@@ -20,11 +21,11 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    pub fn keep(&mut self, text: Text, name: impl FnOnce() -> String) -> String {
+    pub fn keep(&mut self, text: Text<'_>, name: impl FnOnce() -> String) -> String {
         if let Some(size) = text.original {
             self.cut(name(), size);
         }
-        text.value
+        text.value.into_owned()
     }
 
     pub fn cut(&mut self, name: String, size: u64) {
@@ -70,33 +71,31 @@ pub(crate) fn headers<'a>(
     policy: &Policy,
     cuts: &mut Cuts,
 ) -> Headers {
-    let mut headers = Headers::new();
     let settings = policy.settings();
     if !settings.headers {
-        return headers;
+        return Headers::default();
     }
-    if sent.clone().count() > settings.max_headers {
+    let count = sent.clone().count();
+    if count > settings.max_headers {
         cuts.cut(format!("{place}.header_count"), all);
     }
+    let mut headers = Headers::with_capacity(count.min(settings.max_headers));
     for field in sent.take(settings.max_headers) {
         let key = lower_name(field.name, settings.max_header_value);
         let value = policy.header(&key, &field.value);
-        let value = cuts.keep(value, || format!("{place}.headers.{key}"));
-        match headers.entry(key) {
-            Entry::Vacant(entry) => {
-                entry.insert(vec![value]);
-            }
-            Entry::Occupied(entry) => entry.into_mut().push(value),
+        if let Some(size) = value.original {
+            cuts.cut(format!("{place}.headers.{key}"), size);
         }
+        headers.push(key, value.value);
     }
     headers
 }
 
 /// A header's name in lower case, within the bound for values.
-fn lower_name(name: &[u8], max: usize) -> String {
+fn lower_name(name: &[u8], max: usize) -> CompactString {
     let name = &name[..name.len().min(max)];
     let mut lower = match std::str::from_utf8(name) {
-        Ok(name) => name.to_owned(),
+        Ok(name) => CompactString::from(name),
         Err(_) => name.iter().map(|byte| char::from(*byte)).collect(),
     };
     lower.make_ascii_lowercase();

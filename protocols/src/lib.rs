@@ -86,6 +86,19 @@ pub enum Protocol {
     Tcp,
 }
 
+impl Protocol {
+    /// What documents call it; nothing where it is not known.
+    pub fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Unknown | Self::Tcp => None,
+            Self::Http1 | Self::Http2 => Some("http"),
+            Self::Dns => Some("dns"),
+            Self::Tls => Some("tls"),
+            Self::Dubbo => Some("dubbo"),
+        }
+    }
+}
+
 /// Bounds of one connection's decoder.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -143,6 +156,19 @@ impl From<dns::Exchange> for Exchange {
 }
 
 impl Exchange {
+    /// What its document calls the protocol.
+    pub fn protocol(&self) -> &'static str {
+        match self {
+            Self::Http1(_) => "http",
+            Self::Http2(exchange) => exchange.protocol(),
+            Self::Dns(_) => "dns",
+            Self::Tls(_) => "tls",
+            Self::Dubbo(_) => "dubbo",
+            Self::WebSocket(_) => "websocket",
+            Self::Tunnelled(exchange) => exchange.protocol(),
+        }
+    }
+
     /// The document that says what was seen.
     pub fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         match self {

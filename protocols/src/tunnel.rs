@@ -43,6 +43,10 @@ pub(crate) fn open(limits: &Arc<Limits>, tunnel: Tunnel, depth: u8) -> Box<dyn D
 }
 
 impl Tunnelled {
+    pub(crate) fn protocol(&self) -> &'static str {
+        self.exchange.protocol()
+    }
+
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         // The connection within counts its exchanges from the first again.
         let within = Flow {
@@ -61,7 +65,7 @@ impl Tunnelled {
                 .insert("weir.tunnel".to_owned(), size);
         }
         // Of tunnels within each other the innermost is what says most.
-        document.weir.tunnel.get_or_insert(through.value);
+        document.weir.tunnel.get_or_insert(through.value.into_owned());
         document
     }
 }

@@ -9,7 +9,7 @@ mod rpc;
 mod tls;
 mod websocket;
 
-use crate::{Capture, Direction, DocumentId, Flow, Timestamp};
+use crate::{Capture, Direction, DocumentId, Flow, Headers, Timestamp};
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 pub use dubbo::{Dubbo, DubboException, WeirDubbo};
 pub use flow::{DATASET as FLOW_DATASET, WeirFlow, WeirFlowSide};
@@ -25,9 +25,6 @@ use std::{
 };
 pub use tls::{Tls, TlsClient};
 pub use websocket::{WebSocket, WebSocketClose, WebSocketSide};
-
-/// Headers by lower-case name; a repeated header has several values, in order of arrival.
-pub type Headers = BTreeMap<String, Vec<String>>;
 
 /// A document.
 #[derive(Clone, Debug, Serialize, JsonSchema)]
@@ -287,7 +284,7 @@ pub struct HttpRequest {
     pub body: Body,
     /// Headers, and trailers after them. Those of HTTP/2 whose names are unknown, because the beginning of the connection
     /// was, are under `<unknown>`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "Headers::is_empty")]
     pub headers: Headers,
 }
 
@@ -303,7 +300,7 @@ pub struct HttpResponse {
     pub body: Body,
     /// Headers, and trailers after them. Those of HTTP/2 whose names are unknown, because the beginning of the connection
     /// was, are under `<unknown>`.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(skip_serializing_if = "Headers::is_empty")]
     pub headers: Headers,
 }
 

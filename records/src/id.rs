@@ -1,6 +1,6 @@
 //! Identities that a repeat of the same thing keeps, so that an export done twice overwrites itself.
 
-use serde::{Serialize, Serializer};
+use serde::{Serialize, Serializer, ser::Error};
 use std::{fmt, hash::Hash, hash::Hasher};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -41,8 +41,15 @@ impl fmt::Display for DocumentId {
 }
 
 impl Serialize for DocumentId {
+    /// As it is displayed; every document has two, so it goes without the formatting machinery.
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.collect_str(self)
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let mut text = [0; 32];
+        for (pair, byte) in text.chunks_exact_mut(2).zip(self.0.to_be_bytes()) {
+            pair[0] = DIGITS[usize::from(byte >> 4)];
+            pair[1] = DIGITS[usize::from(byte & 15)];
+        }
+        s.serialize_str(str::from_utf8(&text).map_err(S::Error::custom)?)
     }
 }
 

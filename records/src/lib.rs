@@ -6,6 +6,7 @@
 
 mod document;
 mod flow;
+mod headers;
 mod id;
 mod json;
 mod names;
@@ -14,12 +15,15 @@ mod policy;
 mod report;
 pub mod schema;
 mod time;
+mod writer;
 
 pub use document::*;
 pub use flow::{Capture, Direction, Flow};
+pub use headers::Headers;
 pub use id::DocumentId;
 pub use json::{Bounds, Builder, Json, Name, Place};
 pub use names::Names;
 pub use policy::{Policy, REDACTED, Text};
 pub use report::{FlowEnd, Party, Progress, Report, Reported, Sent};
 pub use time::Timestamp;
+pub use writer::{Unwritable, write_json};

@@ -13,6 +13,7 @@ mod mapping;
 mod text;
 
 use crate::{Document, Dubbo, Headers, Url};
+use compact_str::CompactString;
 use descriptor::descriptor;
 pub use mapping::mapping;
 use serde::{Serialize, Serializer, ser::SerializeSeq};
@@ -150,7 +151,7 @@ fn service(dubbo: &Dubbo) -> Option<&str> {
 }
 
 /// The values of a header as one: a list as RFC 9110 (5.3) reads it, but for cookies (RFC 9113, 8.2.3).
-fn one<'a>(name: &str, values: &'a [String]) -> Cow<'a, str> {
+fn one<'a>(name: &str, values: &'a [CompactString]) -> Cow<'a, str> {
     match values {
         [value] => Cow::Borrowed(value),
         _ if name == "cookie" => values.join("; ").into(),

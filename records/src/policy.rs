@@ -28,9 +28,9 @@ pub struct Policy {
 
 /// A text that may leave the process.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Text {
+pub struct Text<'a> {
     /// UTF-8 as it was; what was not UTF-8 is read as ISO 8859-1, a character a byte (RFC 9110, 5.5).
-    pub value: String,
+    pub value: Cow<'a, str>,
     /// Bytes it had, if it was cut.
     pub original: Option<u64>,
 }
@@ -57,10 +57,10 @@ impl Policy {
     }
 
     /// A header's value; `name` in lower case. Values that hold URLs lose the secrets in them.
-    pub fn header(&self, name: &str, value: &[u8]) -> Text {
+    pub fn header<'a>(&self, name: &str, value: &'a [u8]) -> Text<'a> {
         if self.settings.redact && self.is_secret_header(name) {
             return Text {
-                value: REDACTED.to_owned(),
+                value: REDACTED.into(),
                 original: None,
             };
         }
@@ -68,17 +68,17 @@ impl Policy {
     }
 
     /// A text of any other kind, as long as a header's value may be. URLs in it lose their secrets.
-    pub fn text(&self, value: &[u8]) -> Text {
+    pub fn text<'a>(&self, value: &'a [u8]) -> Text<'a> {
         self.cut(self.redact(value), value.len(), self.settings.max_header_value)
     }
 
     /// A request's target.
-    pub fn url(&self, url: &[u8]) -> Text {
+    pub fn url<'a>(&self, url: &'a [u8]) -> Text<'a> {
         self.cut(self.redact_url(url), url.len(), self.settings.max_url)
     }
 
     /// A part of a target that has been through [`Self::redact_url`] as a whole.
-    pub fn url_part(&self, part: &[u8]) -> Text {
+    pub fn url_part<'a>(&self, part: &'a [u8]) -> Text<'a> {
         self.cut(Cow::Borrowed(part), part.len(), self.settings.max_url)
     }
 
@@ -131,16 +131,24 @@ impl Policy {
         redact::is_secret_header(name) || self.headers.iter().any(|header| header == name)
     }
 
-    fn cut(&self, text: Cow<'_, [u8]>, size: usize, max: usize) -> Text {
-        let mut value = match String::from_utf8(text.into_owned()) {
-            Ok(text) => text,
-            Err(error) => latin1(error.as_bytes()),
+    fn cut<'a>(&self, text: Cow<'a, [u8]>, size: usize, max: usize) -> Text<'a> {
+        let mut value = match text {
+            Cow::Borrowed(text) => read(text),
+            Cow::Owned(text) => String::from_utf8(text)
+                .unwrap_or_else(|error| latin1(error.as_bytes()))
+                .into(),
         };
         let mut original = None;
         if value.len() > max {
             original = Some(size as u64);
-            value.truncate(value.floor_char_boundary(max));
-            value.shrink_to_fit();
+            let end = value.floor_char_boundary(max);
+            match &mut value {
+                Cow::Borrowed(value) => *value = &value[..end],
+                Cow::Owned(value) => {
+                    value.truncate(end);
+                    value.shrink_to_fit();
+                }
+            }
         }
         Text { value, original }
     }

@@ -92,6 +92,8 @@ pub struct Report {
     pub domain: Option<String>,
     /// Packets, of this flow or others, that were lost in the period for want of room where this one was observed.
     pub lost_packets: Option<u64>,
+    /// Why it never came to be, where more is known than its end says: a short stable name, and what the kernel said.
+    pub error: Option<(&'static str, String)>,
 }
 
 /// What a source keeps between the reports of a flow.
@@ -117,11 +119,17 @@ impl Reported {
         self.since
     }
 
+    /// It has turned out that source and destination are the other way round; true if a report has said otherwise.
+    pub fn swap(&mut self) -> bool {
+        self.before.reverse();
+        self.sequence > 0
+    }
+
     /// True if nothing was sent since the last report.
     pub fn is_quiet(&self, now: &Progress) -> bool {
         self.sequence > 0
-            && self.before[0].packets == now.source.packets
-            && self.before[1].packets == now.destination.packets
+            && is_same(&self.before[0], &now.source)
+            && is_same(&self.before[1], &now.destination)
     }
 
     /// The next report, about the time until then; the caller fills in what else it knows.
@@ -138,6 +146,7 @@ impl Reported {
             late: false,
             domain: None,
             lost_packets: None,
+            error: None,
         };
         self.sequence += 1;
         self.since = until;
@@ -151,4 +160,8 @@ impl Report {
     pub(crate) fn id(&self, flow: DocumentId, dataset: &str) -> DocumentId {
         DocumentId::exchange(flow, dataset, u64::from(self.sequence))
     }
+}
+
+fn is_same(before: &Sent, now: &Sent) -> bool {
+    (before.bytes, before.packets) == (now.bytes, now.packets)
 }

@@ -2,6 +2,7 @@
 
 use crate::{
     dial::DialError,
+    flows::Transport,
     listen::Arrival,
     observe::Clock,
     original::{ClientAddress, OriginalDestination, original_destination},
@@ -37,19 +38,31 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
         .source_of(direction, way, (peer.ip(), destination.0.ip()));
     // Its port is its own for as long as this lives.
     let _in_use = worker.dialer.client(peer);
+    let ends = (ClientAddress(peer), destination);
     let server = match reach(&worker, &client, direction, destination, source).await {
         Ok(server) => server,
-        Err(error) => return fail(&worker, &client, direction, destination, &error),
+        Err(error) => {
+            fail(&worker, &client, direction, destination, &error);
+            let mut watcher = worker.watch(direction, ends, clock, Transport::Tcp, None, |_| None);
+            return watcher.unreached(&client, &error);
+        }
     };
     let connect = clock.elapsed();
-    let ends = (ClientAddress(peer), destination);
-    let mut watcher = worker.watch(direction, ends, clock, Some(connect), |decoders| {
-        Some(decoders.connection(destination.0.port(), false))
-    });
-    let mut pair = Pair::new(client, server);
+    // Where this is ended from outside, the watcher goes first, and can still ask the sockets.
+    let pair = Rc::new(Pair::new(client, server));
+    let mut watcher = worker.watch(
+        direction,
+        ends,
+        clock,
+        Transport::Tcp,
+        Some(connect),
+        |decoders| Some(decoders.connection(destination.0.port(), false)),
+    );
+    watcher.carried_by(&pair);
     let how = pair
         .relay(&worker.scratch, worker.settings.idle, &mut watcher)
         .await;
+    watcher.measure();
     drop(pair);
     watcher.close(how);
     worker.metrics.of(direction).closed(match how {

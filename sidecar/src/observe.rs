@@ -1,9 +1,17 @@
-//! The watcher of one connection: feeds its decoder, counts its bytes, turns exchanges into documents.
+//! The watcher of one connection: feeds its decoder, counts its bytes, turns exchanges into documents, and keeps the account
+//! of it as a whole.
 //!
 //! It runs on the thread that relays, after the bytes were written. Nothing that goes wrong here reaches the traffic: a
 //! decoder that panics is dropped and counted, and the connection goes on.
 
-use crate::{metrics::WorkerMetrics, relay::Observer, worker::Documents};
+use crate::{
+    dial::DialError,
+    flows::{Open, Transport, party},
+    metrics::WorkerMetrics,
+    relay::{Observer, Pair},
+    socket::Stream,
+    worker::Documents,
+};
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
@@ -11,7 +19,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 use weir_protocols::{Close, Decoder, Exchange, Side};
-use weir_records::{Flow, Timestamp};
+use weir_records::{Flow, FlowEnd, Timestamp};
 
 /// Time of a connection: the wall clock read once, then the monotonic one, so that it never runs backwards.
 #[derive(Clone, Copy, Debug)]
@@ -48,19 +56,21 @@ impl Clock {
 
 /// Watches one connection. Dropped without [`Watcher::close`], it records the connection as abandoned.
 pub struct Watcher {
-    flow: Flow,
+    flow: Rc<Flow>,
     clock: Clock,
     decoder: Option<Decoder>,
+    account: Option<Open>,
     documents: Rc<Documents>,
     metrics: Arc<WorkerMetrics>,
 }
 
 impl Watcher {
-    /// A watcher; without a decoder it only counts.
+    /// A watcher; without a decoder it only counts, and without an account it says nothing of the connection as a whole.
     pub fn new(
-        flow: Flow,
+        flow: Rc<Flow>,
         clock: Clock,
         decoder: Option<Decoder>,
+        account: Option<Open>,
         documents: Rc<Documents>,
         metrics: Arc<WorkerMetrics>,
     ) -> Self {
@@ -68,13 +78,61 @@ impl Watcher {
             flow,
             clock,
             decoder,
+            account,
             documents,
             metrics,
         }
     }
 
+    /// These sockets carry the connection, for as long as they are there.
+    pub fn carried_by(&self, pair: &Rc<Pair>) {
+        if let Some(account) = &self.account {
+            account.carried_by(pair);
+        }
+    }
+
+    /// Takes down what the sockets know, before they are closed.
+    pub fn measure(&self) {
+        if let Some(account) = &self.account {
+            account.measure();
+        }
+    }
+
     /// The connection is over.
     pub fn close(&mut self, how: Close) {
+        self.close_decoder(how);
+        let Some(account) = self.account.take() else {
+            return;
+        };
+        let end = match (how, account.transport()) {
+            (Close::Finished, _) => FlowEnd::Finished(account.first()),
+            // Its machine has said that nobody listens there.
+            (Close::Reset(Side::Server), Transport::Udp) => FlowEnd::Refused,
+            (Close::Reset(side), _) => FlowEnd::Reset(party(side)),
+            (Close::Abandoned, _) => FlowEnd::Idle,
+        };
+        account.end(end, None);
+    }
+
+    /// The connection never came to be: this is all that there was of it.
+    pub fn unreached(&mut self, client: &Stream, error: &DialError) {
+        let Some(account) = self.account.take() else {
+            return;
+        };
+        account.measure_client(client);
+        let end = match error.reason {
+            "refused" => FlowEnd::Refused,
+            "client_gone" => FlowEnd::Reset(party(Side::Client)),
+            _ => FlowEnd::Unanswered,
+        };
+        let said = match end {
+            FlowEnd::Unanswered => Some((error.reason, error.source.to_string())),
+            _ => None,
+        };
+        account.end(end, said);
+    }
+
+    fn close_decoder(&mut self, how: Close) {
         self.decode(|decoder, at, out| decoder.close(at, how, out));
         self.decoder = None;
     }
@@ -88,9 +146,14 @@ impl Watcher {
         let Some(decoder) = &mut self.decoder else { return };
         let at = self.clock.now();
         let (flow, documents, metrics) = (&self.flow, &*self.documents, &*self.metrics);
+        let account = self.account.as_ref();
         let mut out = |exchange: Exchange| {
             metrics.exchange(&exchange);
-            documents.push(&exchange, flow);
+            let protocol = documents.push(&exchange, flow);
+            // What is in a tunnel is not what the connection speaks.
+            if let (Some(account), false) = (account, matches!(exchange, Exchange::Tunnelled(_))) {
+                account.spoke(protocol);
+            }
         };
         if catch_unwind(AssertUnwindSafe(|| feed(decoder, at, &mut out))).is_err() {
             metrics.decoder_panics.add(1);
@@ -98,6 +161,9 @@ impl Watcher {
             self.decoder = None;
         } else {
             metrics.events.add(decoder.take_events());
+            if let Some(account) = account {
+                account.found(decoder.protocol());
+            }
         }
     }
 }
@@ -108,6 +174,9 @@ impl Observer for Watcher {
             .of(self.flow.direction)
             .bytes(side)
             .add(bytes.len() as u64);
+        if let Some(account) = &self.account {
+            account.sent(side, bytes.len());
+        }
         self.decode(|decoder, at, out| decoder.data(side, at, bytes, out));
         if self.decoder.as_ref().is_some_and(Decoder::is_opaque) {
             self.decoder = None;
@@ -117,11 +186,15 @@ impl Observer for Watcher {
 
     fn end(&mut self, side: Side) {
         self.decode(|decoder, at, out| decoder.end(side, at, out));
+        if let Some(account) = &self.account {
+            account.finished(side);
+        }
     }
 }
 
 impl Drop for Watcher {
     fn drop(&mut self) {
-        self.close(Close::Abandoned);
+        // The account says by itself that nobody has ended it.
+        self.close_decoder(Close::Abandoned);
     }
 }

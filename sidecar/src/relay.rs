@@ -6,7 +6,7 @@
 
 use crate::socket::Stream;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     future::poll_fn,
     pin::Pin,
     task::{Context, Poll},
@@ -38,12 +38,12 @@ pub struct Pair {
     pub client: Stream,
     /// Towards the original destination.
     pub server: Stream,
-    finished: bool,
+    finished: Cell<bool>,
 }
 
 impl Drop for Pair {
     fn drop(&mut self) {
-        if !self.finished {
+        if !self.finished.get() {
             self.client.reset_on_close();
             self.server.reset_on_close();
         }
@@ -74,7 +74,7 @@ impl Pair {
         Self {
             client,
             server,
-            finished: false,
+            finished: Cell::new(false),
         }
     }
 
@@ -87,7 +87,7 @@ impl Pair {
 
     /// Relays until both sides have finished, one has reset, or nothing has moved for `idle`.
     pub async fn relay(
-        &mut self,
+        &self,
         scratch: &Scratch,
         idle: Option<Duration>,
         observer: &mut impl Observer,
@@ -98,7 +98,7 @@ impl Pair {
         };
         match self.carry(&mut pipes, scratch, idle, observer).await {
             Ok(()) => {
-                self.finished = true;
+                self.finished.set(true);
                 Close::Finished
             }
             Err(Stop::Idle) => Close::Abandoned,

@@ -23,7 +23,7 @@ use weir_capture::{Settings, Sink, Tap, Tracker};
 use weir_config::{Config, Pinned};
 use weir_export::Producer;
 use weir_protocols::Exchange;
-use weir_records::{Flow, Policy, Timestamp};
+use weir_records::{Flow, Names, Policy, Report, Timestamp};
 
 /// Full blocks that are read before anything else gets its turn.
 const BLOCKS: usize = 16;
@@ -39,6 +39,8 @@ pub struct Parts {
     pub settings: Settings,
     /// What documents may hold.
     pub policy: Arc<Policy>,
+    /// What addresses are called, as all threads have seen it.
+    pub names: Arc<Names>,
     /// Its counters.
     pub metrics: Arc<WorkerMetrics>,
     /// Its way to the sinks.
@@ -52,6 +54,7 @@ pub fn selection(config: &Config) -> weir_capture::Selection {
     weir_capture::Selection {
         interfaces: weir_capture::Interfaces::Except(config.interception.exclude_interfaces.0.clone()),
         dns: config.decoding.protocols.ports(Pinned::Dns),
+        datagrams: config.flows.enabled,
         snaplen: u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX),
         ..weir_capture::Selection::default()
     }
@@ -68,7 +71,7 @@ pub fn run(parts: Parts) -> io::Result<()> {
     let mut worker = Worker {
         tracker: Tracker::new(parts.settings),
         outlet: Outlet {
-            documents: Documents::new(parts.producer, parts.policy),
+            documents: Documents::new(parts.producer, parts.policy, parts.names),
             metrics: parts.metrics,
         },
         lost: 0,
@@ -97,6 +100,10 @@ impl Sink for Outlet {
     fn exchange(&mut self, flow: &Flow, exchange: Exchange) {
         self.metrics.exchange(&exchange);
         self.documents.push(&exchange, flow);
+    }
+
+    fn flow(&mut self, flow: &Flow, report: Report) {
+        self.documents.report(report, flow);
     }
 }
 
@@ -142,17 +149,27 @@ impl Worker {
 
     /// Reads blocks; true if there may be more.
     fn read(&mut self, tap: &mut Tap) -> bool {
+        // What was lost so far is told to the flows whose packets are there now.
+        self.ask_for_losses(tap);
         let Self { tracker, outlet, .. } = self;
         (0..BLOCKS).all(|_| tap.read(&mut |packet| tracker.packet(packet, outlet)).is_some())
     }
 
     fn look(&mut self, tap: &mut Tap) {
+        self.ask_for_losses(tap);
         self.tracker.tick(now(), &mut self.outlet);
         if let Err(error) = tap.refresh() {
             tracing::warn!(%error, "cannot look for interfaces");
         }
+    }
+
+    fn ask_for_losses(&mut self, tap: &Tap) {
         match tap.statistics() {
-            Ok(statistics) => self.lost += u64::from(statistics.dropped),
+            Ok(statistics) => {
+                let lost = u64::from(statistics.dropped);
+                self.lost += lost;
+                self.tracker.lost(lost);
+            }
             Err(error) => tracing::warn!(%error, "cannot ask what was lost"),
         }
     }

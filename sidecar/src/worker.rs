@@ -4,6 +4,7 @@ use crate::{
     connection,
     dial::Dialer,
     dns,
+    flows::{Flows, Transport},
     listen::{Arrival, Listener},
     metrics::WorkerMetrics,
     mode::InForce,
@@ -33,7 +34,7 @@ use tokio::{
 use weir_config::SourceAddress;
 use weir_export::Producer;
 use weir_protocols::{Decoder, Decoders, Exchange};
-use weir_records::{Capture, Direction, Flow, Policy};
+use weir_records::{Capture, Direction, Flow, Names, Policy, Report};
 
 /// Rest after a failed accept: whatever is short (descriptors, memory) does not come back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -57,6 +58,10 @@ pub struct Settings {
     pub policy: Arc<Policy>,
     /// Name of the observed host or container.
     pub host: Option<Arc<str>>,
+    /// Whether and when connections are told of as a whole.
+    pub flows: weir_config::Flows,
+    /// What addresses are called.
+    pub names: Arc<Names>,
 }
 
 impl Settings {
@@ -83,16 +88,23 @@ pub struct Documents {
     producer: RefCell<Producer>,
     wanted: bool,
     policy: Arc<Policy>,
+    names: Arc<Names>,
 }
 
 impl Documents {
-    /// Documents under this policy, by this way.
-    pub fn new(producer: Producer, policy: Arc<Policy>) -> Self {
+    /// Documents under this policy, by this way; answers that they are about give the names of addresses.
+    pub fn new(producer: Producer, policy: Arc<Policy>, names: Arc<Names>) -> Self {
         Self {
             wanted: producer.is_wanted(),
             producer: RefCell::new(producer),
             policy,
+            names,
         }
+    }
+
+    /// False if nobody wants them.
+    pub fn are_wanted(&self) -> bool {
+        self.wanted
     }
 
     /// Hands on what waits; to be called every [`Producer::FLUSH_INTERVAL`].
@@ -100,13 +112,24 @@ impl Documents {
         self.producer.borrow_mut().flush();
     }
 
-    /// Makes the exchange's document and hands it on, if anybody wants it.
-    pub fn push(&self, exchange: &Exchange, flow: &Flow) {
-        if self.wanted {
-            self.producer
-                .borrow_mut()
-                .push(&exchange.document(flow, &self.policy));
+    /// Makes the exchange's document and hands it on, if anybody wants it; gives what the document calls its protocol.
+    pub fn push(&self, exchange: &Exchange, flow: &Flow) -> Option<&'static str> {
+        if !self.wanted {
+            return None;
         }
+        let document = exchange.document(flow, &self.policy);
+        self.names.learn(&document);
+        self.producer.borrow_mut().push(&document);
+        document.network.protocol
+    }
+
+    /// Makes the document of a flow as a whole, with the name of its destination, and hands it on.
+    pub fn report(&self, mut report: Report, flow: &Flow) {
+        report.domain = self
+            .names
+            .of(flow.server.ip())
+            .map(|name| name.as_ref().to_owned());
+        self.producer.borrow_mut().push(&report.document(flow));
     }
 }
 
@@ -121,6 +144,8 @@ pub struct Worker {
     pub metrics: Arc<WorkerMetrics>,
     /// This thread's documents.
     pub documents: Rc<Documents>,
+    /// The accounts of its connections, if they are told of as a whole.
+    pub flows: Option<Rc<Flows>>,
     /// This thread's read buffer.
     pub scratch: Scratch,
     /// Complaints about addresses and ports that are missing.
@@ -138,11 +163,12 @@ impl Worker {
         direction: Direction,
         (ClientAddress(client), OriginalDestination(server)): (ClientAddress, OriginalDestination),
         clock: Clock,
+        transport: Transport,
         connect: Option<u64>,
         decoder: impl FnOnce(&Decoders) -> Option<Decoder>,
     ) -> Watcher {
         let host = self.settings.host.clone();
-        let flow = Flow {
+        let flow = Rc::new(Flow {
             id: Flow::identify(host.as_deref(), client, server, clock.started()),
             capture: Capture::Relay,
             mode: Some(self.settings.mode.name()),
@@ -152,9 +178,12 @@ impl Worker {
             opened: clock.started(),
             connect,
             host,
-        };
+        });
         let decoder = self.settings.decoders.as_ref().and_then(decoder);
-        Watcher::new(flow, clock, decoder, self.documents.clone(), self.metrics.clone())
+        let account = self.flows.as_ref();
+        let account = account.map(|flows| flows.open(flow.clone(), clock, transport));
+        let (documents, metrics) = (self.documents.clone(), self.metrics.clone());
+        Watcher::new(flow, clock, decoder, account, documents, metrics)
     }
 }
 
@@ -194,13 +223,21 @@ pub fn run(parts: Parts) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    let documents = Documents::new(parts.producer, parts.settings.policy.clone());
+    let settings = &parts.settings;
+    let documents = Rc::new(Documents::new(
+        parts.producer,
+        settings.policy.clone(),
+        settings.names.clone(),
+    ));
+    let told_of = settings.flows.enabled && documents.are_wanted();
+    let interval = settings.flows.interval.non_zero();
     let worker = Rc::new(Worker {
         scratch: RefCell::new(vec![0; parts.settings.max_buffer].into_boxed_slice()),
         settings: parts.settings,
         dialer: parts.dialer,
         metrics: parts.metrics,
-        documents: Rc::new(documents),
+        flows: told_of.then(|| Rc::new(Flows::new(interval, documents.clone()))),
+        documents,
         no_address: Seldom::default(),
         no_accept: Seldom::default(),
         open: Cell::new(0),
@@ -231,6 +268,9 @@ async fn govern(
     dns::relay::start(&worker, dns, &stopped)?;
     drop(stopped);
     spawn_local(flush(worker.clone()));
+    if let Some(flows) = &worker.flows {
+        spawn_local(flows.clone().follow());
+    }
     while let Some(command) = commands.recv().await {
         match command {
             // The asker may have stopped waiting.

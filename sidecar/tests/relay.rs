@@ -217,7 +217,7 @@ fn a_connection_costs_little_while_it_is_idle() {
         .unwrap();
     let _inside = runtime.enter();
     let (near, far) = (connected().1, connected().1);
-    let mut pair = Pair::new(Stream::new(near, None).unwrap(), Stream::new(far, None).unwrap());
+    let pair = Pair::new(Stream::new(near, None).unwrap(), Stream::new(far, None).unwrap());
     let scratch = RefCell::new(vec![0; 4096].into_boxed_slice());
     let mut seen = Seen::default();
     let size = size_of_val(&pair.relay(&scratch, None, &mut seen));

@@ -49,7 +49,9 @@ fn document(number: u64, answered: bool) -> Document {
         packets: None,
         domain: None,
     };
-    let headers = BTreeMap::from([(format!("x-number-{number}"), vec![number.to_string()])]);
+    let headers = [(format!("x-number-{number}"), number.to_string())]
+        .into_iter()
+        .collect();
     Document {
         timestamp: Timestamp(1_700_000_000_123_456_789 + number),
         event: Event {

@@ -17,7 +17,7 @@ use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use std::{hint::black_box, sync::Arc, time::Duration};
 use weir_config::Records;
 use weir_protocols::{Close, Decoder, Exchange, Limits, Side};
-use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp};
+use weir_records::{Capture, Direction, DocumentId, Flow, Policy, Timestamp, write_json};
 
 /// A connection of HTTP/2 has no more streams than these; another one begins after them.
 const MOST_STREAMS: u32 = 1 << 29;
@@ -77,7 +77,7 @@ impl Sink {
             Stage::Json => {
                 self.line.clear();
                 let document = exchange.document(&self.flow, &self.policy);
-                serde_json::to_writer(&mut self.line, &document).expect("JSON");
+                write_json(&mut self.line, &document).expect("JSON");
                 black_box(&self.line);
             }
         }

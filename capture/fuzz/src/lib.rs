@@ -1,10 +1,10 @@
 //! What the targets share: a tracker with narrow bounds, watched.
 
 use std::time::Duration;
-use weir_capture::{Bounds, Packet, Settings, Sink, Tracker};
+use weir_capture::{Bounds, FlowSettings, Packet, Settings, Sink, Tracker};
 use weir_config::Records;
 use weir_protocols::{Decoders, Exchange};
-use weir_records::{Capture, Flow, Policy};
+use weir_records::{Capture, Flow, Policy, Report};
 
 const BOUNDS: Bounds = Bounds {
     max_flows: 4,
@@ -25,6 +25,10 @@ impl Sink for Documents {
         let document = exchange.document(flow, &self.0);
         serde_json::to_string(&document).expect("a document is JSON");
     }
+
+    fn flow(&mut self, flow: &Flow, report: Report) {
+        serde_json::to_string(&report.document(flow)).expect("a document is JSON");
+    }
 }
 
 /// A tracker whose bounds are checked after every packet.
@@ -42,6 +46,9 @@ impl Default for Watched {
             select: None,
             decoders: Decoders::default(),
             bounds: BOUNDS,
+            flows: Some(FlowSettings {
+                interval: Some(Duration::from_secs(10)),
+            }),
         };
         Self {
             tracker: Tracker::new(settings),

@@ -22,6 +22,7 @@ fn take(
         },
         fragment: None,
         id: None,
+        len: 40 + bytes.len(),
     };
     fragments.take(Timestamp(at), &ip, Fragment { id, offset, more })
 }

@@ -43,9 +43,9 @@ enum Label {
     V4,
     V6,
     V4Ports,
-    V4Dns,
+    V4Datagrams,
     V6Ports,
-    V6Dns,
+    V6Datagrams,
     Protocol,
     Accept,
     Drop,
@@ -119,9 +119,10 @@ pub(super) fn program(selection: &Selection, interfaces: &[u32], except: bool) -
     }
     to.jump(Label::Drop);
     let tcp = selection.ports.as_deref();
-    let udp = [&[(DNS, DNS)], &*selection.dns].concat();
-    v4(&mut to, tcp, &udp);
-    v6(&mut to, tcp, &udp);
+    let dns = [&[(DNS, DNS)], &*selection.dns].concat();
+    let udp = (!selection.datagrams).then_some(&*dns);
+    v4(&mut to, tcp, udp);
+    v6(&mut to, tcp, udp);
     to.label(Label::Drop);
     to.put(RETURN, 0);
     to.label(Label::Accept);
@@ -146,34 +147,34 @@ fn by_interface(to: &mut Writer, interfaces: &[u32], except: bool) {
     }
 }
 
-fn v4(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: &[(u16, u16)]) {
+fn v4(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: Option<&[(u16, u16)]>) {
     to.label(Label::V4);
     to.put(LOAD_SHORT, 6);
     to.when(JUMP_ANY_BIT, 0x1fff, Label::Accept); // a fragment, not the first
     to.put(HEADER_LENGTH, 0);
     to.put(LOAD_BYTE, 9);
     to.when(JUMP_EQUAL, TCP, Label::V4Ports);
-    to.when(JUMP_EQUAL, UDP, Label::V4Dns);
+    to.when(JUMP_EQUAL, UDP, Label::V4Datagrams);
     to.jump(Label::Drop);
     to.label(Label::V4Ports);
     either(to, LOAD_SHORT_BEHIND, 0, tcp);
-    to.label(Label::V4Dns);
-    either(to, LOAD_SHORT_BEHIND, 0, Some(udp));
+    to.label(Label::V4Datagrams);
+    either(to, LOAD_SHORT_BEHIND, 0, udp);
 }
 
-fn v6(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: &[(u16, u16)]) {
+fn v6(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: Option<&[(u16, u16)]>) {
     to.label(Label::V6);
     to.put(LOAD_BYTE, 6);
     to.when(JUMP_EQUAL, TCP, Label::V6Ports);
-    to.when(JUMP_EQUAL, UDP, Label::V6Dns);
+    to.when(JUMP_EQUAL, UDP, Label::V6Datagrams);
     for header in EXTENSIONS {
         to.when(JUMP_EQUAL, header, Label::Accept);
     }
     to.jump(Label::Drop);
     to.label(Label::V6Ports);
     either(to, LOAD_SHORT, 40, tcp);
-    to.label(Label::V6Dns);
-    either(to, LOAD_SHORT, 40, Some(udp));
+    to.label(Label::V6Datagrams);
+    either(to, LOAD_SHORT, 40, udp);
 }
 
 /// Accepts if the source's or the destination's port is one of these, which begin there.

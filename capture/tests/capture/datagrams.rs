@@ -116,7 +116,7 @@ fn a_datagram_that_is_seen_twice_is_one() {
     // As on the two ends of a virtual cable.
     let (seen, counters) = track(&[query(0, 1), query(0, 1), answer(3, 1), answer(3, 1)]);
     assert_eq!((seen.documents.len(), counters.duplicates), (1, 2));
-    let [client, server] = seen.traffic[0];
+    let [client, server] = seen.sent[0];
     assert_eq!((client.packets, server.packets), (1, 1));
     // But one that was sent again is another.
     let (_, counters) = track(&[query(0, 1), query(5000, 1), answer(5003, 1)]);

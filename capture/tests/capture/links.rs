@@ -140,7 +140,10 @@ fn what_the_card_was_to_cut_has_no_length_of_its_own() {
 
 #[test]
 fn what_is_left_out_is_counted_by_its_reason() {
-    let mut tracker = Tracker::new(settings());
+    let mut tracker = Tracker::new(weir_capture::Settings {
+        flows: None,
+        ..settings()
+    });
     let mut seen = Seen::default();
     let mut show = |link: u32, bytes: &[u8]| {
         let packet = Packet::new(Timestamp(START), LinkType(link), bytes, bytes.len());

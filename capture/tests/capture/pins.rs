@@ -87,6 +87,16 @@ fn datagrams_are_dns_at_the_ports_that_are_pinned_to_it() {
     ] {
         let (seen, counters) = track_with(pinned(pins), &frames(port));
         assert_eq!(seen.documents.len(), count, "{pins} {port}");
+        // What is not DNS is a flow all the same, or else left out.
+        let protocol = if count == 0 { "-" } else { "dns" };
+        assert_eq!(seen.closed, [format!("{protocol} Unobserved")]);
+        assert_eq!(counters.other_datagrams, 0);
+        let settings = weir_capture::Settings {
+            flows: None,
+            ..pinned(pins)
+        };
+        let (seen, counters) = track_with(settings, &frames(port));
+        assert_eq!((seen.documents.len(), seen.flows.len()), (count, 0));
         assert_eq!(counters.other_datagrams, if count == 0 { 2 } else { 0 });
     }
 }

@@ -3,10 +3,10 @@
 use etherparse::{PacketBuilder, PacketBuilderStep};
 use serde_json::Value;
 use std::{io::Cursor, net::SocketAddr, sync::Arc};
-use weir_capture::{Bounds, Counters, LinkType, Packet, Reader, Settings, Sink, Summary, Tracker};
+use weir_capture::{Bounds, Counters, FlowSettings, LinkType, Packet, Reader, Settings, Sink, Tracker};
 use weir_config::Records;
 use weir_protocols::{Decoder, Decoders, Exchange, Limits, Side};
-use weir_records::{Capture, Direction, Flow, Policy, Timestamp};
+use weir_records::{Capture, Direction, Flow, Policy, Report, Sent, Timestamp};
 
 pub const MS: u64 = 1_000_000;
 pub const START: u64 = 1_700_000_000_000_000_000;
@@ -23,6 +23,7 @@ pub fn settings() -> Settings {
         select: None,
         decoders: Decoders::default(),
         bounds: Bounds::default(),
+        flows: Some(FlowSettings::default()),
     }
 }
 
@@ -215,20 +216,27 @@ pub struct Seen {
     pub documents: Vec<Value>,
     /// Protocol, ending and whether joined late, of each flow that ended.
     pub closed: Vec<String>,
-    pub traffic: Vec<[weir_capture::Traffic; 2]>,
+    /// What each side of it sent.
+    pub sent: Vec<[Sent; 2]>,
+    /// The documents of flows, those of intervals too.
+    pub flows: Vec<Value>,
 }
 
 impl Sink for Seen {
     fn exchange(&mut self, flow: &Flow, exchange: Exchange) {
         let document = exchange.document(flow, &Policy::new(&Records::default()));
+        assert_eq!(document.network.protocol, Some(exchange.protocol()));
         self.documents.push(serde_json::to_value(document).unwrap());
     }
 
-    fn closed(&mut self, summary: &Summary<'_>) {
-        let late = if summary.late { " late" } else { "" };
-        self.closed
-            .push(format!("{:?} {:?}{late}", summary.protocol, summary.how));
-        self.traffic.push([summary.client, summary.server]);
+    fn flow(&mut self, flow: &Flow, report: Report) {
+        let document = report.document(flow);
+        self.flows.push(serde_json::to_value(document).unwrap());
+        let Some(end) = report.end else { return };
+        let late = if report.late { " late" } else { "" };
+        let protocol = report.protocol.unwrap_or("-");
+        self.closed.push(format!("{protocol} {end:?}{late}"));
+        self.sent.push([report.now.source, report.now.destination]);
     }
 }
 

@@ -41,8 +41,8 @@ impl Live {
         args.decoding.apply(&mut config.decoding);
         let config = config.validated()?;
         let live = Self {
-            tap: tap::open(args.interface.as_ref(), args.port.as_ref(), &config)?,
-            tracker: Tracker::new(tap::settings(&config)),
+            tap: tap::open(args.interface.as_ref(), args.port.as_ref(), false, &config)?,
+            tracker: Tracker::new(tap::settings(&config, None)),
             policy: Policy::new(&config.records),
             begin: tap::now(),
             lost: 0,

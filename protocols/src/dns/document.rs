@@ -161,6 +161,6 @@ fn answered(answer: &Answer, policy: &Policy, sizes: &mut BTreeMap<String, u64>)
         kind: names::record_type(answer.kind),
         class: names::class(answer.class),
         ttl: answer.ttl,
-        data: data.value,
+        data: data.value.into_owned(),
     }
 }

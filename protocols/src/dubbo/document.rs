@@ -181,7 +181,7 @@ impl Exchange {
     }
 
     fn error(&self, reply: &Reply, policy: &Policy) -> Option<Error> {
-        let text = |text: &String| policy.text(text.as_bytes()).value;
+        let text = |text: &String| policy.text(text.as_bytes()).value.into_owned();
         if let Some((class, message)) = &reply.exception {
             return Some(Error {
                 kind: class.clone().into(),

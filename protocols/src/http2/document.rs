@@ -64,14 +64,12 @@ impl Exchange {
                 timing: self.timing(flow),
                 ..Weir::of(flow)
             },
-            ..Document::of(
-                flow,
-                self.first(),
-                event,
-                "tcp",
-                if self.grpc { "grpc" } else { "http" },
-            )
+            ..Document::of(flow, self.first(), event, "tcp", self.protocol())
         }
+    }
+
+    pub(crate) fn protocol(&self) -> &'static str {
+        if self.grpc { "grpc" } else { "http" }
     }
 
     fn first(&self) -> Timestamp {
@@ -155,7 +153,7 @@ impl Exchange {
             None => return None,
         };
         let scheme = head.get(b":scheme");
-        address.scheme = scheme.map(|scheme| policy.text(scheme).value);
+        address.scheme = scheme.map(|scheme| policy.text(scheme).value.into_owned());
         match authority.map(host) {
             Some(Some((domain, port))) => (address.domain, address.port) = (Some(domain), port),
             Some(None) => note(anomalies, "invalid_host", ""),
@@ -168,7 +166,7 @@ impl Exchange {
         let request = self.request.as_ref().map(|request| {
             let method = request.head.as_ref().and_then(|head| head.get(b":method"));
             HttpRequest {
-                method: method.map(|method| policy.text(method).value),
+                method: method.map(|method| policy.text(method).value.into_owned()),
                 bytes: request.wire,
                 body: body(request, Side::Client, policy, cuts, anomalies),
                 headers: headers(request, Side::Client, policy, cuts, anomalies),
@@ -192,7 +190,7 @@ impl Exchange {
             let message = exception.message.as_ref();
             return Some(Error {
                 kind: exception.class.clone().into(),
-                message: message.map(|message| policy.text(message.as_bytes()).value),
+                message: message.map(|message| policy.text(message.as_bytes()).value.into_owned()),
             });
         }
         let answered = answer.and_then(|answer| answer.error);

@@ -45,7 +45,7 @@ impl Exchange {
         let head = self.request.as_ref().and_then(|request| request.head.as_ref());
         let path = head.and_then(|head| head.get(b":path"));
         let method = path.and_then(|path| path.strip_prefix(b"/"));
-        let method = method.map(|method| policy.url(method).value);
+        let method = method.map(|method| policy.url(method).value.into_owned());
         let asked = Counts::of(self.request.as_ref());
         let answered = Counts::of(self.response.as_ref());
         Rpc {
@@ -95,7 +95,7 @@ impl Exchange {
         let message = self
             .trailer(b"grpc-message")
             .filter(|message| !message.is_empty());
-        let message = message.map(|message| policy.text(&percent_decode(message)).value);
+        let message = message.map(|message| policy.text(&percent_decode(message)).value.into_owned());
         Answer {
             error: kind.map(|kind| Error { kind, message }),
             status,

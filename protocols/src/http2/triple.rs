@@ -64,7 +64,7 @@ impl Exchange {
         let Some(head) = self.request.as_ref().and_then(|request| request.head.as_ref()) else {
             return;
         };
-        let text = |value: &[u8]| policy.text(value).value;
+        let text = |value: &[u8]| policy.text(value).value.into_owned();
         let path = head.get(b":path").and_then(|path| path.strip_prefix(b"/"));
         if let Some((path, slash)) = path.and_then(|path| Some((path, memchr::memrchr(b'/', path)?))) {
             dubbo.interface = Some(text(&path[..slash]));

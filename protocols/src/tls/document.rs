@@ -30,7 +30,7 @@ impl Exchange {
                 if let Some(size) = text.original {
                     sizes.insert("tls.client.server_name".into(), size);
                 }
-                text.value
+                text.value.into_owned()
             });
         let event = Event {
             id: DocumentId::exchange(flow.id, DATASET, 0),

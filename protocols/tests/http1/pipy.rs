@@ -32,8 +32,8 @@ fn a_request_is_told_field_by_field_without_its_secrets() {
         texts[0].as_deref().unwrap(),
         concat!(
             r#"{"time":1,"host":"Shop.test:8080","path":"/a/b?q=1&token=<redacted>","headers":"#,
-            r#""{\"connection\":\"keep-alive\",\"content-length\":\"2\",\"cookie\":\"<redacted>\",\"host\":\"Shop.test:8080\","#,
-            r#"\"x-forwarded-for\":\"1.1.1.1, 2.2.2.2\"}"}"#
+            r#""{\"host\":\"Shop.test:8080\",\"connection\":\"keep-alive\",\"x-forwarded-for\":\"1.1.1.1, 2.2.2.2\","#,
+            r#"\"cookie\":\"<redacted>\",\"content-length\":\"2\"}"}"#
         )
     );
 }

@@ -32,7 +32,7 @@ fn a_request_is_told_field_by_field_without_its_secrets() {
         laid_out(&seen),
         concat!(
             r#"{"time":3,"host":"shop.test:8080","path":"/a?password=<redacted>","headers":"#,
-            r#""{\"accept\":\"x, y\",\"cookie\":\"<redacted>; <redacted>\",\"user-agent\":\"test/1\"}"}"#
+            r#""{\"user-agent\":\"test/1\",\"cookie\":\"<redacted>; <redacted>\",\"accept\":\"x, y\"}"}"#
         )
     );
 }

@@ -105,7 +105,7 @@ impl Report {
                 domain: self.domain.clone(),
                 ..side(document.destination, to)
             },
-            error: self.end.and_then(error),
+            error: self.error(),
             weir: Weir {
                 late_join: self.late,
                 flow: Some(Box::new(self.weir())),
@@ -128,6 +128,16 @@ impl Report {
             duration: Some(self.until.since(self.since)),
             start: Some(self.since),
             end: Some(self.until),
+        }
+    }
+
+    fn error(&self) -> Option<Error> {
+        match &self.error {
+            Some((kind, message)) => Some(Error {
+                kind: (*kind).into(),
+                message: Some(message.clone()),
+            }),
+            None => self.end.and_then(error),
         }
     }
 

@@ -32,10 +32,9 @@ fn document(dataset: &'static str) -> Document {
 }
 
 fn http(headers: &[(&str, &[&str])], url: Option<Url>) -> Document {
-    let headers = headers.iter().map(|(name, values)| {
-        let values = values.iter().map(ToString::to_string).collect();
-        ((*name).to_owned(), values)
-    });
+    let headers = headers
+        .iter()
+        .flat_map(|(name, values)| values.iter().map(|value| (*name, *value)));
     Document {
         url,
         http: Some(Http {

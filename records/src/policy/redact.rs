@@ -23,6 +23,11 @@ pub(super) fn is_secret_header(name: &str) -> bool {
 
 /// A key of a query or a form whose value is a credential. Case does not matter; a key as it stands, before decoding.
 pub(super) fn is_secret_key(key: &[u8], further: &[String]) -> bool {
+    if let Ok(plain) = str::from_utf8(key)
+        && memchr::memchr(b'%', key).is_none()
+    {
+        return is_secret_name(plain, further);
+    }
     let mut key = decode(key);
     key.make_ascii_lowercase();
     tells_secret(&key, further)

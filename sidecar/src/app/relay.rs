@@ -70,6 +70,8 @@ fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
         decoders: config.decoding.enabled.then(|| Decoders::from(config)),
         policy: Arc::new(Policy::new(&config.records)),
         host: host_name(&config.records.host_name),
+        flows: config.flows,
+        names: Arc::default(),
     }
 }
 

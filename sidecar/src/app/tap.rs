@@ -9,11 +9,11 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use weir_capture::{Bounds, Settings, Tap, TapSettings};
+use weir_capture::{Bounds, FlowSettings, Settings, Tap, TapSettings};
 use weir_config::Config;
 use weir_export::Pipeline;
 use weir_protocols::Decoders;
-use weir_records::{Capture, Policy};
+use weir_records::{Capture, Names, Policy};
 
 /// Opens a packet socket for each data thread, and gives up the capability that it took.
 ///
@@ -43,10 +43,11 @@ pub(super) fn open(config: &Config) -> anyhow::Result<Source> {
     );
     let settings = settings(config);
     let policy = Arc::new(Policy::new(&config.records));
+    let names = Arc::new(Names::default());
     let start = move |pipeline: &Pipeline| {
         let threads = taps.into_iter().enumerate();
         threads
-            .map(|(n, tap)| start_worker(n, tap, &settings, &policy, pipeline))
+            .map(|(n, tap)| start_worker(n, tap, &settings, (&policy, &names), pipeline))
             .collect()
     };
     Ok(Source {
@@ -64,6 +65,9 @@ fn settings(config: &Config) -> Settings {
         select: Some(Arc::new(Observed::new(config))),
         decoders: Decoders::from(config),
         bounds: Bounds::default(),
+        flows: config.flows.enabled.then(|| FlowSettings {
+            interval: config.flows.interval.non_zero(),
+        }),
     }
 }
 
@@ -71,7 +75,7 @@ fn start_worker(
     n: usize,
     tap: Tap,
     settings: &Settings,
-    policy: &Arc<Policy>,
+    (policy, names): (&Arc<Policy>, &Arc<Names>),
     pipeline: &Pipeline,
 ) -> anyhow::Result<Handle> {
     let (commands, received) = mpsc::channel(16);
@@ -80,6 +84,7 @@ fn start_worker(
         tap,
         settings: settings.clone(),
         policy: policy.clone(),
+        names: names.clone(),
         metrics: metrics.clone(),
         producer: pipeline.producer(),
         commands: received,

@@ -10,6 +10,7 @@ use super::{
     socket::{QuerySocket, Received},
 };
 use crate::{
+    flows::Transport,
     metrics::WorkerMetrics,
     observe::{Clock, Watcher},
     original::{ClientAddress, OriginalDestination},
@@ -215,11 +216,14 @@ impl Table {
         let now = Instant::now();
         let ends = (ClientAddress(key.client), OriginalDestination(key.server));
         let port = key.server.port();
-        let watcher = self
-            .worker
-            .watch(Direction::Egress, ends, Clock::start(), None, |decoders| {
-                decoders.datagrams(port, false)
-            });
+        let watcher = self.worker.watch(
+            Direction::Egress,
+            ends,
+            Clock::start(),
+            Transport::Udp,
+            None,
+            |decoders| decoders.datagrams(port, false),
+        );
         let flow = Rc::new(Flow {
             upstream,
             watcher: RefCell::new(watcher),
@@ -292,6 +296,7 @@ async fn answers(table: Rc<Table>, key: Key, flow: Rc<Flow>, socket: Socket, fro
             () = sleep_until(Instant::now() + LOOK) => {
                 flow.watcher.borrow_mut().tick();
                 if flow.is_over() {
+                    flow.watcher.borrow_mut().close(Close::Abandoned);
                     break drop(table.remove(&key, &flow));
                 }
             }

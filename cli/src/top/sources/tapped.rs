@@ -51,7 +51,8 @@ impl Tapped {
         let ports = tap::ranges(args.port.as_ref());
         let selection = Selection {
             interfaces: tap::interfaces(args.interface.as_ref()),
-            dns: ports.clone().unwrap_or_else(|| vec![(0, u16::MAX)]),
+            datagrams: ports.is_none(),
+            dns: ports.clone().unwrap_or_default(),
             ports,
             snaplen: SNAPLEN,
         };

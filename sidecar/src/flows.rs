@@ -1,0 +1,309 @@
+//! What is told of a connection as a whole, when it ends and while it lasts: its `weir.flow` documents.
+//!
+//! Bytes are those that were relayed. All else is the kernel's, asked for only when there is a document to make: each socket
+//! of a connection tells of one leg of it, and [`Account::progress`] says what of that is known of either peer. One timer
+//! of the data thread serves all of its connections.
+
+use crate::{observe::Clock, relay::Pair, socket::Stream, tcp_info::TcpInfo, worker::Documents};
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::{Rc, Weak},
+    time::Duration,
+};
+use tokio::{task::yield_now, time::sleep};
+use weir_protocols::{Protocol, Side};
+use weir_records::{Direction, Flow, FlowEnd, Party, Progress, Reported, Sent, Timestamp};
+
+/// Longest time between two looks for flows that are to be told of.
+const LOOK: Duration = Duration::from_secs(1);
+/// Flows that are told of before the traffic has its turn again.
+const BURST: usize = 16;
+
+/// What carries a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A connection.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
+/// The flows of a data thread that are open.
+#[derive(Debug)]
+pub struct Flows {
+    interval: Option<Duration>,
+    documents: Rc<Documents>,
+    open: RefCell<HashMap<u64, Rc<Account>>>,
+    next: Cell<u64>,
+}
+
+impl Flows {
+    /// None so far. Without an interval they are told of at their end alone.
+    pub fn new(interval: Option<Duration>, documents: Rc<Documents>) -> Self {
+        Self {
+            interval,
+            documents,
+            open: RefCell::default(),
+            next: Cell::new(0),
+        }
+    }
+
+    /// Begins a flow's account, which ends when what it gives is ended or dropped.
+    pub fn open(self: &Rc<Self>, flow: Rc<Flow>, clock: Clock, transport: Transport) -> Open {
+        let number = self.next.get();
+        self.next.set(number + 1);
+        let account = Rc::new(Account::new(flow, clock, transport, self.interval));
+        self.open.borrow_mut().insert(number, account.clone());
+        Open {
+            flows: self.clone(),
+            number,
+            account,
+        }
+    }
+
+    /// Tells of those that have been open for an interval, for ever.
+    pub async fn follow(self: Rc<Self>) {
+        let Some(interval) = self.interval else { return };
+        loop {
+            sleep(LOOK.min(interval / 8)).await;
+            let due: Vec<_> = self
+                .open
+                .borrow()
+                .values()
+                .filter(|it| it.is_due())
+                .cloned()
+                .collect();
+            for some in due.chunks(BURST) {
+                for account in some {
+                    account.due.set(account.clock.elapsed() + nanos(interval));
+                    account.report(&self.documents, None, None);
+                }
+                yield_now().await;
+            }
+        }
+    }
+}
+
+/// A flow that is open. Dropped without [`Open::end`], its observation has ended first.
+#[derive(Debug)]
+pub struct Open {
+    flows: Rc<Flows>,
+    number: u64,
+    account: Rc<Account>,
+}
+
+impl Open {
+    /// `side` sent these bytes, and they went on to the other.
+    pub fn sent(&self, side: Side, bytes: usize) {
+        let [total, pieces] = match side {
+            Side::Client => &self.account.source,
+            Side::Server => &self.account.destination,
+        };
+        total.set(total.get() + bytes as u64);
+        pieces.set(pieces.get() + 1);
+    }
+
+    /// `side` will send no more.
+    pub fn finished(&self, side: Side) {
+        if self.account.first.get().is_none() {
+            self.account.first.set(Some(side));
+        }
+    }
+
+    /// A document of an exchange has called its protocol so.
+    pub fn spoke(&self, protocol: Option<&'static str>) {
+        if protocol.is_some() {
+            self.account.protocol.set(protocol);
+        }
+    }
+
+    /// Its decoder takes it for this, which counts as long as there is no document.
+    pub fn found(&self, protocol: Protocol) {
+        if self.account.protocol.get().is_none() {
+            self.account.protocol.set(name(protocol));
+        }
+    }
+
+    /// It is carried by these sockets, for as long as they are there.
+    pub fn carried_by(&self, pair: &Rc<Pair>) {
+        self.account.pair.replace(Rc::downgrade(pair));
+    }
+
+    /// Takes down what its sockets know, before they are closed.
+    pub fn measure(&self) {
+        self.account.measure();
+    }
+
+    /// The same of the client's socket, where there is no other.
+    pub fn measure_client(&self, client: &Stream) {
+        let [_, server] = self.account.legs.get();
+        self.account.legs.set([TcpInfo::of(client.get()), server]);
+    }
+
+    /// It is over; `error` is why it never came to be.
+    pub fn end(self, end: FlowEnd, error: Option<(&'static str, String)>) {
+        self.last(end, error);
+    }
+
+    /// Who was first to say that it will send no more.
+    pub fn first(&self) -> Option<Party> {
+        self.account.first.get().map(party)
+    }
+
+    /// What carries it.
+    pub fn transport(&self) -> Transport {
+        self.account.transport
+    }
+
+    fn last(&self, end: FlowEnd, error: Option<(&'static str, String)>) {
+        // Nothing is left to be told when it is dropped after.
+        if self.flows.open.borrow_mut().remove(&self.number).is_some() {
+            self.account.report(&self.flows.documents, Some(end), error);
+        }
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.last(FlowEnd::Unobserved, None);
+    }
+}
+
+/// What is known of one flow.
+#[derive(Debug)]
+struct Account {
+    flow: Rc<Flow>,
+    clock: Clock,
+    transport: Transport,
+    /// What each side sent: bytes, and in how many pieces.
+    source: [Cell<u64>; 2],
+    destination: [Cell<u64>; 2],
+    protocol: Cell<Option<&'static str>>,
+    first: Cell<Option<Side>>,
+    pair: RefCell<Weak<Pair>>,
+    /// What the sockets last said: that of the client, that of the server.
+    legs: Cell<[Option<TcpInfo>; 2]>,
+    /// When it is to be told of next, in ns by its clock.
+    due: Cell<u64>,
+    /// Nothing once it is over.
+    reported: Cell<Option<Reported>>,
+}
+
+impl Account {
+    fn new(flow: Rc<Flow>, clock: Clock, transport: Transport, interval: Option<Duration>) -> Self {
+        Self {
+            reported: Cell::new(Some(Reported::new(flow.opened))),
+            due: Cell::new(interval.map_or(u64::MAX, nanos)),
+            flow,
+            clock,
+            transport,
+            source: Default::default(),
+            destination: Default::default(),
+            protocol: Cell::new(None),
+            first: Cell::new(None),
+            pair: RefCell::default(),
+            legs: Cell::default(),
+        }
+    }
+
+    fn is_due(&self) -> bool {
+        self.due.get() <= self.clock.elapsed()
+    }
+
+    /// What can't be asked any more stays as it was.
+    fn measure(&self) {
+        let Some(pair) = self.pair.borrow().upgrade() else {
+            return;
+        };
+        let [client, server] = self.legs.get();
+        self.legs.set([
+            TcpInfo::of(pair.client.get()).or(client),
+            TcpInfo::of(pair.server.get()).or(server),
+        ]);
+    }
+
+    /// A socket counts what came from its peer, and measures the way there by what the relay itself sends: in the name of
+    /// the other side. What a peer had to send again, no socket here can know; what the relay had to send again is told of
+    /// the side whose machine this is, for that is the leg that goes over the network.
+    fn progress(&self) -> Progress {
+        let [client, server] = self.legs.get().map(Option::unwrap_or_default);
+        let (ingress, tcp) = (
+            self.flow.direction == Direction::Ingress,
+            self.transport == Transport::Tcp,
+        );
+        let sent = |[bytes, pieces]: &[Cell<u64>; 2], from: TcpInfo, to: TcpInfo, is_here: bool| Sent {
+            bytes: bytes.get(),
+            packets: match tcp {
+                true => from.received.unwrap_or(0),
+                false => pieces.get(),
+            },
+            out_of_order: from.out_of_order,
+            retransmits: to.retransmits.filter(|_| is_here),
+            rtt: to.rtt,
+            rtt_variation: to.rtt_variation,
+            ..Sent::default()
+        };
+        let source = sent(&self.source, client, server, !ingress);
+        let destination = sent(&self.destination, server, client, ingress);
+        Progress {
+            established: match tcp {
+                true => self.flow.connect.is_some(),
+                false => source.packets + destination.packets > 0,
+            },
+            handshake: self.flow.connect,
+            source,
+            destination: match self.transport == Transport::Udp || self.flow.connect.is_some() {
+                true => destination,
+                // It was never reached: there is nothing that it could have sent.
+                false => Sent::default(),
+            },
+        }
+    }
+
+    fn report(&self, documents: &Documents, end: Option<FlowEnd>, error: Option<(&'static str, String)>) {
+        let Some(mut reported) = self.reported.get() else {
+            return;
+        };
+        self.measure();
+        let now = self.progress();
+        if end.is_none() && reported.is_quiet(&now) {
+            return;
+        }
+        let transport = match self.transport {
+            Transport::Tcp => "tcp",
+            Transport::Udp => "udp",
+        };
+        let mut report = reported.next(self.now(), now, transport);
+        (report.end, report.error, report.protocol) = (end, error, self.protocol.get());
+        self.reported.set(end.is_none().then_some(reported));
+        documents.report(report, &self.flow);
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+/// Which party of a flow sits on that side.
+pub fn party(side: Side) -> Party {
+    match side {
+        Side::Client => Party::Source,
+        Side::Server => Party::Destination,
+    }
+}
+
+/// As documents call it.
+fn name(protocol: Protocol) -> Option<&'static str> {
+    match protocol {
+        Protocol::Http1 | Protocol::Http2 => Some("http"),
+        Protocol::Dns => Some("dns"),
+        Protocol::Tls => Some("tls"),
+        Protocol::Dubbo => Some("dubbo"),
+        Protocol::Unknown | Protocol::Tcp => None,
+    }
+}
+
+fn nanos(period: Duration) -> u64 {
+    u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)
+}
