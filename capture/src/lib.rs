@@ -33,7 +33,7 @@ pub use file::{FileError, Files, PacketFile, Reader, WriteError};
 pub use flow::Sink;
 pub use heading::Heading;
 pub use live::{Interfaces, Selection, Statistics, Tap, TapError, TapSettings};
-pub use settings::{Bounds, FlowSettings, Select, Settings};
+pub use settings::{Bounds, FlowSettings, Select, Settings, Transport};
 pub use table::Tracker;
 use weir_protocols::Side;
 use weir_records::Timestamp;

@@ -32,10 +32,19 @@ pub struct FlowSettings {
     pub interval: Option<Duration>,
 }
 
+/// What carries a flow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A connection.
+    Tcp,
+    /// Datagrams.
+    Udp,
+}
+
 /// Tells flows that are wanted from those that are not.
 pub trait Select: fmt::Debug + Send + Sync {
     /// Asked once for each flow, when its first packet is seen.
-    fn wants(&self, flow: &Flow) -> bool;
+    fn wants(&self, flow: &Flow, transport: Transport) -> bool;
 }
 
 /// Bounds of what is kept between packets.
@@ -76,8 +85,10 @@ impl Default for Bounds {
 
 impl Settings {
     /// True if this flow is to be followed.
-    pub(crate) fn wants(&self, flow: &Flow) -> bool {
-        self.select.as_ref().is_none_or(|select| select.wants(flow))
+    pub(crate) fn wants(&self, flow: &Flow, transport: Transport) -> bool {
+        self.select
+            .as_ref()
+            .is_none_or(|select| select.wants(flow, transport))
     }
 
     /// Which way a connection was opened, of which the client's packets go this way.

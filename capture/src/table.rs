@@ -8,7 +8,7 @@ use crate::{
     fragments::Fragments,
     link,
     packet::{self, Datagram, Ip, Payload, Segment, Skip},
-    settings::ns,
+    settings::{Transport, ns},
     stream::Room,
 };
 use std::{collections::HashMap, net::SocketAddr};
@@ -77,12 +77,12 @@ impl Entry {
 
     /// As it is, or only remembered where nobody wants it.
     fn if_wanted(self, settings: &Settings) -> Self {
-        let flow = match &self {
-            Self::Tcp(connection) => &connection.observed.flow,
-            Self::Udp(datagrams) => &datagrams.observed.flow,
+        let (flow, transport) = match &self {
+            Self::Tcp(connection) => (&connection.observed.flow, Transport::Tcp),
+            Self::Udp(datagrams) => (&datagrams.observed.flow, Transport::Udp),
             Self::Unwanted(_) => return self,
         };
-        match settings.wants(flow) {
+        match settings.wants(flow, transport) {
             true => self,
             false => Self::Unwanted(self.last()),
         }

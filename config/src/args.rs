@@ -146,6 +146,9 @@ pub struct DocumentArgs {
     /// How often a connection that is open has such a document; 0s for only at its end [default: 1m]
     #[arg(long, env = "WEIR_FLOWS_INTERVAL", value_name = "PERIOD")]
     pub flows_interval: Option<Period>,
+    /// In the modes that relay, look at packets too, for what is not redirected (needs NET_RAW; which that is, the file's section interception says, as for weir-init) [default: false]
+    #[arg(long, env = "WEIR_TAP_BESIDE", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub tap_beside: Option<bool>,
     /// Where documents go: ndjson:PATH, ndjson:-, sqlite:PATH, elasticsearch:URL, none, or in layout pipy ndjson+pipy:PATH, elasticsearch+pipy:URL; repeatable, and in place of the file's sinks [default: none]
     #[arg(long, env = "WEIR_EXPORT", value_name = "SINK", value_delimiter = ',')]
     pub export: Vec<Export>,
@@ -235,6 +238,9 @@ impl DocumentArgs {
         if let Some(interval) = self.flows_interval {
             config.flows.interval = interval;
         }
+        if let Some(beside) = self.tap_beside {
+            config.capture.beside = beside;
+        }
         if !self.export.is_empty() {
             let sink = |export: &Export| match export {
                 Export::To(sink) => Some(sink.clone()),
@@ -284,6 +290,7 @@ mod tests {
             .find_map(|section| config[section].get(flag).cloned());
         match (flag, found) {
             ("decode" | "flows", _) => "on".into(),
+            ("tap_beside", _) => Config::default().capture.beside.to_string(),
             ("flows_interval", _) => Config::default().flows.interval.to_string(),
             ("capture_bodies", _) => Config::default().capture.bodies.max_bytes.to_string(),
             ("export" | "config", _) => "none".into(),
@@ -336,6 +343,7 @@ mod tests {
                 "4KiB",
                 "--flows",
                 "off",
+                "--tap-beside",
                 "--flows-interval",
                 "5s",
                 "--protocols",
@@ -355,7 +363,7 @@ mod tests {
         assert!(config.sinks.is_empty());
         assert_eq!(config.capture.bodies.max_bytes, Bytes(4096));
         assert_eq!(config.decoding.protocols.to_string(), "20880:dubbo");
-        assert!(!config.flows.enabled);
+        assert!(!config.flows.enabled && config.capture.beside);
         assert_eq!(config.flows.interval, Period::seconds(5));
     }
 }

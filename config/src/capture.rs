@@ -15,6 +15,8 @@ pub struct Capture {
     pub ring: Bytes,
     /// In mode `tap`, bytes that are kept of a packet, from its IP header on; those behind them are a gap of known size.
     pub snaplen: Bytes,
+    /// In the modes that relay, packets are looked at too, as in mode `tap`: for what is not redirected.
+    pub beside: bool,
     /// Bodies of HTTP messages.
     pub bodies: Bodies,
 }
@@ -66,6 +68,7 @@ impl Default for Capture {
         Self {
             ring: Bytes::mib(16),
             snaplen: Bytes(256 << 10),
+            beside: false,
             bodies: Bodies::default(),
         }
     }

@@ -13,6 +13,7 @@
 mod batch;
 mod elasticsearch;
 mod file;
+mod lookup;
 mod ndjson;
 mod pipeline;
 mod producer;
@@ -24,6 +25,7 @@ mod sqlite;
 mod stats;
 mod stop;
 
+pub use lookup::{is_own_lookup, remember_lookups};
 pub use pipeline::Pipeline;
 pub use producer::Producer;
 pub use sqlite::schema as store;

@@ -1,7 +1,7 @@
 //! The lab: the namespaces of one test or demo and the links between them.
 
 use crate::{
-    LabError, Node,
+    LabError, Line, Node, Quality,
     error::Output,
     namespace::{self, Namespace, ip},
     require_root,
@@ -99,15 +99,8 @@ impl Lab {
     /// # Errors
     /// `ip` fails, or the link does not come up.
     pub fn join(&mut self, a: &Node, b: &Node) -> Result<Link, LabError> {
-        if self.full {
-            return Err(LabError::TooManyLinks);
-        }
-        let k = self.links;
+        let k = self.next_link()?;
         let interface = format!("eth{k}");
-        let [first, second] = [1u8, 2].map(|host| Addresses {
-            v4: Ipv4Addr::new(198, 18, k, host),
-            v6: Ipv6Addr::new(0xfd00, 0x198, 0x18, k.into(), 0, 0, 0, host.into()),
-        });
         // Both ends are born in their namespaces: nothing to clean up elsewhere.
         ip(&[
             "link",
@@ -123,26 +116,64 @@ impl Lab {
             "netns",
             b.namespace_name(),
         ])?;
-        let link = Link { a: first, b: second };
-        for (node, own) in [(a, first), (b, second)] {
-            node.ip(&format!("link set {interface} up"))?;
-            node.ip(&format!("addr add {}/24 dev {interface}", own.v4))?;
-            // Without duplicate address detection the address can be used at once.
-            node.ip(&format!("addr add {}/64 dev {interface} nodad", own.v6))?;
-        }
-        for (node, peer) in [(a, second), (b, first)] {
+        let link = address(a, b, k, &interface)?;
+        for node in [a, b] {
             await_up(node, &interface)?;
-            if node.take_default_route() {
-                node.ip(&format!("route add default via {}", peer.v4))?;
-                node.ip(&format!("route add default via {}", peer.v6))?;
-            }
         }
+        route(a, b, &link)?;
+        Ok(link)
+    }
+
+    /// Joins two nodes as [`Self::join`] does, by a line of this quality, `lineK` at both ends. It lasts until it is dropped.
+    ///
+    /// # Errors
+    /// There is no `/dev/net/tun`, or `ip` fails.
+    pub fn join_by_line(&mut self, a: &Node, b: &Node, quality: Quality) -> Result<(Link, Line), LabError> {
+        let k = self.next_link()?;
+        let interface = format!("line{k}");
+        let line = Line::open(a, b, &interface, quality)?;
+        let link = address(a, b, k, &interface)?;
+        route(a, b, &link)?;
+        Ok((link, line))
+    }
+
+    fn next_link(&mut self) -> Result<u8, LabError> {
+        if self.full {
+            return Err(LabError::TooManyLinks);
+        }
+        let k = self.links;
         match k.checked_add(1) {
             Some(next) => self.links = next,
             None => self.full = true,
         }
-        Ok(link)
+        Ok(k)
     }
+}
+
+/// Gives both ends of the Kth link their addresses.
+fn address(a: &Node, b: &Node, k: u8, interface: &str) -> Result<Link, LabError> {
+    let [first, second] = [1u8, 2].map(|host| Addresses {
+        v4: Ipv4Addr::new(198, 18, k, host),
+        v6: Ipv6Addr::new(0xfd00, 0x198, 0x18, k.into(), 0, 0, 0, host.into()),
+    });
+    for (node, own) in [(a, first), (b, second)] {
+        node.ip(&format!("link set {interface} up"))?;
+        node.ip(&format!("addr add {}/24 dev {interface}", own.v4))?;
+        // Without duplicate address detection the address can be used at once.
+        node.ip(&format!("addr add {}/64 dev {interface} nodad", own.v6))?;
+    }
+    Ok(Link { a: first, b: second })
+}
+
+/// A node's first link has its default routes.
+fn route(a: &Node, b: &Node, link: &Link) -> Result<(), LabError> {
+    for (node, peer) in [(a, link.b), (b, link.a)] {
+        if node.take_default_route() {
+            node.ip(&format!("route add default via {}", peer.v4))?;
+            node.ip(&format!("route add default via {}", peer.v6))?;
+        }
+    }
+    Ok(())
 }
 
 fn await_up(node: &Node, interface: &str) -> Result<(), LabError> {

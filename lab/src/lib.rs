@@ -14,12 +14,12 @@
 //! let (status, body) = client.http_get((link.b.v4, 80), "/")?;
 //! # Ok(()) }
 //! ```
-#![forbid(unsafe_code)]
 
 mod binary;
 mod error;
 mod http;
 mod lab;
+mod line;
 mod namespace;
 mod node;
 mod process;
@@ -28,6 +28,7 @@ mod root;
 pub use binary::binary;
 pub use error::LabError;
 pub use lab::{Addresses, Lab, Link};
+pub use line::{Line, Quality};
 pub use node::Node;
 pub use process::{Process, Usage};
 pub use root::{require_root, skip_unless_root};

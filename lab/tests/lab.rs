@@ -3,12 +3,12 @@
 
 use std::{
     io::Read,
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream},
+    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     path::Path,
     process::Command,
-    time::Duration,
+    time::{Duration, Instant},
 };
-use weir_lab::{Lab, LabError, skip_unless_root};
+use weir_lab::{Lab, LabError, Quality, skip_unless_root};
 
 const SECONDS: Duration = Duration::from_secs(10);
 
@@ -29,6 +29,48 @@ fn joined_nodes_reach_each_other_at_once_over_both_families() {
         // From the machine itself nothing of the lab is to be seen.
         assert!(TcpListener::bind(address).is_err());
     }
+}
+
+#[test]
+fn a_line_has_the_delay_and_the_loss_that_it_was_given() {
+    if skip_unless_root("a_line_has_the_delay_and_the_loss_that_it_was_given") {
+        return;
+    }
+    let mut lab = Lab::new("line").unwrap();
+    let (client, pod) = (lab.node("client").unwrap(), lab.node("pod").unwrap());
+    let quality = Quality {
+        delay: Duration::from_millis(30),
+        drop_every: 5,
+    };
+    let (link, line) = lab.join_by_line(&client, &pod, quality).unwrap();
+    for node in [&client, &pod] {
+        // Nobody looks for routers: only what is sent here passes, and counts.
+        node.sysctl("ipv6/conf/line0/disable_ipv6", "1").unwrap();
+    }
+    let [server, own] = [(&pod, link.b), (&client, link.a)].map(|(node, at)| {
+        let socket = node.enter(|| UdpSocket::bind((at.v4, 7))).unwrap().unwrap();
+        socket.set_read_timeout(Some(SECONDS)).unwrap();
+        socket
+    });
+    let mut got = Vec::new();
+    let start = Instant::now();
+    for n in 0..20 {
+        own.send_to(&[n], server.local_addr().unwrap()).unwrap();
+    }
+    while got.len() < 16 {
+        let mut buffer = [0];
+        server.recv(&mut buffer).unwrap();
+        got.push(buffer[0]);
+    }
+    assert!(start.elapsed() >= quality.delay);
+    server.set_nonblocking(true).unwrap();
+    assert!(server.recv(&mut [0]).is_err(), "more than four of five have come");
+    assert!(got.is_sorted(), "{got:?}");
+    drop(line);
+    assert!(
+        own.send_to(b"x", server.local_addr().unwrap()).is_err(),
+        "it was cut"
+    );
 }
 
 #[test]

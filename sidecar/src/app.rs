@@ -1,12 +1,13 @@
 //! The composition root: makes every part from the configuration, starts them, and ends them in order. [`relay`] and
-//! [`tap`] are the two kinds of data threads.
+//! [`tap`] are the two kinds of data threads; the second may run beside the first.
 
 mod relay;
 mod tap;
 
 use crate::{
     admin::{self, Endpoint, State},
-    identity,
+    identity::{self, Identity},
+    legs::Legs,
     metrics::{Metrics, WorkerMetrics},
     mode::{InForce, Reader},
     privilege::Privileges,
@@ -30,6 +31,7 @@ use tokio::{
 };
 use weir_config::{Config, Mode};
 use weir_export::Pipeline;
+use weir_records::Names;
 
 /// How long the sinks may take to deliver what is queued once the connections have ended.
 const SINK_PATIENCE: Duration = Duration::from_secs(5);
@@ -67,17 +69,21 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
         let _inside = runtime.enter();
         open_endpoints(config)?
     };
-    let source = match identity {
-        Some(identity) => relay::open(config, identity, &mode)?,
+    let names = Arc::new(Names::default());
+    let (source, beside) = match identity {
+        Some(identity) => relay_with_tap(config, identity, &mode, &names)?,
         None => {
             mode = Arc::new(InForce::of(Mode::Tap));
-            tap::open(config)?
+            (tap::open(config, &names)?, None)
         }
     };
 
     let pipeline = Pipeline::start(&config.sinks)?;
     let privileges = source.privileges;
-    let workers = (source.start)(&pipeline)?;
+    let mut workers = (source.start)(&pipeline)?;
+    if let Some(beside) = beside {
+        workers.extend((beside.start)(&pipeline)?);
+    }
     tracing::info!(
         threads = workers.len(),
         files,
@@ -113,6 +119,27 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     pipeline.shutdown(SINK_PATIENCE);
     tracing::info!("ended");
     Ok(())
+}
+
+/// A relay, and beside it a tap if one is wanted and to be had.
+fn relay_with_tap(
+    config: &Config,
+    identity: Identity,
+    mode: &Arc<InForce>,
+    names: &Arc<Names>,
+) -> anyhow::Result<(Source, Option<Source>)> {
+    let legs = Arc::new(Legs::default());
+    let beside = config.capture.beside.then(|| {
+        // Before the relay gives up the capability that it takes.
+        tap::beside(config, &legs, mode, names).inspect_err(|error| {
+            tracing::warn!(
+                "no tap beside the relay, which goes on: what is not redirected is not seen: {error:#}"
+            );
+        })
+    });
+    let beside = beside.and_then(Result::ok);
+    let told = beside.is_some().then_some(legs);
+    Ok((relay::open(config, identity, mode, names, told)?, beside))
 }
 
 /// What is observed, opened and ready to start.

@@ -2,7 +2,6 @@
 
 use crate::{
     dial::DialError,
-    flows::Transport,
     listen::Arrival,
     observe::Clock,
     original::{ClientAddress, OriginalDestination, original_destination},
@@ -13,6 +12,7 @@ use crate::{
     worker::Worker,
 };
 use std::{io, net::SocketAddr, rc::Rc};
+use weir_capture::Transport;
 use weir_protocols::{Close, Side};
 use weir_records::Direction;
 
@@ -38,13 +38,17 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
         .source_of(direction, way, (peer.ip(), destination.0.ip()));
     // Its port is its own for as long as this lives.
     let _in_use = worker.dialer.client(peer);
+    let _leg = worker.dialer.accepted(peer, destination.0);
     let ends = (ClientAddress(peer), destination);
     let server = match reach(&worker, &client, direction, destination, source).await {
         Ok(server) => server,
         Err(error) => {
             fail(&worker, &client, direction, destination, &error);
             let mut watcher = worker.watch(direction, ends, clock, Transport::Tcp, None, |_| None);
-            return watcher.unreached(&client, &error);
+            watcher.measure_client(&client);
+            // Its client is told first.
+            drop(client);
+            return watcher.unreached(&error);
         }
     };
     let connect = clock.elapsed();

@@ -11,6 +11,7 @@
 
 use crate::{
     clients::{ClientPorts, InUse},
+    legs::{Leg, Legs},
     original::OriginalDestination,
     ports::SparePorts,
     socket::{Stream, tcp, transparent},
@@ -21,7 +22,10 @@ use socket2::Socket;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 use weir_config::{SPARE_V4, SPARE_V6};
@@ -42,11 +46,15 @@ const SLOW: Duration = Duration::from_millis(250);
 pub struct Dialer {
     ports: SparePorts,
     clients: ClientPorts,
+    legs: Option<Arc<Legs>>,
     mark: Option<u32>,
     turn: AtomicU32,
     timeout: Option<Duration>,
     keepalive: Option<Duration>,
 }
+
+/// A socket that connects, and what is told of it.
+type Begun = (Socket, Option<Leg>);
 
 /// Why a destination was not reached.
 #[derive(Debug, thiserror::Error)]
@@ -92,11 +100,22 @@ impl Dialer {
         Self {
             ports: SparePorts::of_this_namespace(),
             clients: ClientPorts::of_this_namespace(),
+            legs: None,
             mark,
             turn: AtomicU32::new(0),
             timeout,
             keepalive,
         }
+    }
+
+    /// The same, which tells these of its sockets.
+    pub fn telling(self, legs: Option<Arc<Legs>>) -> Self {
+        Self { legs, ..self }
+    }
+
+    /// Tells of a connection that was accepted, for as long as what it gives lives.
+    pub fn accepted(&self, client: SocketAddr, server: SocketAddr) -> Option<Leg> {
+        self.legs.as_ref().map(|legs| legs.accepted(client, server))
     }
 
     /// Remembers that a client uses its port itself, for as long as what it gives lives.
@@ -144,6 +163,28 @@ impl Dialer {
         Ok(socket)
     }
 
+    async fn connect(&self, socket: Socket, destination: SocketAddr) -> io::Result<Stream> {
+        let leg = self.begin(&socket, destination)?;
+        self.finish((socket, leg)).await
+    }
+
+    /// The part of it that needs no waiting.
+    fn begin(&self, socket: &Socket, destination: SocketAddr) -> io::Result<Option<Leg>> {
+        let Some(legs) = &self.legs else {
+            return Stream::begin_connect(socket, destination).map(|()| None);
+        };
+        legs.open(destination, || {
+            Stream::begin_connect(socket, destination)?;
+            // The connection is worth more than to know its address.
+            Ok(socket.local_addr().ok().and_then(|local| local.as_socket()))
+        })
+    }
+
+    async fn finish(&self, (socket, leg): Begun) -> io::Result<Stream> {
+        let stream = Stream::finish_connect(socket, self.keepalive).await?;
+        Ok(stream.holding(leg))
+    }
+
     /// From the client's address if that works at once, from a spare one otherwise: the address is worth less than the
     /// connection.
     async fn dial_as(
@@ -152,8 +193,8 @@ impl Dialer {
         destination: SocketAddr,
     ) -> Result<(Stream, Option<NotKept>), DialError> {
         let not_kept = match self.begin_as(client, destination) {
-            Ok(socket) => {
-                let mut first = std::pin::pin!(Stream::finish_connect(socket, self.keepalive));
+            Ok((socket, leg)) => {
+                let mut first = std::pin::pin!(self.finish((socket, leg)));
                 match tokio::time::timeout(SLOW, &mut first).await {
                     Ok(Ok(stream)) => return Ok((stream, None)),
                     // The application's own word, before it was open or just after: not to be asked for twice.
@@ -182,14 +223,14 @@ impl Dialer {
     }
 
     /// A socket that connects from the client's address.
-    fn begin_as(&self, client: IpAddr, destination: SocketAddr) -> Result<Socket, NotKept> {
+    fn begin_as(&self, client: IpAddr, destination: SocketAddr) -> Result<Begun, NotKept> {
         if !is_suitable(client, destination) {
             return Err(NotKept::LOCAL);
         }
         for _ in 0..CLIENT_ATTEMPTS {
             let port = self.clients.next(client).ok_or(NotKept::NO_PORT)?;
             match self.begin_from(SocketAddr::new(client, port), destination) {
-                Ok(Some(socket)) => return Ok(socket),
+                Ok(Some(begun)) => return Ok(begun),
                 Ok(None) => return Err(NotKept::LOCAL),
                 Err(error) if is_taken(&error) => {}
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
@@ -205,7 +246,7 @@ impl Dialer {
     }
 
     /// Nothing if the source is an address of this machine: a dial from there is taken for a call of its own.
-    fn begin_from(&self, source: SocketAddr, destination: SocketAddr) -> io::Result<Option<Socket>> {
+    fn begin_from(&self, source: SocketAddr, destination: SocketAddr) -> io::Result<Option<Begun>> {
         let socket = self.socket(destination)?;
         // Lets connections in TIME_WAIT and to other destinations hold the port too; a listener's is refused.
         socket.set_reuse_address(true)?;
@@ -217,14 +258,14 @@ impl Dialer {
         }
         transparent(&socket)?;
         socket.bind(&source.into())?;
-        Stream::begin_connect(&socket, destination)?;
-        Ok(Some(socket))
+        let leg = self.begin(&socket, destination)?;
+        Ok(Some((socket, leg)))
     }
 
     /// From the address that the kernel chooses; from a spare one if that has no port left.
     async fn dial_own(&self, destination: SocketAddr) -> Result<Stream, DialError> {
         let socket = self.socket(destination).map_err(DialError::new)?;
-        match Stream::connect(socket, destination, self.keepalive).await {
+        match self.connect(socket, destination).await {
             Err(error) if is_taken(&error) && !destination.ip().is_loopback() => {
                 self.dial_local(destination).await
             }
@@ -241,7 +282,7 @@ impl Dialer {
                 reason: "no_spare_address",
                 source,
             })?;
-            match Stream::connect(socket, destination, self.keepalive).await {
+            match self.connect(socket, destination).await {
                 // All ports of this one address are in use towards this destination: the next address.
                 Err(error) if is_taken(&error) => last = error,
                 result => return result.map_err(DialError::new),
@@ -261,9 +302,7 @@ impl Dialer {
             }
         }
         let socket = self.socket(destination).map_err(DialError::new)?;
-        Stream::connect(socket, destination, self.keepalive)
-            .await
-            .map_err(DialError::new)
+        self.connect(socket, destination).await.map_err(DialError::new)
     }
 
     async fn dial_from_port(&self, destination: SocketAddr, port: u16) -> io::Result<Stream> {
@@ -277,7 +316,7 @@ impl Dialer {
         // Lets connections to other destinations, and those in TIME_WAIT, hold the port too; a listener's is refused.
         socket.set_reuse_address(true)?;
         socket.bind(&SocketAddr::new(any, port).into())?;
-        Stream::connect(socket, destination, self.keepalive).await
+        self.connect(socket, destination).await
     }
 
     fn spare_address(&self, v6: bool) -> IpAddr {

@@ -7,11 +7,12 @@
 use crate::{observe::Clock, relay::Pair, socket::Stream, tcp_info::TcpInfo, worker::Documents};
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::BTreeMap,
     rc::{Rc, Weak},
-    time::Duration,
+    time::{Duration, Instant},
 };
 use tokio::{task::yield_now, time::sleep};
+use weir_capture::Transport;
 use weir_protocols::{Protocol, Side};
 use weir_records::{Direction, Flow, FlowEnd, Party, Progress, Reported, Sent, Timestamp};
 
@@ -20,23 +21,19 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Flows that are told of before the traffic has its turn again.
 const BURST: usize = 16;
 
-/// What carries a flow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A connection.
-    Tcp,
-    /// Datagrams.
-    Udp,
-}
-
 /// The flows of a data thread that are open.
 #[derive(Debug)]
 pub struct Flows {
     interval: Option<Duration>,
     documents: Rc<Documents>,
-    open: RefCell<HashMap<u64, Rc<Account>>>,
+    started: Instant,
+    /// By when they are to be told of next, and their number: to find those costs nothing for the others.
+    open: RefCell<BTreeMap<(Due, u64), Rc<Account>>>,
     next: Cell<u64>,
 }
+
+/// Since the thread has started; nothing for never.
+type Due = Option<Duration>;
 
 impl Flows {
     /// None so far. Without an interval they are told of at their end alone.
@@ -44,6 +41,7 @@ impl Flows {
         Self {
             interval,
             documents,
+            started: Instant::now(),
             open: RefCell::default(),
             next: Cell::new(0),
         }
@@ -53,8 +51,9 @@ impl Flows {
     pub fn open(self: &Rc<Self>, flow: Rc<Flow>, clock: Clock, transport: Transport) -> Open {
         let number = self.next.get();
         self.next.set(number + 1);
-        let account = Rc::new(Account::new(flow, clock, transport, self.interval));
-        self.open.borrow_mut().insert(number, account.clone());
+        let account = Rc::new(Account::new(flow, clock, transport, self.due()));
+        let key = (account.due.get(), number);
+        self.open.borrow_mut().insert(key, account.clone());
         Open {
             flows: self.clone(),
             number,
@@ -62,21 +61,36 @@ impl Flows {
         }
     }
 
+    /// When one that is told of now is to be told of next.
+    fn due(&self) -> Due {
+        Some(self.started.elapsed() + self.interval?)
+    }
+
+    /// Those whose time has come, which from now on are due at another.
+    fn take_due(&self) -> Vec<Rc<Account>> {
+        let (now, next) = (self.started.elapsed(), self.due());
+        let mut open = self.open.borrow_mut();
+        let mut due = Vec::new();
+        while let Some(first) = open.first_entry()
+            && first.key().0.is_some_and(|due| due <= now)
+        {
+            due.push(first.remove_entry());
+        }
+        let again = due.into_iter().map(|((_, number), account)| {
+            account.due.set(next);
+            open.insert((next, number), account.clone());
+            account
+        });
+        again.collect()
+    }
+
     /// Tells of those that have been open for an interval, for ever.
     pub async fn follow(self: Rc<Self>) {
         let Some(interval) = self.interval else { return };
         loop {
             sleep(LOOK.min(interval / 8)).await;
-            let due: Vec<_> = self
-                .open
-                .borrow()
-                .values()
-                .filter(|it| it.is_due())
-                .cloned()
-                .collect();
-            for some in due.chunks(BURST) {
+            for some in self.take_due().chunks(BURST) {
                 for account in some {
-                    account.due.set(account.clock.elapsed() + nanos(interval));
                     account.report(&self.documents, None, None);
                 }
                 yield_now().await;
@@ -158,7 +172,9 @@ impl Open {
 
     fn last(&self, end: FlowEnd, error: Option<(&'static str, String)>) {
         // Nothing is left to be told when it is dropped after.
-        if self.flows.open.borrow_mut().remove(&self.number).is_some() {
+        let key = (self.account.due.get(), self.number);
+        let open = self.flows.open.borrow_mut().remove(&key);
+        if open.is_some() {
             self.account.report(&self.flows.documents, Some(end), error);
         }
     }
@@ -184,17 +200,17 @@ struct Account {
     pair: RefCell<Weak<Pair>>,
     /// What the sockets last said: that of the client, that of the server.
     legs: Cell<[Option<TcpInfo>; 2]>,
-    /// When it is to be told of next, in ns by its clock.
-    due: Cell<u64>,
+    /// Its place among those that are open.
+    due: Cell<Due>,
     /// Nothing once it is over.
     reported: Cell<Option<Reported>>,
 }
 
 impl Account {
-    fn new(flow: Rc<Flow>, clock: Clock, transport: Transport, interval: Option<Duration>) -> Self {
+    fn new(flow: Rc<Flow>, clock: Clock, transport: Transport, due: Due) -> Self {
         Self {
             reported: Cell::new(Some(Reported::new(flow.opened))),
-            due: Cell::new(interval.map_or(u64::MAX, nanos)),
+            due: Cell::new(due),
             flow,
             clock,
             transport,
@@ -205,10 +221,6 @@ impl Account {
             pair: RefCell::default(),
             legs: Cell::default(),
         }
-    }
-
-    fn is_due(&self) -> bool {
-        self.due.get() <= self.clock.elapsed()
     }
 
     /// What can't be asked any more stays as it was.
@@ -302,8 +314,4 @@ fn name(protocol: Protocol) -> Option<&'static str> {
         Protocol::Dubbo => Some("dubbo"),
         Protocol::Unknown | Protocol::Tcp => None,
     }
-}
-
-fn nanos(period: Duration) -> u64 {
-    u64::try_from(period.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -13,6 +13,7 @@ pub mod dial;
 pub mod dns;
 pub mod flows;
 pub mod identity;
+pub mod legs;
 pub mod listen;
 pub mod metrics;
 pub mod mode;

@@ -6,7 +6,7 @@
 
 use crate::{
     dial::DialError,
-    flows::{Open, Transport, party},
+    flows::{Open, party},
     metrics::WorkerMetrics,
     relay::{Observer, Pair},
     socket::Stream,
@@ -18,6 +18,7 @@ use std::{
     sync::Arc,
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
+use weir_capture::Transport;
 use weir_protocols::{Close, Decoder, Exchange, Side};
 use weir_records::{Flow, FlowEnd, Timestamp};
 
@@ -114,12 +115,18 @@ impl Watcher {
         account.end(end, None);
     }
 
+    /// The same of the client's socket, where there is no other.
+    pub fn measure_client(&self, client: &Stream) {
+        if let Some(account) = &self.account {
+            account.measure_client(client);
+        }
+    }
+
     /// The connection never came to be: this is all that there was of it.
-    pub fn unreached(&mut self, client: &Stream, error: &DialError) {
+    pub fn unreached(&mut self, error: &DialError) {
         let Some(account) = self.account.take() else {
             return;
         };
-        account.measure_client(client);
         let end = match error.reason {
             "refused" => FlowEnd::Refused,
             "client_gone" => FlowEnd::Reset(party(Side::Client)),

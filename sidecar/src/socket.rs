@@ -5,6 +5,7 @@
 //! buffer nothing is left to read, so that the extra call that would say so is saved by clearing the readiness.
 #![allow(unsafe_code)] // two registrations and one ioctl, each with its reason
 
+use crate::legs::Leg;
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 use std::{
     io::{self, Read, Write},
@@ -46,7 +47,11 @@ pub fn transparent(socket: &Socket) -> io::Result<()> {
 
 /// A connected, non-blocking TCP socket.
 #[derive(Debug)]
-pub struct Stream(AsyncFd<std::net::TcpStream>);
+pub struct Stream {
+    // First, so that it is closed before it is no longer told of.
+    socket: AsyncFd<std::net::TcpStream>,
+    _leg: Option<Leg>,
+}
 
 impl Stream {
     /// Takes a connected socket; makes it non-blocking, sends what is written at once, keeps urgent bytes in their
@@ -73,21 +78,16 @@ impl Stream {
             );
         }
         // SAFETY: the socket owns its descriptor, which stays open and the same until it is dropped, and that is with the AsyncFd.
-        Ok(Self(unsafe {
-            AsyncFd::register_with_interest(socket, INTEREST)
-        }?))
+        let socket = unsafe { AsyncFd::register_with_interest(socket, INTEREST) }?;
+        Ok(Self { socket, _leg: None })
     }
 
-    /// Connects a non-blocking socket.
-    ///
-    /// # Errors
-    /// As connect(2).
-    pub async fn connect(socket: Socket, to: SocketAddr, keepalive: Option<Duration>) -> io::Result<Self> {
-        Self::begin_connect(&socket, to)?;
-        Self::finish_connect(socket, keepalive).await
+    /// Holds this for as long as the socket is open.
+    pub fn holding(self, leg: Option<Leg>) -> Self {
+        Self { _leg: leg, ..self }
     }
 
-    /// The part of it that needs no waiting: what is wrong with its own address comes up here.
+    /// The part of connecting a non-blocking socket that needs no waiting: what is wrong with its own address comes up here.
     ///
     /// # Errors
     /// As connect(2).
@@ -105,7 +105,7 @@ impl Stream {
     pub async fn finish_connect(socket: Socket, keepalive: Option<Duration>) -> io::Result<Self> {
         let stream = Self::watch(socket.into(), keepalive)?;
         // Kept as it is: what a connected socket is ready for is its first write.
-        stream.0.writable().await?.retain_ready();
+        stream.socket.writable().await?.retain_ready();
         if let Some(error) = stream.get().take_error()? {
             return Err(error);
         }
@@ -114,13 +114,13 @@ impl Stream {
 
     /// The socket itself.
     pub fn get(&self) -> &std::net::TcpStream {
-        self.0.get_ref()
+        self.socket.get_ref()
     }
 
     /// Reads; 0 once the peer has finished sending.
     pub fn poll_read(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         loop {
-            let mut guard = ready!(self.0.poll_read_ready(cx))?;
+            let mut guard = ready!(self.socket.poll_read_ready(cx))?;
             match self.get().read(buffer) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -137,13 +137,13 @@ impl Stream {
     /// fill the buffer no longer means that nothing is left.
     fn has_urgent(&self) -> bool {
         // A load of what epoll has reported (EPOLLPRI), which nothing clears.
-        self.0.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
+        self.socket.try_io(Interest::PRIORITY, |_| Ok(())).is_ok()
     }
 
     /// Writes as much as the kernel takes now.
     pub fn poll_write(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            let mut guard = ready!(self.0.poll_write_ready(cx))?;
+            let mut guard = ready!(self.socket.poll_write_ready(cx))?;
             match self.get().write(bytes) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => guard.clear_ready(),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -161,7 +161,7 @@ impl Stream {
     /// Waits until the connection is broken (reset by its peer, or given up by the kernel).
     pub async fn reset(&self) {
         // An error here means that the reactor is gone, and everything with it.
-        if let Ok(mut guard) = self.0.ready(Interest::ERROR).await {
+        if let Ok(mut guard) = self.socket.ready(Interest::ERROR).await {
             guard.retain_ready();
         }
     }

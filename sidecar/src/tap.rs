@@ -1,8 +1,9 @@
 //! Mode `tap`: a data thread that only looks. Packets come from a packet socket, and the decoders are fed from them; nothing
 //! is accepted, dialled or relayed.
 //!
-//! [`own`] tells the sidecar's own traffic from what is observed.
+//! [`own`] tells the sidecar's own traffic from what is observed, and [`beside`] what a relay beside it leaves.
 
+pub mod beside;
 pub mod own;
 
 use crate::{

@@ -4,7 +4,7 @@ use crate::{
     connection,
     dial::Dialer,
     dns,
-    flows::{Flows, Transport},
+    flows::Flows,
     listen::{Arrival, Listener},
     metrics::WorkerMetrics,
     mode::InForce,
@@ -31,6 +31,7 @@ use tokio::{
     task::{LocalSet, spawn_local},
     time::sleep,
 };
+use weir_capture::Transport;
 use weir_config::SourceAddress;
 use weir_export::Producer;
 use weir_protocols::{Decoder, Decoders, Exchange};

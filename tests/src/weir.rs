@@ -3,6 +3,7 @@
 use crate::stage::Direction;
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::Command,
     time::{Duration, Instant},
 };
@@ -95,9 +96,13 @@ impl Sidecar {
         all
     }
 
+    /// Where all of them are, a line each.
+    pub fn document_file(&self) -> PathBuf {
+        self.directory.path().join("documents.ndjson")
+    }
+
     fn all_documents(&self) -> Vec<serde_json::Value> {
-        let text =
-            std::fs::read_to_string(self.directory.path().join("documents.ndjson")).unwrap_or_default();
+        let text = std::fs::read_to_string(self.document_file()).unwrap_or_default();
         text.lines()
             .filter_map(|line| serde_json::from_str(line).ok())
             .collect()

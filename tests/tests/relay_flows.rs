@@ -5,8 +5,10 @@ use serde_json::{Value, json};
 use std::{
     io::{Read, Write},
     net::{Shutdown, SocketAddr, TcpStream, UdpSocket},
+    time::Duration,
 };
-use weir_lab::{Node, skip_unless_root};
+use weir_lab::{Lab, Node, Quality, skip_unless_root};
+use weir_sidecar::tcp_info::TcpInfo;
 use weir_tests::{
     peer::{Noise, assert_end, assert_reset, connect, converse, listen, pair, receive, reset, send},
     stage::{
@@ -277,34 +279,70 @@ fn a_connection_that_outlives_the_sidecar_or_its_patience_says_so() {
 }
 
 #[test]
-fn the_way_over_the_network_is_the_kernels_to_measure() {
-    const DELAY: u64 = 40_000_000;
-    if skip_unless_root("the_way_over_the_network_is_the_kernels_to_measure") {
+fn round_trips_and_repeats_are_the_networks_and_the_kernels() {
+    const DELAY: Duration = Duration::from_millis(15);
+    const BYTES: u64 = 1 << 20;
+    if skip_unless_root("round_trips_and_repeats_are_the_networks_and_the_kernels") {
         return;
     }
-    let stage = stage(Redirected, &[], &[]);
-    let mut delay = stage.client.command("tc");
-    delay.args(["qdisc", "add", "dev", "eth0", "root", "netem", "delay", "40ms"]);
-    if let Err(error) = stage.client.run(delay) {
-        println!("SKIPPED the_way_over_the_network_is_the_kernels_to_measure: no netem: {error}");
-        return;
+    for (direction, near, far) in [
+        (Outbound, "source", "destination"),
+        (Inbound, "destination", "source"),
+    ] {
+        let mut lab = Lab::new("flows").unwrap();
+        let (outside, pod) = (lab.node("outside").unwrap(), lab.node("pod").unwrap());
+        let quality = Quality {
+            delay: DELAY,
+            drop_every: 100,
+        };
+        let (link, _line) = lab.join_by_line(&outside, &pod, quality).unwrap();
+        install(&pod, &["--mode", "redirect"]).unwrap();
+        let sidecar = Sidecar::start(&pod, &["--mode", "redirect"]).unwrap();
+        let (caller, callee, server) = match direction {
+            Outbound => (&pod, &outside, link.a.at(PORT)[0]),
+            Inbound => (&outside, &pod, link.b.at(PORT)[0]),
+        };
+        let before = repeats(&pod);
+        let listener = listen(callee, server);
+        let (client, server) = pair(caller, &listener);
+        // The pod's side sends, so that what is sent again over the line is the sidecar's.
+        let (sender, receiver) = match direction {
+            Outbound => (&client, &server),
+            Inbound => (&server, &client),
+        };
+        std::thread::scope(|scope| {
+            let sent = scope.spawn(|| send(sender, Noise::new(1, BYTES)));
+            assert_eq!(receive(receiver), sent.join().unwrap());
+        });
+        // Beside the sidecar, the sender is in the pod, and repeats itself now and then on the way there.
+        let of_sender = TcpInfo::of(sender).unwrap().retransmits.unwrap();
+        drop((client, server));
+        let flow = &ended(&sidecar, 1)[0];
+        let again = repeats(&pod) - before - of_sender;
+        let number = |side: &str, field: &str| number(flow, &format!("/weir/flow/{side}/{field}"));
+        let told = number(near, "retransmits");
+        assert!(told > 0 && told == again, "{again}: {flow:#}");
+        let delay = u64::try_from(DELAY.as_nanos()).unwrap();
+        // There and back; the machine may be busy.
+        assert!(number(near, "rtt") >= 2 * delay, "{flow:#}");
+        assert!(number(far, "rtt") < 2 * delay, "{flow:#}");
+        assert_eq!(number(near, "bytes"), BYTES);
+        assert_eq!(flow["weir"]["flow"][far].get("retransmits"), None);
     }
-    let listener = listen(stage.callee(), stage.server(PORT));
-    let (client, server) = pair(stage.caller(), &listener);
-    for _ in 0..20 {
-        converse(&client, &server, b"there");
-        converse(&server, &client, b"and back");
-    }
-    drop((client, server));
-    let flow = &ended(stage.sidecar.as_ref().unwrap(), 1)[0];
-    let (far, near) = (
-        number(flow, "/weir/flow/source/rtt"),
-        number(flow, "/weir/flow/destination/rtt"),
-    );
-    // A peer that has something to say acknowledges with it. The machine may be busy, so that it is never exact.
-    assert!((DELAY..DELAY * 3 / 2).contains(&far), "{flow:#}");
-    assert!(near < DELAY, "{flow:#}");
-    assert!(number(flow, "/weir/flow/handshake") >= DELAY, "{flow:#}");
+}
+
+/// Packets that this node's TCP has sent again.
+fn repeats(node: &Node) -> u64 {
+    let read = || std::fs::read_to_string("/proc/thread-self/net/snmp").unwrap();
+    let text = node.enter(read).unwrap();
+    let mut lines = text.lines().filter(|line| line.starts_with("Tcp:"));
+    let [names, values] = [lines.next().unwrap(), lines.next().unwrap()];
+    let mut both = names.split(' ').zip(values.split(' '));
+    both.find(|(name, _)| *name == "RetransSegs")
+        .unwrap()
+        .1
+        .parse()
+        .unwrap()
 }
 
 #[test]

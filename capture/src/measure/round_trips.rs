@@ -10,6 +10,9 @@ use weir_records::Timestamp;
 /// Most segments on their way that are timed at once; those sent past it are not.
 const MOST: usize = 64;
 
+/// Segments that follow each other so soon, in ns, were sent together: by a network card's driver, which cuts them.
+const TOGETHER: u64 = 50_000;
+
 /// A segment on its way.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Flight {
@@ -90,7 +93,15 @@ impl Default for RoundTrips {
 impl RoundTrips {
     /// Sent for the first time.
     pub fn sent(&mut self, flight: Flight) {
-        if self.flights.len() < MOST {
+        // What was cut from one piece is timed as one.
+        let same = TOGETHER.min(self.smoothed().unwrap_or(0) / 16);
+        if let Some((last, false)) = self.flights.back_mut()
+            && last.to == flight.from
+            && last.stamp == flight.stamp
+            && flight.at.since(last.at) < same
+        {
+            last.to = flight.to;
+        } else if self.flights.len() < MOST {
             self.flights.push_back((flight, false));
         }
     }

@@ -9,6 +9,7 @@ mod corpus;
 mod datagrams;
 mod documents;
 mod files;
+mod flows;
 mod links;
 mod losses;
 mod pins;

@@ -1,7 +1,10 @@
 //! One HTTP request at a time to one server.
 
 use super::tls;
-use crate::runner::{Failure, FailureKind};
+use crate::{
+    lookup::Resolver,
+    runner::{Failure, FailureKind},
+};
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
@@ -29,7 +32,7 @@ const AGENT: &str = concat!("weir/", env!("CARGO_PKG_VERSION"));
 /// A server and how to speak to it.
 #[derive(Debug)]
 pub(super) struct Client {
-    http: Http<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    http: Http<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
     /// The address with one `/` at its end.
     base: String,
     authorization: Option<HeaderValue>,
@@ -61,7 +64,7 @@ impl Client {
         if settings.ca_file.is_some() && !secure {
             return Err("ca_file is of use only with https://".into());
         }
-        let mut connector = HttpConnector::new();
+        let mut connector = HttpConnector::new_with_resolver(Resolver);
         connector.enforce_http(false);
         connector.set_nodelay(true);
         connector.set_connect_timeout(Some(CONNECT_TIMEOUT));

@@ -47,7 +47,7 @@ pub struct WeirFlowSide {
     /// Bytes of the packets from the IP header on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub wire_bytes: Option<u64>,
-    /// Packets that were sent again.
+    /// Packets that were sent again; where a relay was observed, by the relay in its name, and only of the side that is observed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retransmits: Option<u64>,
     /// Packets that came behind others which were sent after them.

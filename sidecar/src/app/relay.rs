@@ -5,6 +5,7 @@ use crate::{
     dial::Dialer,
     dns,
     identity::{self, Identity},
+    legs::Legs,
     listen::{self, Listener},
     metrics::WorkerMetrics,
     mode::{self, InForce},
@@ -16,13 +17,19 @@ use tokio::sync::mpsc;
 use weir_config::{Config, Interception, Mode, SourceAddress};
 use weir_export::Pipeline;
 use weir_protocols::Decoders;
-use weir_records::{Direction, Policy};
+use weir_records::{Direction, Names, Policy};
 
-/// Opens the listeners and gives up what is needed no more.
+/// Opens the listeners and gives up what is needed no more. `legs`, if given, are told of every socket that relays.
 ///
 /// # Errors
 /// A port is taken, or a capability can't be given up.
-pub(super) fn open(config: &Config, identity: Identity, mode: &Arc<InForce>) -> anyhow::Result<Source> {
+pub(super) fn open(
+    config: &Config,
+    identity: Identity,
+    mode: &Arc<InForce>,
+    names: &Arc<Names>,
+    legs: Option<Arc<Legs>>,
+) -> anyhow::Result<Source> {
     let set = &config.interception;
     let listeners = (0..thread_count(config))
         .map(|_| open_listeners(config, identity))
@@ -38,12 +45,13 @@ pub(super) fn open(config: &Config, identity: Identity, mode: &Arc<InForce>) -> 
         // Nobody could answer from the resolver's address. Without a socket the programs let queries pass.
         dns.clear();
     }
-    let settings = Arc::new(settings(config, mode));
-    let dialer = Arc::new(Dialer::new(
+    let settings = Arc::new(settings(config, mode, names));
+    let dialer = Dialer::new(
         config.relay.connect_timeout.non_zero(),
         config.relay.keepalive.non_zero(),
         identity.marks.then(|| set.own_mark()),
-    ));
+    );
+    let dialer = Arc::new(dialer.telling(legs));
     let start = move |pipeline: &Pipeline| {
         let threads = listeners.into_iter().enumerate();
         threads
@@ -60,7 +68,7 @@ pub(super) fn open(config: &Config, identity: Identity, mode: &Arc<InForce>) -> 
     })
 }
 
-fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
+fn settings(config: &Config, mode: &Arc<InForce>, names: &Arc<Names>) -> Settings {
     Settings {
         mode: mode.clone(),
         source: config.relay.source_address,
@@ -71,7 +79,7 @@ fn settings(config: &Config, mode: &Arc<InForce>) -> Settings {
         policy: Arc::new(Policy::new(&config.records)),
         host: host_name(&config.records.host_name),
         flows: config.flows,
-        names: Arc::default(),
+        names: names.clone(),
     }
 }
 

@@ -3,13 +3,15 @@
 use super::{Handle, Source, host_name, spawn, thread_count};
 use crate::{
     identity,
+    legs::Legs,
     metrics::WorkerMetrics,
+    mode::InForce,
     privilege::Privileges,
-    tap::{self, Parts, own::Observed},
+    tap::{self, Parts, beside::Beside, own::Observed},
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use weir_capture::{Bounds, FlowSettings, Settings, Tap, TapSettings};
+use weir_capture::{Bounds, FlowSettings, Select, Settings, Tap, TapSettings};
 use weir_config::Config;
 use weir_export::Pipeline;
 use weir_protocols::Decoders;
@@ -19,50 +21,75 @@ use weir_records::{Capture, Names, Policy};
 ///
 /// # Errors
 /// NET_RAW is missing, or the memory for the rings.
-pub(super) fn open(config: &Config) -> anyhow::Result<Source> {
-    anyhow::ensure!(
-        config.decoding.enabled,
-        "mode tap does nothing but decode: leave decoding on, or choose another mode"
-    );
-    let threads = thread_count(config);
-    // A number that nobody else in this namespace takes by accident.
-    let group = (threads > 1).then(|| std::process::id() as u16);
-    let taps = (0..threads)
-        .map(|_| {
-            Tap::open(&TapSettings {
-                selection: tap::selection(config),
-                ring_bytes: usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX),
-                group,
-            })
-        })
-        .collect::<Result<Vec<_>, _>>()?;
+pub(super) fn open(config: &Config, names: &Arc<Names>) -> anyhow::Result<Source> {
+    let taps = sockets(config)?;
     identity::give_up_net_raw()?;
+    weir_export::remember_lookups();
     tracing::info!(
         "tap: nothing is redirected and nothing held; TLS stays closed, and under overload packets may be missed, which is \
          counted (weir_capture_losses)"
     );
-    let settings = settings(config);
+    Ok(source(config, taps, Arc::new(Observed::new(config)), names))
+}
+
+/// The same beside a relay, whose sockets are `legs`: sees what is not redirected. Whoever opens the relay gives up the
+/// capability.
+///
+/// # Errors
+/// As [`open`].
+pub(super) fn beside(
+    config: &Config,
+    legs: &Arc<Legs>,
+    mode: &Arc<InForce>,
+    names: &Arc<Names>,
+) -> anyhow::Result<Source> {
+    let taps = sockets(config)?;
+    tracing::info!("tap: beside the relay, what is not redirected is looked at");
+    let select = Beside::new(config, legs.clone(), mode.clone());
+    Ok(source(config, taps, Arc::new(select), names))
+}
+
+fn sockets(config: &Config) -> anyhow::Result<Vec<Tap>> {
+    anyhow::ensure!(
+        config.decoding.enabled,
+        "a tap does nothing but decode: leave decoding on, or choose a mode that relays, without a tap beside it"
+    );
+    let threads = thread_count(config);
+    // A number that nobody else in this namespace takes by accident.
+    let group = (threads > 1).then(|| std::process::id() as u16);
+    let open = |_| {
+        Tap::open(&TapSettings {
+            selection: tap::selection(config),
+            ring_bytes: usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX),
+            group,
+        })
+    };
+    Ok((0..threads).map(open).collect::<Result<_, _>>()?)
+}
+
+fn source(config: &Config, taps: Vec<Tap>, select: Arc<dyn Select>, names: &Arc<Names>) -> Source {
+    let settings = settings(config, select);
     let policy = Arc::new(Policy::new(&config.records));
-    let names = Arc::new(Names::default());
+    let names = names.clone();
     let start = move |pipeline: &Pipeline| {
         let threads = taps.into_iter().enumerate();
         threads
             .map(|(n, tap)| start_worker(n, tap, &settings, (&policy, &names), pipeline))
             .collect()
     };
-    Ok(Source {
+    Source {
         privileges: Privileges::default(),
         listens_on: "no port".to_owned(),
         start: Box::new(start),
-    })
+    }
 }
 
-fn settings(config: &Config) -> Settings {
+fn settings(config: &Config, select: Arc<dyn Select>) -> Settings {
     Settings {
         capture: Capture::Tap,
         host: host_name(&config.records.host_name),
         local: Vec::new(),
-        select: Some(Arc::new(Observed::new(config))),
+        select: Some(select),
         decoders: Decoders::from(config),
         bounds: Bounds::default(),
         flows: config.flows.enabled.then(|| FlowSettings {

@@ -10,7 +10,7 @@ use super::{
     socket::{QuerySocket, Received},
 };
 use crate::{
-    flows::Transport,
+    legs::Leg,
     metrics::WorkerMetrics,
     observe::{Clock, Watcher},
     original::{ClientAddress, OriginalDestination},
@@ -34,6 +34,7 @@ use tokio::{
     task::{AbortHandle, spawn_local, yield_now},
     time::{Instant, sleep_until},
 };
+use weir_capture::Transport;
 use weir_protocols::{Close, Side, dns::TIMEOUT};
 use weir_records::Direction;
 
@@ -79,6 +80,8 @@ struct Entry {
 /// One client's socket and one resolver.
 struct Flow {
     upstream: UdpSocket,
+    /// What is told of it, and of the client's socket.
+    _legs: [Option<Leg>; 2],
     watcher: RefCell<Watcher>,
     waiting: Cell<u32>,
     last_query: Cell<Instant>,
@@ -224,7 +227,13 @@ impl Table {
             None,
             |decoders| decoders.datagrams(port, false),
         );
+        let dialer = &self.worker.dialer;
+        let own = upstream.local_addr().ok();
         let flow = Rc::new(Flow {
+            _legs: [
+                dialer.accepted(key.client, key.server),
+                own.and_then(|own| dialer.accepted(own, key.server)),
+            ],
             upstream,
             watcher: RefCell::new(watcher),
             waiting: Cell::new(0),

@@ -1,4 +1,5 @@
-//! Counters of mode `tap`: packets seen, and what was lost or could not be read. They are there in that mode alone.
+//! Counters of mode `tap`, and of a tap beside a relay: packets seen, and what was lost or could not be read. They are
+//! there only where packets are looked at.
 
 use super::{Labels, Metrics, WorkerMetrics, counters};
 use prometheus_client::encoding::DescriptorEncoder;

@@ -1,7 +1,7 @@
 //! Which flows are observed: what the settings redirect elsewhere, and never the sidecar's own.
 //!
-//! Its own are told by its own sockets: the ports that it listens at on addresses of this machine, and, for connections to
-//! where a sink delivers, the sockets that this process has open.
+//! Its own are told by its own sockets: the ports that it listens at on addresses of this machine, for connections to where a
+//! sink delivers the sockets that this process has open, and for look-ups of a sink's name those that it had.
 
 use nix::{
     ifaddrs::getifaddrs,
@@ -12,7 +12,7 @@ use std::{
     net::{IpAddr, SocketAddr},
     os::fd::RawFd,
 };
-use weir_capture::Select;
+use weir_capture::{Select, Transport};
 use weir_config::{Config, Interception, Sink};
 use weir_records::{Direction, Flow};
 
@@ -37,12 +37,15 @@ impl Observed {
         }
     }
 
-    fn is_own(&self, flow: &Flow) -> bool {
+    /// Whether it is the sidecar's own, told by its sockets.
+    pub(super) fn is_own(&self, flow: &Flow) -> bool {
         self.listens.contains(&flow.server.port()) && is_local(flow.server.ip())
             || self.delivers.contains(&flow.server.port()) && is_open_here(flow.client, flow.server)
+            || weir_export::is_own_lookup(flow.client, flow.server)
     }
 
-    fn is_selected(&self, flow: &Flow) -> bool {
+    /// Whether the settings would have it redirected.
+    pub(super) fn is_selected(&self, flow: &Flow) -> bool {
         let (set, ip, port) = (&self.set, flow.server.ip(), flow.server.port());
         match flow.direction {
             Direction::Ingress => {
@@ -58,7 +61,7 @@ impl Observed {
 }
 
 impl Select for Observed {
-    fn wants(&self, flow: &Flow) -> bool {
+    fn wants(&self, flow: &Flow, _: Transport) -> bool {
         self.is_selected(flow) && !self.is_own(flow)
     }
 }
@@ -72,12 +75,19 @@ fn port(sink: &Sink) -> Option<u16> {
 }
 
 fn is_local(ip: IpAddr) -> bool {
-    // Without an answer it counts as another machine's: nothing is left out by guess.
-    let Ok(addresses) = getifaddrs() else { return false };
-    ip.is_loopback()
-        || addresses
-            .filter_map(|interface| address(&interface.address?))
-            .any(|address| address.ip() == ip)
+    ip.is_loopback() || addresses().contains(&ip)
+}
+
+/// This machine's addresses.
+pub(super) fn addresses() -> Vec<IpAddr> {
+    // Without an answer all count as other machines': nothing is left out by guess.
+    let Ok(interfaces) = getifaddrs() else {
+        return Vec::new();
+    };
+    interfaces
+        .filter_map(|interface| address(&interface.address?))
+        .map(|address| address.ip())
+        .collect()
 }
 
 /// True if this process has a socket there. (A connection that is still being opened has no peer yet.)
@@ -145,7 +155,7 @@ mod tests {
             ("198.18.0.1:15020", true),
         ] {
             let flow = flow(Direction::Egress, client, at(server));
-            assert_eq!(observed.wants(&flow), wanted, "{server}");
+            assert_eq!(observed.wants(&flow, Transport::Tcp), wanted, "{server}");
         }
     }
 
@@ -160,9 +170,9 @@ mod tests {
         };
         let observed = observed(|config| config.sinks = vec![sink]);
         let client = own.local_addr().unwrap();
-        assert!(!observed.wants(&flow(Direction::Egress, client, server.1)));
+        assert!(!observed.wants(&flow(Direction::Egress, client, server.1), Transport::Tcp));
         let other = (client.ip(), client.port() ^ 1).into();
-        assert!(observed.wants(&flow(Direction::Egress, other, server.1)));
+        assert!(observed.wants(&flow(Direction::Egress, other, server.1), Transport::Tcp));
     }
 
     #[test]
@@ -182,7 +192,11 @@ mod tests {
             (Direction::Ingress, "198.18.0.1:25", true),
         ] {
             let flow = flow(direction, client, at(server));
-            assert_eq!(observed.wants(&flow), wanted, "{direction:?} {server}");
+            assert_eq!(
+                observed.wants(&flow, Transport::Tcp),
+                wanted,
+                "{direction:?} {server}"
+            );
         }
     }
 }
