@@ -6,7 +6,7 @@ use std::{
     process::{Command, exit},
 };
 
-const SOURCES: [&str; 2] = ["redirect", "port_map"];
+const SOURCES: [&str; 3] = ["redirect", "port_map", "sources"];
 
 fn main() {
     println!("cargo::rerun-if-changed=c");

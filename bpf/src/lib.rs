@@ -1,10 +1,11 @@
-//! Interception without NAT: the eBPF programs (`c/`), and what it takes to load them.
+//! Interception without NAT, and counting in the kernel: the eBPF programs (`c/`), and what it takes to load them.
 //!
 //! Nothing is pinned and no file system is needed: a TC filter keeps its program and the program its maps, until the
 //! filter is removed or its interface goes. What is to be intercepted is [`Settings`], made by `weir-init`, which also
 //! attaches the programs; there is no policy here.
 
 mod cgroup;
+mod grace;
 mod hook;
 mod load;
 mod loaded;
@@ -12,6 +13,7 @@ mod networks;
 mod port_map;
 mod ports;
 mod settings;
+mod sources;
 
 pub use cgroup::Attached;
 pub use hook::{Kind, MAP_PREFIX, PREFIX, Side, program};
@@ -21,3 +23,4 @@ pub use networks::Networks;
 pub use port_map::{PortMap, PortMapSettings, map_program, netns_cookie};
 pub use ports::PortSet;
 pub use settings::Settings;
+pub use sources::{Count, Counted, SOURCES_PROGRAM, Sender, Sources};

@@ -1,7 +1,8 @@
-//! Capture files: pcap and pcapng, from anything that can be read, a pipe included.
+//! Capture files: pcap and pcapng, from anything that can be read, a pipe included; and pcapng written.
 
 mod pcap;
 mod pcapng;
+mod write;
 
 use crate::{LinkType, Packet, Way};
 use pcap::Header;
@@ -11,6 +12,7 @@ use std::{
     ops::Range,
 };
 use weir_records::Timestamp;
+pub use write::{Files, PacketFile, WriteError};
 
 /// So much is read at once.
 const READ: usize = 64 << 10;

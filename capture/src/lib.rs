@@ -18,6 +18,7 @@ mod datagrams;
 mod file;
 mod flow;
 mod fragments;
+mod heading;
 mod link;
 mod live;
 mod measure;
@@ -28,8 +29,9 @@ mod stream;
 mod table;
 
 pub use counters::Counters;
-pub use file::{FileError, Reader};
+pub use file::{FileError, Files, PacketFile, Reader, WriteError};
 pub use flow::Sink;
+pub use heading::Heading;
 pub use live::{Interfaces, Selection, Statistics, Tap, TapError, TapSettings};
 pub use settings::{Bounds, FlowSettings, Select, Settings, Transport};
 pub use table::Tracker;

@@ -5,6 +5,8 @@ use crate::{LinkType, Packet, Way, packet::Skip};
 const VLAN: [u16; 4] = [0x8100, 0x88a8, 0x9100, 0x9200];
 const IPV4: u16 = 0x0800;
 const IPV6: u16 = 0x86dd;
+/// The type of loopback interfaces (ARPHRD_LOOPBACK, include/uapi/linux/if_arp.h).
+const LOOPBACK: u16 = 772;
 /// PPP over Ethernet, session.
 const PPPOE: u16 = 0x8864;
 
@@ -56,9 +58,12 @@ pub(crate) fn network<'a>(packet: &Packet<'a>) -> Result<Network<'a>, Skip> {
     let bytes = packet.bytes;
     match Kind::of(packet.link).ok_or(Skip::UnknownLink)? {
         Kind::Ethernet => ethernet(packet, 12, packet.way),
-        Kind::Cooked => ethernet(packet, 14, way(byte(bytes, 1)?)),
+        Kind::Cooked => {
+            let way = way(short(bytes, 2)?, byte(bytes, 1)?);
+            ethernet(packet, 14, way)
+        }
         Kind::Cooked2 => {
-            let way = way(byte(bytes, 10)?);
+            let way = way(short(bytes, 8)?, byte(bytes, 10)?);
             beyond(packet, short(bytes, 0)?, 20, way)
         }
         Kind::Raw => at(packet, 0, packet.way),
@@ -74,9 +79,11 @@ pub(crate) fn network<'a>(packet: &Packet<'a>) -> Result<Network<'a>, Skip> {
     }
 }
 
-/// What Linux says of a cooked packet: 4 is outgoing; 0, 1, 2 came in; 3 was for another host.
-fn way(kind: u8) -> Way {
+/// What Linux says of a cooked packet, by its interface's type and its own: 4 is outgoing; 0, 1, 2 came in; 3 was for
+/// another host.
+fn way(hardware: u16, kind: u8) -> Way {
     match kind {
+        _ if hardware == LOOPBACK => Way::Local,
         4 => Way::Sent,
         0..=2 => Way::Received,
         _ => Way::Unknown,
@@ -158,6 +165,10 @@ mod tests {
         let cooked2 = |kind: u8| [&[0x86, 0xdd][..], &[0; 8], &[kind], &[0; 9]].concat();
         assert_eq!(taken(LinkType::LINUX_SLL2, &cooked2(4)), Ok(Way::Sent));
         assert_eq!(taken(LinkType::LINUX_SLL2, &cooked2(3)), Ok(Way::Unknown));
+        let on_loopback = [&[0, 4, 3, 4][..], &[0; 10], &[8, 0]].concat();
+        assert_eq!(taken(LinkType::LINUX_SLL, &on_loopback), Ok(Way::Local));
+        let on_loopback = [&[8, 0, 0, 0, 0, 0, 0, 1, 3, 4][..], &[0; 10]].concat();
+        assert_eq!(taken(LinkType::LINUX_SLL2, &on_loopback), Ok(Way::Local));
         for family in [[2, 0, 0, 0], [0, 0, 0, 2], [30, 0, 0, 0], [0, 0, 0, 24]] {
             assert_eq!(taken(LinkType::NULL, &family), Ok(Way::Unknown));
             assert_eq!(taken(LinkType::LOOP, &family), Ok(Way::Unknown));

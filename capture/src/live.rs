@@ -88,6 +88,11 @@ impl Interfaces {
         }
     }
 
+    /// True if an interface with this name is in it.
+    pub fn contains(&self, interface: &str) -> bool {
+        self.named(interface) == matches!(self, Self::Only(_))
+    }
+
     fn named(&self, interface: &str) -> bool {
         self.names().iter().any(|name| match name.strip_suffix('+') {
             Some(prefix) => interface.starts_with(prefix),

@@ -1,10 +1,12 @@
 //! `weir`: the tool for people. `tail` follows the embedded store; `decode` reads capture files, `tap`
-//! what this machine sees; `demo` shows the whole way on this machine.
+//! what this machine sees; `top` adds up who asks what; `doctor` asks
+//! the sidecar how it is; `demo` shows the whole way on this machine.
 #![forbid(unsafe_code)]
 
 mod console;
 mod decode;
 mod demo;
+mod doctor;
 mod filter;
 mod output;
 mod points;
@@ -13,6 +15,7 @@ mod store;
 mod table;
 mod tail;
 mod tap;
+mod top;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -33,16 +36,20 @@ struct Cli {
 enum Command {
     Decode(decode::Args),
     Demo(demo::Args),
+    Doctor(doctor::Args),
     Tail(tail::Args),
     Tap(tap::Args),
+    Top(top::Args),
 }
 
 fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Decode(args) => decode::run(&args),
         Command::Demo(args) => demo::run(&args),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Tail(args) => tail::run(&args),
         Command::Tap(args) => tap::run(&args),
+        Command::Top(args) => top::run(&args),
     };
     conclude(result)
 }

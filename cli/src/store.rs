@@ -2,13 +2,14 @@
 
 use crate::filter::Filter;
 use anyhow::{Context, Result, bail};
-use rusqlite::{Connection, ErrorCode, OpenFlags, params_from_iter, types::Value};
+use rusqlite::{Connection, ErrorCode, OpenFlags, params, params_from_iter, types::Value};
 use std::{
     fs, io,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
+use weir_records::{FLOW_DATASET, Timestamp};
 
 /// The newest layout of the store that is understood here (SQLite's `user_version`).
 const VERSION: i64 = 1;
@@ -56,19 +57,63 @@ impl Store {
     /// Documents that match and have come since the last look. A store that was put in place of this one is read from
     /// its beginning; while there is none, there are no documents.
     pub fn new_documents(&mut self, filter: &Filter) -> Result<Vec<String>> {
-        match identity(&self.path) {
-            Ok(identity) if identity == self.identity => {}
-            // It may be half made yet: then the next look finds it.
-            Ok(_) => match Self::open(&self.path) {
-                Ok(store) => *self = store,
-                Err(_) => return Ok(Vec::new()),
-            },
-            Err(_) => return Ok(Vec::new()),
+        if !self.is_there() {
+            return Ok(Vec::new());
         }
         match self.read(filter, None) {
             Err(error) if is_passing(&error) => Ok(Vec::new()),
             result => result.with_context(|| format!("cannot read {}", self.path.display())),
         }
+    }
+
+    /// Gives the documents about exchanges, with the time at which each began, that have come since the last look and are
+    /// not older than this. Of a store that was put in place of this one as [`Self::new_documents`].
+    pub fn exchanges(&mut self, since: Timestamp, give: &mut dyn FnMut(Timestamp, &str)) -> Result<()> {
+        if !self.is_there() {
+            return Ok(());
+        }
+        let mut given = false;
+        let mut give = |at: Timestamp, document: &str| {
+            given = true;
+            give(at, document);
+        };
+        match self.read_exchanges(since, &mut give) {
+            // Nothing is given twice.
+            Err(error) if is_passing(&error) && !given => Ok(()),
+            result => result.with_context(|| format!("cannot read {}", self.path.display())),
+        }
+    }
+
+    /// True if there is a store, maybe another one than before.
+    fn is_there(&mut self) -> bool {
+        match identity(&self.path) {
+            Ok(identity) if identity == self.identity => true,
+            // It may be half made yet: then the next look finds it.
+            Ok(_) => Self::open(&self.path).map(|store| *self = store).is_ok(),
+            Err(_) => false,
+        }
+    }
+
+    fn read_exchanges(
+        &mut self,
+        since: Timestamp,
+        give: &mut dyn FnMut(Timestamp, &str),
+    ) -> rusqlite::Result<()> {
+        const SQL: &str = "SELECT time, document FROM documents
+            WHERE seq > ? AND seq <= ? AND time >= ? AND dataset <> ?";
+        let transaction = self.connection.transaction()?;
+        let Some(end) = end(&transaction)?.filter(|end| *end > self.seen) else {
+            return Ok(());
+        };
+        let since = i64::try_from(since.0).unwrap_or(i64::MAX);
+        let mut statement = transaction.prepare_cached(SQL)?;
+        let mut rows = statement.query(params![self.seen, end, since, FLOW_DATASET])?;
+        while let Some(row) = rows.next()? {
+            let at: i64 = row.get(0)?;
+            give(Timestamp(at.unsigned_abs()), row.get_ref(1)?.as_str()?);
+        }
+        self.seen = end;
+        Ok(())
     }
 
     /// Writes everything to a new store at `path`.
@@ -83,9 +128,7 @@ impl Store {
     fn read(&mut self, filter: &Filter, limit: Option<u32>) -> rusqlite::Result<Vec<String>> {
         // One transaction, so that the end that is noted is the end of what is looked at.
         let transaction = self.connection.transaction()?;
-        let end: Option<i64> =
-            transaction.query_row("SELECT max(seq) FROM documents", [], |row| row.get(0))?;
-        let Some(end) = end.filter(|end| *end > self.seen) else {
+        let Some(end) = end(&transaction)?.filter(|end| *end > self.seen) else {
             return Ok(Vec::new());
         };
         let condition = filter.condition();
@@ -106,6 +149,11 @@ impl Store {
         self.seen = end;
         Ok(documents)
     }
+}
+
+/// The newest document's number, if there is one.
+fn end(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    connection.query_row("SELECT max(seq) FROM documents", [], |row| row.get(0))
 }
 
 fn identity(path: &Path) -> io::Result<(u64, u64)> {

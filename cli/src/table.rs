@@ -271,7 +271,7 @@ fn notes(document: &Value) -> Vec<String> {
 
 /// The text with everything escaped that could move the cursor, change the terminal or turn the line around: what
 /// was on the wire was written by strangers.
-fn printable(text: &str) -> String {
+pub fn printable(text: &str) -> String {
     let harmful = |c: char| {
         c.is_control()
             || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -296,7 +296,7 @@ fn short_time(time: &str) -> String {
 }
 
 /// Nanoseconds in the unit that reads best.
-fn short_duration(ns: u64) -> String {
+pub fn short_duration(ns: u64) -> String {
     let value = ns as f64;
     match ns {
         0..1_000 => format!("{ns}ns"),
@@ -304,6 +304,15 @@ fn short_duration(ns: u64) -> String {
         1_000_000..10_000_000 => format!("{:.1}ms", value / 1e6),
         10_000_000..1_000_000_000 => format!("{:.0}ms", value / 1e6),
         _ => format!("{:.2}s", value / 1e9),
+    }
+}
+
+/// A number of bytes in the unit that reads best.
+pub fn short_bytes(bytes: u64) -> String {
+    let units = [(1_u64 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match units.iter().find(|(unit, _)| bytes >= *unit) {
+        Some((unit, name)) => format!("{:.1}{name}", bytes as f64 / *unit as f64),
+        None => format!("{bytes}B"),
     }
 }
 

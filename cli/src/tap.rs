@@ -1,6 +1,8 @@
 //! `weir tap`: the requests that this machine or container serves and makes, as its interfaces show them. Nothing is
 //! redirected, and nothing is held.
 
+mod write;
+
 use crate::{
     console::Color,
     output::{Format, Output},
@@ -23,6 +25,7 @@ use weir_config::{
 };
 use weir_protocols::Decoders;
 use weir_records::{Capture, Timestamp};
+use write::{Kept, WriteArgs};
 
 /// So long is waited at most before time is told to go on.
 const TICK: Duration = Duration::from_millis(200);
@@ -60,6 +63,8 @@ pub struct Args {
     #[arg(long, value_name = "PERIOD", requires = "flows")]
     flows_interval: Option<Period>,
     #[command(flatten)]
+    write: WriteArgs,
+    #[command(flatten)]
     capture: CaptureArgs,
     #[command(flatten)]
     decoding: DecodingArgs,
@@ -67,10 +72,11 @@ pub struct Args {
     file: FileArgs,
 }
 
-/// Runs the command until the user, or the reader of the output, has had enough.
+/// Runs the command until the user, or the reader of the output, has had enough. The code is that of a failure if packets
+/// were to be written and could not be.
 ///
 /// # Errors
-/// Packets can't be seen: NET_RAW is missing, or there is no such interface.
+/// Packets can't be seen: NET_RAW is missing, or there is no such interface. Or not written, from the beginning.
 pub fn run(args: &Args) -> Result<ExitCode> {
     let mut config = args.file.load()?;
     args.capture.apply(&mut config.capture);
@@ -81,8 +87,13 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     config.flows.interval = args.flows_interval.unwrap_or(config.flows.interval);
     let config = config.validated()?;
     let signals = Signals::take_over()?;
-    let mut tap = open(args, &config)?;
-    let mut tracker = Tracker::new(settings(args, &config));
+    let datagrams = args.flows && matches!(args.port, None | Some(Ports::All));
+    let mut tap = open(args.interface.as_ref(), args.port.as_ref(), datagrams, &config)?;
+    let mut kept = Kept::begin(&args.write, snaplen(&config))?;
+    let flows = args.flows.then(|| FlowSettings {
+        interval: config.flows.interval.non_zero(),
+    });
+    let mut tracker = Tracker::new(settings(&config, flows));
     let mut output = Output::new(args.format, args.color, &config.records);
     let mut lost = 0;
     tell(format_args!("looking; Ctrl-C ends it"));
@@ -100,6 +111,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         for _ in 0..most {
             let mut take = |packet: &Packet<'_>| {
                 if !is_done(&output) {
+                    kept.packet(packet);
                     tracker.packet(packet, &mut output);
                 }
             };
@@ -109,6 +121,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         }
         tracker.tick(now(), &mut output);
         tap.refresh().context("cannot look for interfaces")?;
+        kept.flush(dropped);
         output.flush()?;
         if ends {
             break;
@@ -119,38 +132,85 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     }
     output.flush()?;
     report(&tracker, lost);
-    Ok(ExitCode::SUCCESS)
+    Ok(match kept.finish() {
+        true => ExitCode::SUCCESS,
+        false => ExitCode::FAILURE,
+    })
 }
 
-fn open(args: &Args, config: &Config) -> Result<Tap> {
+/// Opens a tap on these interfaces and TCP ports, or all; with all `datagrams`, or DNS alone.
+///
+/// # Errors
+/// As [`run`].
+pub fn open(
+    interface: Option<&Names>,
+    port: Option<&Ports>,
+    datagrams: bool,
+    config: &Config,
+) -> Result<Tap> {
+    let selection = Selection {
+        dns: config.decoding.protocols.ports(Pinned::Dns),
+        datagrams,
+        interfaces: interfaces(interface),
+        ports: ranges(port),
+        snaplen: snaplen(config),
+    };
+    open_selected(interface, selection, config.capture.ring)
+}
+
+/// These interfaces, or all.
+pub fn interfaces(names: Option<&Names>) -> Interfaces {
+    match names {
+        Some(names) => Interfaces::Only(names.0.clone()),
+        None => Interfaces::Except(Vec::new()),
+    }
+}
+
+/// These ports; nothing for all.
+pub fn ranges(ports: Option<&Ports>) -> Option<Vec<(u16, u16)>> {
+    match ports {
+        None | Some(Ports::All) => None,
+        Some(Ports::List(ports)) => Some(ports.iter().map(|port| (*port, *port)).collect()),
+    }
+}
+
+/// Opens a tap whose selection has the interfaces of these names.
+///
+/// # Errors
+/// As [`run`].
+pub fn open_selected(interface: Option<&Names>, selection: Selection, ring: Bytes) -> Result<Tap> {
     let tap = Tap::open(&TapSettings {
-        selection: Selection {
-            dns: config.decoding.protocols.ports(Pinned::Dns),
-            datagrams: args.flows && matches!(args.port, None | Some(Ports::All)),
-            interfaces: match &args.interface {
-                Some(names) => Interfaces::Only(names.0.clone()),
-                None => Interfaces::Except(Vec::new()),
-            },
-            ports: match &args.port {
-                None | Some(Ports::All) => None,
-                Some(Ports::List(ports)) => Some(ports.iter().map(|port| (*port, *port)).collect()),
-            },
-            snaplen: u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX),
-        },
-        ring_bytes: usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX),
+        selection,
+        ring_bytes: usize::try_from(ring.0).unwrap_or(usize::MAX),
         group: None,
     })?;
-    if let Some(names) = &args.interface
+    if let Some(names) = interface
         && !tap.has_interface()
     {
-        let there = if_nameindex().context("cannot list interfaces")?;
-        let there: Vec<_> = there.iter().map(|one| one.name().to_string_lossy()).collect();
+        let there: Vec<_> = there()?.into_iter().map(|(_, name)| name).collect();
         bail!("there is no interface {}; there are {}", names, there.join(", "));
     }
     Ok(tap)
 }
 
-fn settings(args: &Args, config: &Config) -> Settings {
+/// The interfaces that are there: their indexes and names.
+///
+/// # Errors
+/// Those of netlink.
+pub fn there() -> Result<Vec<(u32, String)>> {
+    let all = if_nameindex().context("cannot list interfaces")?;
+    Ok(all
+        .iter()
+        .map(|one| (one.index(), one.name().to_string_lossy().into_owned()))
+        .collect())
+}
+
+fn snaplen(config: &Config) -> u32 {
+    u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX)
+}
+
+/// What the tracker is told; `flows` if it is to tell of flows as a whole.
+pub fn settings(config: &Config, flows: Option<FlowSettings>) -> Settings {
     let host = &config.records.host_name;
     Settings {
         capture: Capture::Tap,
@@ -159,20 +219,18 @@ fn settings(args: &Args, config: &Config) -> Settings {
         select: None,
         decoders: Decoders::from(config),
         bounds: Bounds::default(),
-        flows: args.flows.then(|| FlowSettings {
-            interval: config.flows.interval.non_zero(),
-        }),
+        flows,
     }
 }
 
 /// The clock by which the kernel notes when it saw a packet.
-fn now() -> Timestamp {
+pub fn now() -> Timestamp {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp(u64::try_from(since.as_nanos()).unwrap_or(u64::MAX))
 }
 
 /// What was not seen, or not in full.
-fn report(tracker: &Tracker, lost: u64) {
+pub fn report(tracker: &Tracker, lost: u64) {
     if lost > 0 {
         tell(format_args!(
             "packets lost for want of room: {lost}; a larger --ring holds more"
@@ -184,6 +242,6 @@ fn report(tracker: &Tracker, lost: u64) {
 }
 
 /// Standard error may be gone, and the documents matter more.
-fn tell(what: std::fmt::Arguments<'_>) {
+pub fn tell(what: std::fmt::Arguments<'_>) {
     let _ = writeln!(io::stderr(), "weir: {what}");
 }

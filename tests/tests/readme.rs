@@ -125,10 +125,31 @@ impl Stage {
                     .unwrap_or_else(|error| panic!("{line}: {error}"));
                 assert!(said.contains("/orders"), "{line}: {said}");
             }
-            "weir" if ["tail", "tap"].contains(&&*words[1]) => {
+            "weir" if words[1] == "doctor" => {
+                let said = self
+                    .pod
+                    .run(program)
+                    .unwrap_or_else(|error| panic!("{line}: {error}"));
+                assert!(said.contains("nothing was lost"), "{line}: {said}");
+            }
+            "weir" if words[1] == "top" && line.contains("--once") => {
+                let said = self
+                    .pod
+                    .run(program)
+                    .unwrap_or_else(|error| panic!("{line}: {error}"));
+                let counted = if words[2] == "sources" {
+                    " packets in "
+                } else {
+                    " requests in "
+                };
+                assert!(said.contains(counted), "{line}: {said}");
+            }
+            "weir" if ["tail", "tap", "top"].contains(&&*words[1]) => {
                 let tail = self.pod.spawn(program).unwrap();
-                if words[1] == "tap" {
-                    await_text(&tail, "looking");
+                match &*words[1] {
+                    "tap" => await_text(&tail, "looking"),
+                    "top" => await_text(&tail, " requests in "),
+                    _ => {}
                 }
                 assert_eq!(self.client.http_get(self.address, "/readme").unwrap().0, 200);
                 await_text(&tail, "/readme");

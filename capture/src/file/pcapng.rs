@@ -8,22 +8,22 @@ use weir_records::Timestamp;
 
 /// What a file begins with: the type of a section header.
 pub(super) const MAGIC: [u8; 4] = [0x0a, 0x0d, 0x0d, 0x0a];
-const SECTION: u32 = u32::from_be_bytes(MAGIC);
-const INTERFACE: u32 = 1;
+pub(super) const SECTION: u32 = u32::from_be_bytes(MAGIC);
+pub(super) const INTERFACE: u32 = 1;
 /// Replaced by the enhanced packet long ago.
 const OBSOLETE_PACKET: u32 = 2;
 const SIMPLE_PACKET: u32 = 3;
-const ENHANCED_PACKET: u32 = 6;
+pub(super) const ENHANCED_PACKET: u32 = 6;
 /// Tells a section's byte order.
-const BYTE_ORDER: u32 = 0x1a2b_3c4d;
+pub(super) const BYTE_ORDER: u32 = 0x1a2b_3c4d;
 /// Type and length before a block's content, and length behind it.
 const HEAD: usize = 8;
 const TAIL: usize = 4;
 /// Options of an interface: its unit of time, and seconds to be added.
-const RESOLUTION: u16 = 9;
+pub(super) const RESOLUTION: u16 = 9;
 const OFFSET: u16 = 14;
 /// Option of a packet: who sent it, and more.
-const FLAGS: u16 = 2;
+pub(super) const FLAGS: u16 = 2;
 const SECOND: u128 = 1_000_000_000;
 
 /// The section that is being read.
