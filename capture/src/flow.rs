@@ -67,6 +67,10 @@ struct Account {
 
 /// By transport.
 #[derive(Debug)]
+#[allow(
+    clippy::large_enum_variant,
+    reason = "the account that has it is in a box of its own"
+)]
 pub(crate) enum Measured {
     Tcp(Measure),
     /// The client's datagrams, and the server's.

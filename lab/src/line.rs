@@ -99,7 +99,7 @@ fn carry(mut from: File, mut to: File, quality: Quality, ends: &AtomicBool) {
             match from.read(&mut buffer) {
                 Ok(len) => {
                     count += 1;
-                    let is_lost = quality.drop_every > 0 && count % quality.drop_every == 0;
+                    let is_lost = quality.drop_every > 0 && u64::is_multiple_of(count, quality.drop_every);
                     if !is_lost && queue.len() < QUEUE {
                         queue.push_back((Instant::now() + quality.delay, buffer[..len].to_vec()));
                     }

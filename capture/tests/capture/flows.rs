@@ -279,7 +279,7 @@ fn with_one_packet_in_a_hundred_missing_all_that_is_told_is_true() {
             .map(|talk| {
                 talk.frames
                     .iter()
-                    .filter(|_| dice.roll() % 100 > 0)
+                    .filter(|_| !dice.roll().is_multiple_of(100))
                     .collect::<Vec<_>>()
             })
             .collect();
