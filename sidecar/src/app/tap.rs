@@ -24,7 +24,6 @@ use weir_records::{Capture, Names, Policy};
 pub(super) fn open(config: &Config, names: &Arc<Names>) -> anyhow::Result<Source> {
     let taps = sockets(config)?;
     identity::give_up_net_raw()?;
-    weir_export::remember_lookups();
     tracing::info!(
         "tap: nothing is redirected and nothing held; TLS stays closed, and under overload packets may be missed, which is \
          counted (weir_capture_losses)"
@@ -68,6 +67,7 @@ fn sockets(config: &Config) -> anyhow::Result<Vec<Tap>> {
 }
 
 fn source(config: &Config, taps: Vec<Tap>, select: Arc<dyn Select>, names: &Arc<Names>) -> Source {
+    weir_export::remember_lookups();
     let settings = settings(config, select);
     let policy = Arc::new(Policy::new(&config.records));
     let names = names.clone();
