@@ -123,10 +123,8 @@ fn counts(value: &Value) -> impl Iterator<Item = (&str, u64)> {
 
 fn seen(stats: &Value) -> Finding {
     let opened = |direction: &str| number(&stats["connections"][direction]["opened"]);
-    let connections = match stats["capture"].as_object() {
-        Some(capture) => capture.get("connections").map_or(0, number),
-        None => opened("ingress") + opened("egress"),
-    };
+    // Relayed ones, and those that are looked at.
+    let connections = opened("ingress") + opened("egress") + number(&stats["capture"]["connections"]);
     let exchanges = number(&stats["exchanges"]);
     Finding::well(format!(
         "connections seen: {connections}, requests decoded: {exchanges}"
