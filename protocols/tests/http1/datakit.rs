@@ -32,7 +32,7 @@ fn pipelined_requests_count_each() {
         [200, 404, 200, 200].map(|status| format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\n\r\n"));
     let bytes = |texts: &[&String]| texts.iter().map(|text| text.len()).sum::<usize>();
     // All in one segment, and all the answers in one.
-    let seen = Observer::new().steps(&[client(&asked.concat()), server(&answered.concat())]);
+    let seen = Observer::new().steps(&[client(asked.concat()), server(answered.concat())]);
     let latency = |point: &str| -> u64 {
         let value = point.split_once("latency=").unwrap().1;
         value.split_once('i').unwrap().0.parse().unwrap()
