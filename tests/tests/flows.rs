@@ -109,6 +109,7 @@ fn bytes_are_those_that_were_sent() {
             scope.spawn(|| send(&server, Noise::new(2, down)));
             assert_eq!(receive(&client).bytes, down);
         });
+        let again = [&client, &server].map(|end| TcpInfo::of(end).unwrap().retransmits.unwrap());
         drop((client, server));
         let (flow, sums) = ended(sidecar, PORT);
         assert_eq!(sums[..2], [up, down], "{flow:#}");
@@ -123,11 +124,12 @@ fn bytes_are_those_that_were_sent() {
         assert_eq!(flow["network"]["direction"], direction);
         assert_eq!(flow["network"]["transport"], "tcp");
         assert_eq!(flow["network"].get("protocol"), None);
-        for side in ["source", "destination"] {
+        for (side, again) in ["source", "destination"].into_iter().zip(again) {
             let of = |name: &str| number(&flow, &format!("/weir/flow/{side}/{name}"));
-            for name in ["retransmits", "out_of_order", "resets", "missed_bytes"] {
-                assert_eq!(of(name), 0, "{side} {name}");
-            }
+            assert_eq!((of("resets"), of("missed_bytes")), (0, 0), "{side}");
+            // A machine under load drops packets. What is sent again within the same ms, and was lost before it came by here, is
+            // no more than late.
+            assert_near(side, of("retransmits") + of("out_of_order"), again, 2);
             let headers = stage.pick(20, 40) + 20;
             assert!(
                 of("wire_bytes") >= of("bytes") + of("packets") * headers,
