@@ -217,6 +217,17 @@ fn dubbo_2_7_over_hessian2_out_of_a_pod_that_is_only_looked_at() {
 }
 
 #[test]
+fn dubbo_3_over_fastjson2_into_a_pod_that_is_only_looked_at() {
+    across_the_relay(
+        "dubbo_3_over_fastjson2_into_a_pod_that_is_only_looked_at",
+        ("dubbo3", Consumer::Java),
+        "fastjson2",
+        "tap",
+        true,
+    );
+}
+
+#[test]
 fn dubbo2_js_into_the_pod() {
     across_the_relay(
         "dubbo2_js_into_the_pod",

@@ -107,16 +107,18 @@ fn handshakes_have_documents(stage: &Stage) {
 }
 
 macro_rules! both_ways {
-    ($($name:ident $direction:ident $family:ident;)*) => {$(
+    ($($name:ident $mode:ident $direction:ident $family:ident;)*) => {$(
         #[test]
         fn $name() {
-            let stage = (Mode::Redirected, Direction::$direction, Family::$family);
+            let stage = (Mode::$mode, Direction::$direction, Family::$family);
             play("tls", Weight::Light, stage, handshakes_have_documents);
         }
     )*};
 }
 
 both_ways! {
-    inbound_v4 Inbound V4;
-    outbound_v6 Outbound V6;
+    inbound_v4 Redirected Inbound V4;
+    outbound_v6 Redirected Outbound V6;
+    looked_at_inbound_v6 Tap Inbound V6;
+    looked_at_outbound_v4 Tap Outbound V4;
 }

@@ -1,6 +1,6 @@
 //! What the application gets, and what the documents say of it.
 
-use crate::stage::{LARGE, Stage, ask, asker, hear, in_every_mode, query};
+use crate::stage::{LARGE, Stage, TAP, ask, asker, hear, in_every_mode, in_every_mode_and_tap, query};
 use serde_json::{Value, json};
 use std::{
     collections::HashSet,
@@ -22,7 +22,7 @@ fn of<'a>(documents: &'a [Value], name: &'a str) -> Vec<&'a Value> {
 
 #[test]
 fn dig_gets_every_kind_of_answer_and_each_has_its_document() {
-    in_every_mode(
+    in_every_mode_and_tap(
         "dig_gets_every_kind_of_answer_and_each_has_its_document",
         |stage| {
             let cases = [
@@ -70,7 +70,10 @@ fn assert_document(document: &Value, stage: &Stage, question: &str, status: &str
     assert_eq!(at("/network/transport"), transport, "{context}");
     assert_eq!(at("/network/direction"), "egress", "{context}");
     assert_eq!(at("/destination/port"), 53, "{context}");
-    assert_eq!(at("/weir/mode"), stage.mode, "{context}");
+    match stage.mode {
+        TAP => assert_eq!(at("/weir/capture"), TAP, "{context}"),
+        mode => assert_eq!(at("/weir/mode"), mode, "{context}"),
+    }
     assert_eq!(at("/weir/anomalies"), Value::Null, "{context}");
     assert!(
         at("/event/duration").as_u64().is_some_and(|took| took > 0),
@@ -90,7 +93,7 @@ fn assert_document(document: &Value, stage: &Stage, question: &str, status: &str
 
 #[test]
 fn an_answer_too_large_for_a_datagram_is_asked_for_again_over_tcp() {
-    in_every_mode(
+    in_every_mode_and_tap(
         "an_answer_too_large_for_a_datagram_is_asked_for_again_over_tcp",
         |stage| {
             for (i, server) in stage.first().into_iter().enumerate() {
@@ -139,7 +142,7 @@ fn an_answer_is_byte_for_byte_that_of_a_direct_query() {
 #[test]
 fn a_thousand_queries_at_once_each_get_their_own_answer() {
     const CLIENTS: usize = 1000;
-    in_every_mode("a_thousand_queries_at_once_each_get_their_own_answer", |stage| {
+    in_every_mode_and_tap("a_thousand_queries_at_once_each_get_their_own_answer", |stage| {
         for (turn, server) in stage.first().into_iter().enumerate() {
             // The same id for all: only the sockets tell them apart.
             let clients: Vec<_> = (0..CLIENTS)
@@ -180,7 +183,7 @@ fn a_thousand_queries_at_once_each_get_their_own_answer() {
 fn a_thousand_queries_may_wait_at_once_and_be_answered_in_any_order() {
     const CLIENTS: usize = 1000;
     const BATCH: usize = 100;
-    in_every_mode(
+    in_every_mode_and_tap(
         "a_thousand_queries_may_wait_at_once_and_be_answered_in_any_order",
         |stage| {
             for (turn, server) in stage.silent().into_iter().enumerate() {
@@ -224,7 +227,7 @@ fn a_thousand_queries_may_wait_at_once_and_be_answered_in_any_order() {
 
 #[test]
 fn one_socket_may_ask_many_things_at_once() {
-    in_every_mode("one_socket_may_ask_many_things_at_once", |stage| {
+    in_every_mode_and_tap("one_socket_may_ask_many_things_at_once", |stage| {
         let socket = asker(&stage.pod, stage.first()[0]);
         let asked: Vec<_> = (0..200)
             .map(|id| query(id, &format!("n{id}.many.weir.test"), A))
@@ -258,7 +261,7 @@ fn assert_is_answer(query: &[u8], answer: &[u8]) {
 
 #[test]
 fn queries_over_one_tcp_connection_each_have_their_document() {
-    in_every_mode(
+    in_every_mode_and_tap(
         "queries_over_one_tcp_connection_each_have_their_document",
         |stage| {
             let server = (stage.first()[0], 53);

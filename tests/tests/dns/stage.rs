@@ -15,6 +15,8 @@ use weir_tests::weir::{LIMIT, Sidecar, install, wait_for};
 
 /// Longest wait for an answer; met only by a hang.
 pub const PATIENCE: Duration = Duration::from_secs(30);
+/// The mode in which nothing is installed.
+pub const TAP: &str = "tap";
 /// Strings of the text that no datagram holds.
 pub const LARGE: usize = 40;
 
@@ -37,7 +39,16 @@ pub struct Server {
 
 /// Runs a case in every mode, with Weir installed.
 pub fn in_every_mode(name: &str, case: impl Fn(&Stage)) {
-    for mode in MODES {
+    in_modes(name, MODES, case);
+}
+
+/// The same, and where Weir only looks.
+pub fn in_every_mode_and_tap(name: &str, case: impl Fn(&Stage)) {
+    in_modes(name, &[MODES, &[TAP]].concat(), case);
+}
+
+fn in_modes(name: &str, modes: &[&'static str], case: impl Fn(&Stage)) {
+    for mode in modes {
         if skip_unless_root(name) {
             return;
         }
@@ -86,6 +97,9 @@ impl Stage {
     }
 
     pub fn install(&self) {
+        if self.mode == TAP {
+            return;
+        }
         install(
             &self.pod,
             &["--mode", self.mode, "--dns", "--dns-servers", &self.servers()],
@@ -95,7 +109,11 @@ impl Stage {
 
     pub fn start_sidecar(&mut self, flags: &[&str]) {
         let servers = self.servers();
-        let flags = [&["--dns-servers", &servers], flags].concat();
+        let how = match self.mode {
+            TAP => ["--mode", TAP],
+            _ => ["--dns-servers", &servers],
+        };
+        let flags = [&how, flags].concat();
         self.sidecar = Some(Sidecar::start(&self.pod, &flags).unwrap());
     }
 
