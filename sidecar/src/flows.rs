@@ -135,7 +135,7 @@ impl Open {
     /// Its decoder takes it for this, which counts as long as there is no document.
     pub fn found(&self, protocol: Protocol) {
         if self.account.protocol.get().is_none() {
-            self.account.protocol.set(name(protocol));
+            self.account.protocol.set(protocol.name());
         }
     }
 
@@ -302,16 +302,5 @@ pub fn party(side: Side) -> Party {
     match side {
         Side::Client => Party::Source,
         Side::Server => Party::Destination,
-    }
-}
-
-/// As documents call it.
-fn name(protocol: Protocol) -> Option<&'static str> {
-    match protocol {
-        Protocol::Http1 | Protocol::Http2 => Some("http"),
-        Protocol::Dns => Some("dns"),
-        Protocol::Tls => Some("tls"),
-        Protocol::Dubbo => Some("dubbo"),
-        Protocol::Unknown | Protocol::Tcp => None,
     }
 }
