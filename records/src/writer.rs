@@ -35,12 +35,14 @@ pub fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Resul
 }
 
 /// A byte that can't stand in a string as it is (RFC 8259, 7).
+#[inline]
 fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
 /// True if one of eight bytes is such, told of all of them at once. (A borrow out of one byte makes the next one look so, but
 /// it comes out of one that is.)
+#[inline]
 fn has_special(word: u64) -> bool {
     const ONES: u64 = u64::from_ne_bytes([1; 8]);
     let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
@@ -49,6 +51,7 @@ fn has_special(word: u64) -> bool {
 }
 
 /// True if nothing in a text has to be escaped.
+#[inline]
 fn is_plain(bytes: &[u8]) -> bool {
     if let Some(last) = bytes.last_chunk::<8>() {
         // The last word overlaps the one before it.
@@ -65,6 +68,7 @@ fn is_plain(bytes: &[u8]) -> bool {
 }
 
 /// Appends a text without its quotes.
+#[inline]
 fn escape(out: &mut Vec<u8>, text: &str) {
     let mut rest = text.as_bytes();
     if is_plain(rest) {
@@ -99,11 +103,13 @@ struct Writer<'a> {
 }
 
 impl Writer<'_> {
+    #[inline]
     fn number(&mut self, number: impl itoa::Integer) {
         self.out
             .extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
     }
 
+    #[inline]
     fn text(&mut self, text: &str) {
         self.out.push(b'"');
         escape(self.out, text);
@@ -120,6 +126,7 @@ struct Parts<'a, 'b> {
 }
 
 impl<'a, 'b> Parts<'a, 'b> {
+    #[inline]
     fn begin(writer: &'b mut Writer<'a>, bracket: u8) -> Self {
         writer.out.push(bracket);
         Self {
@@ -129,17 +136,20 @@ impl<'a, 'b> Parts<'a, 'b> {
         }
     }
 
+    #[inline]
     fn comma(&mut self) {
         if !std::mem::take(&mut self.first) {
             self.writer.out.push(b',');
         }
     }
 
+    #[inline]
     fn item(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
         self.comma();
         value.serialize(&mut *self.writer)
     }
 
+    #[inline]
     fn field(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
         self.comma();
         let out = &mut *self.writer.out;
@@ -149,6 +159,7 @@ impl<'a, 'b> Parts<'a, 'b> {
         value.serialize(&mut *self.writer)
     }
 
+    #[inline]
     fn finish(self, bracket: u8) {
         self.writer.out.push(bracket);
         if self.wrapped {
