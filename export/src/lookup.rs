@@ -1,43 +1,47 @@
-//! Names of servers to addresses, by the system's resolver; and the sockets that it uses for that, so that who looks at this
-//! process's packets can tell them from others.
+//! Names of servers to addresses, as the system's files have it (`hosts(5)`, `resolv.conf(5)`); and the sockets that were used
+//! for that, so that who looks at this process's packets can tell them from others.
 //!
-//! The resolver keeps its sockets to itself, and for milliseconds. So they are looked for while it is at work, among the
-//! descriptors of this process: what is found is its own for certain, though one that was answered at once may be missed.
+//! The C library's resolver keeps its sockets to itself, and for milliseconds. So the queries are sent from here: each socket
+//! is remembered before anything is sent from it.
 
+use hickory_resolver::{
+    Resolver as Lookups,
+    config::{NameServerConfig, ResolverConfig, ResolverOpts, ServerOrderingStrategy},
+    net::runtime::{RuntimeProvider, TokioRuntimeProvider, iocompat::AsyncIoTokioAsStd},
+    system_conf::read_system_conf,
+};
 use hyper_util::client::legacy::connect::dns::Name;
-use nix::sys::socket::{SockaddrStorage, getpeername, getsockname};
 use std::{
     future::Future,
     io,
-    net::{IpAddr, SocketAddr, ToSocketAddrs},
-    os::fd::RawFd,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
-        mpsc,
     },
     task::{Context, Poll},
-    thread,
     time::{Duration, Instant},
     vec,
 };
+use tokio::{
+    net::{TcpSocket, UdpSocket},
+    time::timeout,
+};
 use tower_service::Service;
 
-/// So long a socket is remembered: longer than packets wait to be looked at.
-const REMEMBERED: Duration = Duration::from_secs(10);
-/// So long there is no rest between two looks.
-const BUSY: Duration = Duration::from_millis(5);
+/// So long a socket is remembered: longer than a look-up takes, and than its packets wait to be looked at.
+const REMEMBERED: Duration = Duration::from_secs(60);
 /// Most that are.
 const MOST: usize = 256;
-/// Behind so many that are no sockets, no more descriptors are looked at: a new one has the lowest number that is free.
-const OTHERS: RawFd = 64;
+/// So long a name server is waited for that is asked over TCP.
+const CONNECT: Duration = Duration::from_secs(5);
 
-/// A socket of this process.
+/// Whom a socket of this process speaks to, and from which port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Socket {
-    own: SocketAddr,
-    peer: Option<SocketAddr>,
+    port: u16,
+    server: SocketAddr,
 }
 
 /// Somebody wants to know.
@@ -49,16 +53,32 @@ pub fn remember_lookups() {
     WANTED.store(true, Ordering::Relaxed);
 }
 
-/// True if the flow between these sockets is that of a look-up by this process.
-pub fn is_own_lookup(own: SocketAddr, peer: SocketAddr) -> bool {
+/// True if the flow from this port to this server is that of a look-up by this process.
+pub fn is_own_lookup(port: u16, server: SocketAddr) -> bool {
     let seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    seen.iter().any(|(socket, at)| {
-        let here = socket.own == own || socket.own.ip().is_unspecified() && socket.own.port() == own.port();
-        here && socket.peer.is_none_or(|known| known == peer) && at.elapsed() < REMEMBERED
-    })
+    let flow = Socket { port, server };
+    seen.iter()
+        .any(|(socket, at)| *socket == flow && at.elapsed() < REMEMBERED)
 }
 
-/// As [`hyper_util::client::legacy::connect::dns::GaiResolver`], with its sockets remembered.
+fn remember(own: io::Result<SocketAddr>, server: SocketAddr) -> io::Result<()> {
+    let socket = Socket {
+        port: own?.port(),
+        server: SocketAddr::new(server.ip().to_canonical(), server.port()),
+    };
+    if WANTED.load(Ordering::Relaxed) {
+        let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|(known, at)| *known != socket && at.elapsed() < REMEMBERED);
+        // Rather the oldest shows up than the memory grows.
+        if seen.len() >= MOST {
+            seen.remove(0);
+        }
+        seen.push((socket, Instant::now()));
+    }
+    Ok(())
+}
+
+/// Looks names up for the sinks' connections.
 #[derive(Clone, Debug)]
 pub(crate) struct Resolver;
 
@@ -73,114 +93,90 @@ impl Service<Name> for Resolver {
 
     fn call(&mut self, name: Name) -> Self::Future {
         Box::pin(async move {
-            let found = tokio::task::spawn_blocking(move || watched(|| (name.as_str(), 0).to_socket_addrs()));
-            found.await.map_err(io::Error::other)?
+            let (config, options) = settings();
+            look_up(name.as_str(), config, options).await
         })
     }
 }
 
-/// Does this while sockets are looked for.
-fn watched<T>(look_up: impl FnOnce() -> T) -> T {
-    if !WANTED.load(Ordering::Relaxed) {
-        return look_up();
+/// As the system is set up now: what is asked for once in a while may as well be asked where it is to be asked by then.
+fn settings() -> (ResolverConfig, ResolverOpts) {
+    let (config, mut options) = read_system_conf().unwrap_or_else(|error| {
+        // As resolv.conf(5) has it.
+        tracing::debug!("no name server in /etc/resolv.conf, this machine is asked: {error}");
+        let here = NameServerConfig::udp_and_tcp(Ipv4Addr::LOCALHOST.into());
+        (
+            ResolverConfig::from_name_servers(vec![here]),
+            ResolverOpts::default(),
+        )
+    });
+    options.cache_size = 0;
+    // One after the other in their order: a second server may know other names than the first.
+    options.num_concurrent_reqs = 1;
+    options.server_ordering_strategy = ServerOrderingStrategy::UserProvidedOrder;
+    options.os_port_selection = true;
+    (config, options)
+}
+
+async fn look_up(
+    name: &str,
+    config: ResolverConfig,
+    options: ResolverOpts,
+) -> io::Result<vec::IntoIter<SocketAddr>> {
+    let lookups = Lookups::builder_with_config(config, Sockets::default())
+        .with_options(options)
+        .build()
+        .map_err(io::Error::other)?;
+    let found = lookups.lookup_ip(name).await.map_err(io::Error::other)?;
+    let addresses: Vec<_> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();
+    Ok(addresses.into_iter())
+}
+
+/// Opens the sockets of look-ups and remembers them.
+#[derive(Clone, Default)]
+struct Sockets(TokioRuntimeProvider);
+
+impl RuntimeProvider for Sockets {
+    type Handle = <TokioRuntimeProvider as RuntimeProvider>::Handle;
+    type Timer = <TokioRuntimeProvider as RuntimeProvider>::Timer;
+    type Udp = <TokioRuntimeProvider as RuntimeProvider>::Udp;
+    type Tcp = <TokioRuntimeProvider as RuntimeProvider>::Tcp;
+
+    fn create_handle(&self) -> Self::Handle {
+        self.0.create_handle()
     }
-    let done = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let (begun, begin) = mpsc::channel();
-        let watch = || watch(&done, begun);
-        // Without a thread they are not found, and the look-up is what matters.
-        if thread::Builder::new().spawn_scoped(scope, watch).is_ok() {
-            let _ = begin.recv();
-        }
-        let result = look_up();
-        done.store(true, Ordering::Release);
-        result
-    })
-}
 
-fn watch(done: &AtomicBool, begun: mpsc::Sender<()>) {
-    let start = Instant::now();
-    // (Nobody waits for it any more if that fails.)
-    let _ = begun.send(());
-    while !done.load(Ordering::Acquire) {
-        let mut last = 0;
-        for fd in 0.. {
-            if let Some(socket) = socket(fd) {
-                remember(socket);
-                last = fd;
-            }
-            if fd - last > OTHERS {
-                break;
-            }
-        }
-        // An answer that comes at once leaves little time; one that does not leaves much.
-        match start.elapsed() {
-            short if short < BUSY => thread::yield_now(),
-            long => thread::sleep(long / 16),
-        }
+    fn connect_tcp(
+        &self,
+        server: SocketAddr,
+        own: Option<SocketAddr>,
+        wait: Option<Duration>,
+    ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Tcp>>>> {
+        Box::pin(async move {
+            let (socket, any) = match server {
+                SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
+                SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
+            };
+            // Bound first: the port has to be known before the handshake is seen.
+            socket.bind(own.unwrap_or(SocketAddr::new(any, 0)))?;
+            remember(socket.local_addr(), server)?;
+            let connected = timeout(wait.unwrap_or(CONNECT), socket.connect(server)).await??;
+            Ok(AsyncIoTokioAsStd(connected))
+        })
     }
-}
 
-fn remember(socket: Socket) {
-    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-    let now = Instant::now();
-    match seen.iter_mut().find(|(known, _)| *known == socket) {
-        Some((_, at)) => *at = now,
-        None => {
-            seen.retain(|(_, at)| at.elapsed() < REMEMBERED);
-            if seen.len() < MOST {
-                seen.push((socket, now));
-            }
-        }
+    fn bind_udp(
+        &self,
+        own: SocketAddr,
+        server: SocketAddr,
+    ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Udp>>>> {
+        Box::pin(async move {
+            let socket = UdpSocket::bind(own).await?;
+            remember(socket.local_addr(), server)?;
+            Ok(socket)
+        })
     }
-}
-
-/// The socket that has this descriptor, if one has: also one for connections, which is this process's own just as well.
-fn socket(fd: RawFd) -> Option<Socket> {
-    let own = address(&getsockname(fd).ok()?)?;
-    let peer = getpeername(fd).ok().as_ref().and_then(address);
-    (own.port() > 0).then_some(Socket { own, peer })
-}
-
-/// An address of IPv4 or IPv6, in IPv4's own form if it is one.
-fn address(storage: &SockaddrStorage) -> Option<SocketAddr> {
-    let (ip, port) = match (storage.as_sockaddr_in(), storage.as_sockaddr_in6()) {
-        (Some(v4), _) => (IpAddr::V4(v4.ip()), v4.port()),
-        (_, Some(v6)) => (IpAddr::V6(v6.ip()), v6.port()),
-        _ => return None,
-    };
-    Some((ip.to_canonical(), port).into())
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::net::UdpSocket;
-
-    #[test]
-    fn a_socket_that_is_used_for_a_look_up_is_remembered_and_no_other() {
-        let server = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let server = server.local_addr().unwrap();
-        let another = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let look_up = || {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.connect(server).unwrap();
-            socket.local_addr().unwrap()
-        };
-        // Nobody wants to know.
-        let before = watched(look_up);
-        remember_lookups();
-        let own = watched(|| {
-            let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-            socket.connect(server).unwrap();
-            let own = socket.local_addr().unwrap();
-            while !is_own_lookup(own, server) {
-                thread::yield_now();
-            }
-            own
-        });
-        assert!(is_own_lookup(own, server), "after its end too");
-        assert!(!is_own_lookup(own, another), "to another server");
-        assert!(!is_own_lookup(before, server));
-    }
-}
+mod tests;

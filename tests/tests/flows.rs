@@ -404,12 +404,7 @@ fn look_ups_of_a_sinks_name_are_the_sidecars_own() {
     }
     let mut lab = Lab::new("flows").unwrap();
     let (peer, pod) = (lab.node("peer").unwrap(), lab.node("pod").unwrap());
-    // The system's resolver gives its sockets up as soon as it has an answer.
-    let quality = Quality {
-        delay: Duration::from_millis(50),
-        ..Quality::default()
-    };
-    let (link, _line) = lab.join_by_line(&peer, &pod, quality).unwrap();
+    let link = lab.join(&peer, &pod).unwrap();
     let server = SocketAddr::from((link.a.v4, 53));
     let resolver = peer.enter(|| UdpSocket::bind(server)).unwrap().unwrap();
     resolver.set_read_timeout(Some(LIMIT)).unwrap();

@@ -41,7 +41,7 @@ impl Observed {
     pub(super) fn is_own(&self, flow: &Flow) -> bool {
         self.listens.contains(&flow.server.port()) && is_local(flow.server.ip())
             || self.delivers.contains(&flow.server.port()) && is_open_here(flow.client, flow.server)
-            || weir_export::is_own_lookup(flow.client, flow.server)
+            || weir_export::is_own_lookup(flow.client.port(), flow.server)
     }
 
     /// Whether the settings would have it redirected.
