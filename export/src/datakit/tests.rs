@@ -3,6 +3,7 @@
 use super::*;
 use crate::{Pipeline, SinkStats, samples::document};
 use hyper::StatusCode;
+use socket2::{Domain, Socket, Type};
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
@@ -183,9 +184,12 @@ fn what_the_server_refuses_is_counted_and_not_sent_again() {
 
 #[test]
 fn points_wait_for_a_server_that_is_not_there_yet() {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let address = listener.local_addr().unwrap();
-    drop(listener);
+    // Nobody else gets the port, and nobody listens there.
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket
+        .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
+        .unwrap();
+    let address = socket.local_addr().unwrap().as_socket().unwrap();
     let mut settings = Settings::at(&format!("http://me:p%40ss@{address}")).unwrap();
     settings.points.interval = weir_config::Period::seconds(1);
     let pipeline = Pipeline::start(&[weir_config::Sink::Datakit(settings)]).unwrap();
@@ -193,12 +197,15 @@ fn points_wait_for_a_server_that_is_not_there_yet() {
     let mut producer = pipeline.producer();
     producer.push(&document(7));
     drop(producer);
-    while stats.snapshot()[0].retries == 0 {
-        std::thread::yield_now();
-    }
-    let failing = stats.snapshot()[0].failing.clone().unwrap();
+    let failing = loop {
+        match stats.snapshot()[0].failing.clone() {
+            Some(failing) => break failing,
+            None => std::thread::yield_now(),
+        }
+    };
     assert!(failing.contains("Connection refused"), "{failing}");
-    let server = Substitute::on(TcpListener::bind(address).unwrap(), &[200]);
+    socket.listen(8).unwrap();
+    let server = Substitute::on(socket.into(), &[200]);
     let got = server.got.recv_timeout(PATIENCE).unwrap();
     assert!(got.headers.contains("authorization: basic "), "{got:?}");
     assert_eq!(paths(&[got]), ["/7"]);
