@@ -11,6 +11,7 @@ use crate::{
     settings::{Transport, ns},
     stream::Room,
 };
+use foldhash::fast::RandomState;
 use std::{collections::HashMap, net::SocketAddr};
 use weir_protocols::Close;
 use weir_records::{FlowEnd, Timestamp};
@@ -94,7 +95,8 @@ impl Entry {
 pub struct Tracker {
     settings: Settings,
     counters: Counters,
-    places: HashMap<Key, usize>,
+    /// (Each packet asks it.)
+    places: HashMap<Key, usize, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     fragments: Fragments,
@@ -115,7 +117,7 @@ impl Tracker {
             fragments: Fragments::new(bounds.fragment_bytes, ns(bounds.fragment_patience)),
             settings,
             counters: Counters::default(),
-            places: HashMap::new(),
+            places: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             waiting: 0,

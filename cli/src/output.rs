@@ -116,9 +116,12 @@ impl Output {
     }
 }
 
+/// Room for most documents, in bytes.
+const USUAL_LINE: usize = 2048;
+
 /// One JSON object on a line.
 fn line(out: &mut impl Write, document: &impl Serialize) -> io::Result<()> {
-    let mut text = Vec::new();
+    let mut text = Vec::with_capacity(USUAL_LINE);
     write_json(&mut text, document).map_err(io::Error::other)?;
     text.push(b'\n');
     out.write_all(&text)

@@ -98,6 +98,9 @@ fn escape(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(rest);
 }
 
+/// What a field takes beside its name and a text: quotes, a colon, a comma.
+const FIELD: usize = 8;
+
 struct Writer<'a> {
     out: &'a mut Vec<u8>,
 }
@@ -111,16 +114,18 @@ impl Writer<'_> {
 
     #[inline]
     fn text(&mut self, text: &str) {
+        // Once, for all that follows here, of most texts.
+        self.out.reserve(text.len() + FIELD);
         self.out.push(b'"');
         escape(self.out, text);
         self.out.push(b'"');
     }
 }
 
-/// What a list or an object is made of.
+/// What a list or an object is made of. A comma stands after each part until the end puts the bracket in place of the last:
+/// so nothing has to be known about what came before.
 struct Parts<'a, 'b> {
     writer: &'b mut Writer<'a>,
-    first: bool,
     /// Of an object within an object: that of a variant with a name.
     wrapped: bool,
 }
@@ -131,37 +136,35 @@ impl<'a, 'b> Parts<'a, 'b> {
         writer.out.push(bracket);
         Self {
             writer,
-            first: true,
             wrapped: false,
         }
     }
 
     #[inline]
-    fn comma(&mut self) {
-        if !std::mem::take(&mut self.first) {
-            self.writer.out.push(b',');
-        }
-    }
-
-    #[inline]
     fn item(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
-        self.comma();
-        value.serialize(&mut *self.writer)
+        value.serialize(&mut *self.writer)?;
+        self.writer.out.push(b',');
+        Ok(())
     }
 
-    #[inline]
+    /// (Where the name is known when this is compiled, writing it is a few moves.)
+    #[inline(always)]
     fn field(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
-        self.comma();
         let out = &mut *self.writer.out;
+        // Once, for all that follows here.
+        out.reserve(name.len() + FIELD);
         out.push(b'"');
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"\":");
-        value.serialize(&mut *self.writer)
+        self.item(value)
     }
 
     #[inline]
     fn finish(self, bracket: u8) {
-        self.writer.out.push(bracket);
+        match self.writer.out.last_mut() {
+            Some(comma @ b',') => *comma = bracket,
+            _ => self.writer.out.push(bracket),
+        }
         if self.wrapped {
             self.writer.out.push(b'}');
         }
@@ -363,6 +366,7 @@ macro_rules! objects {
             type Ok = ();
             type Error = Unwritable;
 
+            #[inline(always)]
             fn serialize_field<T: Serialize + ?Sized>(&mut self, name: &'static str, value: &T) -> Result<(), Unwritable> {
                 self.field(name, value)
             }
@@ -382,7 +386,6 @@ impl ser::SerializeMap for Parts<'_, '_> {
     type Error = Unwritable;
 
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwritable> {
-        self.comma();
         let start = self.writer.out.len();
         key.serialize(&mut *self.writer)?;
         match self.writer.out.get(start) {
@@ -393,7 +396,7 @@ impl ser::SerializeMap for Parts<'_, '_> {
 
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
         self.writer.out.push(b':');
-        value.serialize(&mut *self.writer)
+        self.item(value)
     }
 
     fn end(self) -> Result<(), Unwritable> {
