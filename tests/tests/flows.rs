@@ -109,7 +109,7 @@ fn bytes_are_those_that_were_sent() {
             scope.spawn(|| send(&server, Noise::new(2, down)));
             assert_eq!(receive(&client).bytes, down);
         });
-        let again = [&client, &server].map(|end| TcpInfo::of(end).unwrap().retransmits.unwrap());
+        let [at_client, at_server] = [&client, &server].map(|end| TcpInfo::of(end).unwrap());
         drop((client, server));
         let (flow, sums) = ended(sidecar, PORT);
         assert_eq!(sums[..2], [up, down], "{flow:#}");
@@ -124,12 +124,25 @@ fn bytes_are_those_that_were_sent() {
         assert_eq!(flow["network"]["direction"], direction);
         assert_eq!(flow["network"]["transport"], "tcp");
         assert_eq!(flow["network"].get("protocol"), None);
-        for (side, again) in ["source", "destination"].into_iter().zip(again) {
+        for (side, sender, receiver) in [
+            ("source", &at_client, &at_server),
+            ("destination", &at_server, &at_client),
+        ] {
             let of = |name: &str| number(&flow, &format!("/weir/flow/{side}/{name}"));
             assert_eq!((of("resets"), of("missed_bytes")), (0, 0), "{side}");
-            // A machine under load drops packets. What is sent again within the same ms, and was lost before it came by here, is
-            // no more than late.
-            assert_near(side, of("retransmits") + of("out_of_order"), again, 2);
+            // A machine under load drops packets, and may let one that another processor has overtake those before it. What is
+            // sent again within the same ms, and was lost before it came by here, is no more than late.
+            let (again, late) = (of("retransmits"), of("out_of_order"));
+            let kernel = sender.retransmits.unwrap();
+            let reordered = match receiver.out_of_order.unwrap() {
+                0 => 0,
+                _ => late,
+            };
+            assert_near(side, again + late, kernel, 2 + reordered);
+            assert!(
+                again <= kernel + kernel / 10 + 2,
+                "{side}: {again}, the kernel says {kernel}"
+            );
             let headers = stage.pick(20, 40) + 20;
             assert!(
                 of("wire_bytes") >= of("bytes") + of("packets") * headers,
