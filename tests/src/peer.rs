@@ -41,7 +41,7 @@ pub fn connect(node: &Node, address: SocketAddr) -> io::Result<TcpStream> {
 /// The next connection.
 pub fn accept(listener: &TcpListener) -> TcpStream {
     assert!(wait(listener, PollFlags::POLLIN, GUARD), "nobody connected");
-    guarded(listener.accept().unwrap().0).unwrap()
+    guarded(again(|| listener.accept()).unwrap().0).unwrap()
 }
 
 /// A connection through whatever is between: the caller's end and the server's.
@@ -57,10 +57,22 @@ fn guarded(stream: TcpStream) -> io::Result<TcpStream> {
     Ok(stream)
 }
 
+/// Does it again where a signal came in between: even one that nobody handles, such as SIGCHLD, ends a call that has a time
+/// limit (signal(7)).
+pub fn again<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
 /// Waits for an event; false if it did not come.
 pub fn wait(socket: &impl AsFd, events: PollFlags, limit: Duration) -> bool {
     let mut fds = [PollFd::new(socket.as_fd(), events)];
-    poll(&mut fds, PollTimeout::try_from(limit).unwrap()).unwrap() > 0
+    let limit = PollTimeout::try_from(limit).unwrap();
+    again(|| Ok(poll(&mut fds, limit)?)).unwrap() > 0
 }
 
 /// Sends a line one way and sees it arrive.
@@ -81,7 +93,7 @@ pub fn reset(stream: TcpStream) {
 /// That the next read ends in a reset and gives no byte before.
 pub fn assert_reset(mut stream: &TcpStream) {
     let mut buffer = [0; 1];
-    match stream.read(&mut buffer) {
+    match again(|| stream.read(&mut buffer)) {
         Err(error) if error.kind() == ErrorKind::ConnectionReset => {}
         other => panic!("instead of a reset: {other:?}"),
     }
@@ -89,7 +101,8 @@ pub fn assert_reset(mut stream: &TcpStream) {
 
 /// That everything was read and the other end has closed its half.
 pub fn assert_end(mut stream: &TcpStream) {
-    assert_eq!(stream.read(&mut [0; 1]).unwrap(), 0, "bytes instead of the end");
+    let read = again(|| stream.read(&mut [0; 1])).unwrap();
+    assert_eq!(read, 0, "bytes instead of the end");
 }
 
 /// What passed one way.
@@ -196,7 +209,7 @@ pub fn receive(mut stream: &TcpStream) -> Passed {
     let mut bytes = 0;
     let mut buffer = vec![0; 64 << 10];
     loop {
-        match stream.read(&mut buffer) {
+        match again(|| stream.read(&mut buffer)) {
             Ok(0) => break,
             Ok(n) => {
                 digest.update(&buffer[..n]);

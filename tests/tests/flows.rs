@@ -11,7 +11,7 @@ use std::{
 use weir_lab::{Lab, Node, Quality, binary, skip_unless_root};
 use weir_sidecar::tcp_info::TcpInfo;
 use weir_tests::{
-    peer::{Noise, assert_end, assert_reset, connect, listen, pair, receive, reset, send},
+    peer::{Noise, again, assert_end, assert_reset, connect, listen, pair, receive, reset, send},
     stage::{
         Direction::{Inbound, Outbound},
         Family::{V4, V6},
@@ -229,7 +229,7 @@ fn sockets(stage: &Stage, port: u16) -> (UdpSocket, UdpSocket) {
 fn pass(from: &UdpSocket, to: &UdpSocket, bytes: &[u8]) {
     from.send(bytes).unwrap();
     let mut buffer = vec![0; 64 << 10];
-    let len = to.recv(&mut buffer).unwrap();
+    let len = again(|| to.recv(&mut buffer)).unwrap();
     assert_eq!(buffer[..len], *bytes);
 }
 
@@ -435,7 +435,7 @@ fn look_ups_of_a_sinks_name_are_the_sidecars_own() {
     // Nobody is found: it asks again, for both families each time.
     let mut buffer = [0; 512];
     for _ in 0..6 {
-        let (len, peer) = resolver.recv_from(&mut buffer).unwrap();
+        let (len, peer) = again(|| resolver.recv_from(&mut buffer)).unwrap();
         let query = &mut buffer[..len];
         query[2..4].copy_from_slice(&[0x81, 0x83]);
         resolver.send_to(query, peer).unwrap();

@@ -10,7 +10,7 @@ use std::{
 use weir_lab::{Node, binary};
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn},
-    peer::{Noise, accept, assert_reset, connect, converse, listen, pair, receive, send},
+    peer::{Noise, accept, again, assert_reset, connect, converse, listen, pair, receive, send},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{LIMIT, Sidecar, install, local, wait_for},
 };
@@ -262,8 +262,8 @@ fn killed_sidecar_that_is_started_again_serves_again() {
                 converse(&client, &server, b"hello");
                 sidecar.process.kill().unwrap();
                 // Nobody waits for ever for what is gone.
-                assert!((&client).read(&mut [0; 1]).map_or(true, |n| n == 0));
-                assert!((&server).read(&mut [0; 1]).map_or(true, |n| n == 0));
+                assert!(again(|| (&client).read(&mut [0; 1])).map_or(true, |n| n == 0));
+                assert!(again(|| (&server).read(&mut [0; 1])).map_or(true, |n| n == 0));
                 assert!(connect(&stage.client, stage.server(PORT)).is_err());
                 sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
             }

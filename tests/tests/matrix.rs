@@ -12,7 +12,7 @@ use std::{
 use weir_config::{SPARE_V4, SPARE_V6};
 use weir_lab::{Link, Node};
 use weir_tests::{
-    peer::{GUARD, accept, assert_end, connect, converse, listen, pair},
+    peer::{GUARD, accept, again, assert_end, connect, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{LIMIT, Sidecar, init, install, wait_for},
 };
@@ -146,10 +146,10 @@ mod cases {
         }
         client.send_to(question, resolver).unwrap();
         let mut buffer = [0; 512];
-        let (length, asker) = server.recv_from(&mut buffer).unwrap();
+        let (length, asker) = again(|| server.recv_from(&mut buffer)).unwrap();
         assert_eq!(buffer[..length], question[..]);
         server.send_to(&answer, asker).unwrap();
-        let (length, from) = client.recv_from(&mut buffer).unwrap();
+        let (length, from) = again(|| client.recv_from(&mut buffer)).unwrap();
         assert_eq!((&buffer[..length], from), (&answer[..], resolver));
 
         let listener = listen(&stage.client, resolver);
@@ -190,7 +190,7 @@ mod cases {
             // The sidecar has accepted before it could know.
             Ok(mut stream) => {
                 assert_ne!(mode, Mode::Ebpf, "closed ports stay closed");
-                stream.read(&mut [0; 1]).unwrap_err().kind()
+                again(|| stream.read(&mut [0; 1])).unwrap_err().kind()
             }
         };
         match mode {

@@ -10,7 +10,7 @@ use std::{
 use weir_lab::{Lab, Node, Quality, skip_unless_root};
 use weir_sidecar::tcp_info::TcpInfo;
 use weir_tests::{
-    peer::{Noise, assert_end, assert_reset, connect, converse, listen, pair, receive, reset, send},
+    peer::{Noise, again, assert_end, assert_reset, connect, converse, listen, pair, receive, reset, send},
     stage::{
         Direction::{Inbound, Outbound},
         Family::{V4, V6},
@@ -401,9 +401,9 @@ fn the_destination_has_the_name_it_was_asked_for_by_and_the_question_its_own_flo
         let mut buffer = [0; 512];
         for _ in 0..2 {
             asks.send_to(&query, server.local_addr().unwrap()).unwrap();
-            let (_, peer) = server.recv_from(&mut buffer).unwrap();
+            let (_, peer) = again(|| server.recv_from(&mut buffer)).unwrap();
             server.send_to(&answer, peer).unwrap();
-            asks.recv_from(&mut buffer).unwrap();
+            again(|| asks.recv_from(&mut buffer)).unwrap();
         }
         let sidecar = stage.sidecar.as_ref().unwrap();
         wait_for("the answer's document", || !sidecar.documents().is_empty());

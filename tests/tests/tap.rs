@@ -9,7 +9,7 @@ use std::{
 };
 use weir_lab::{Lab, Node, Process, binary, skip_unless_root};
 use weir_tests::{
-    peer::{assert_end, connect, listen, pair},
+    peer::{again, assert_end, connect, listen, pair},
     stage::{
         Direction::{Inbound, Outbound},
         Family::{V4, V6},
@@ -305,9 +305,9 @@ fn queries_over_udp_are_seen_and_other_datagrams_are_not() {
         let mut buffer = [0; 512];
         for socket in [&other, &resolver] {
             client.send_to(&query, socket.local_addr().unwrap()).unwrap();
-            let (_, peer) = socket.recv_from(&mut buffer).unwrap();
+            let (_, peer) = again(|| socket.recv_from(&mut buffer)).unwrap();
             socket.send_to(&answer, peer).unwrap();
-            client.recv_from(&mut buffer).unwrap();
+            again(|| client.recv_from(&mut buffer)).unwrap();
         }
         let sidecar = stage.sidecar.as_ref().unwrap();
         wait_for("the query's document", || !sidecar.documents().is_empty());

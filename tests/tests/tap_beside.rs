@@ -10,7 +10,7 @@ use std::{
 use tempfile::NamedTempFile;
 use weir_lab::{Node, binary, skip_unless_root};
 use weir_tests::{
-    peer::{listen, pair},
+    peer::{again, listen, pair},
     stage::{
         Direction::{Inbound, Outbound},
         Family::V4,
@@ -79,10 +79,10 @@ fn ask(stage: &Stage, address: &str, port: u16, name: &str) {
         let client = at(&stage.pod, ([0, 0, 0, 0], 0).into());
         client.set_read_timeout(Some(LIMIT)).unwrap();
         client.send_to(&query, server.local_addr().unwrap()).unwrap();
-        let (length, peer) = server.recv_from(&mut buffer).unwrap();
+        let (length, peer) = again(|| server.recv_from(&mut buffer)).unwrap();
         buffer[2] |= 0x80;
         server.send_to(&buffer[..length], peer).unwrap();
-        client.recv_from(&mut buffer).unwrap();
+        again(|| client.recv_from(&mut buffer)).unwrap();
     }
 }
 

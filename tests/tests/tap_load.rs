@@ -18,7 +18,7 @@ use std::{
 use tempfile::tempdir;
 use weir_lab::skip_unless_root;
 use weir_tests::{
-    peer::{accept, assert_end, connect, listen},
+    peer::{accept, again, assert_end, connect, listen},
     stage::{
         Direction::{Inbound, Outbound},
         Family::V4,
@@ -73,7 +73,7 @@ fn serve(mut stream: &TcpStream) {
     let (size, answers) = (request(0).len(), answer().repeat(TOGETHER));
     let (mut buffer, mut have) = (vec![0; TOGETHER * size], 0);
     loop {
-        match stream.read(&mut buffer).unwrap() {
+        match again(|| stream.read(&mut buffer)).unwrap() {
             0 => return,
             read => have += read,
         }
@@ -136,7 +136,7 @@ fn answer_so_many(mut stream: &TcpStream, count: usize) {
     let (mut have, mut answered) = (0, 0);
     while answered < count {
         let room = ((count - answered) * size - have).min(buffer.len());
-        have += stream.read(&mut buffer[..room]).unwrap();
+        have += again(|| stream.read(&mut buffer[..room])).unwrap();
         let whole = have / size;
         stream.write_all(&answers[..whole * answer().len()]).unwrap();
         have %= size;

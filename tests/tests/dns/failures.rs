@@ -7,6 +7,7 @@ use crate::{
 use nix::sys::signal::Signal;
 use std::time::Duration;
 use weir_lab::skip_unless_root;
+use weir_tests::peer::again;
 use weir_tests::weir::{LIMIT, wait_for};
 
 const A: u16 = 1;
@@ -36,7 +37,7 @@ fn a_query_that_nobody_answers_has_a_document_and_a_late_answer_still_arrives() 
             assert_eq!(stage.sidecar().metric("weir_dns_timeouts_total", &[]), 2);
             for (_, server, client) in &waiting {
                 let mut buffer = [0; 512];
-                let (length, from) = server.recv_from(&mut buffer).unwrap();
+                let (length, from) = again(|| server.recv_from(&mut buffer)).unwrap();
                 assert_eq!(buffer[..length], query(7, "late.weir.test", A));
                 buffer[2] |= 0x80;
                 server.send_to(&buffer[..length], from).unwrap();
@@ -61,7 +62,7 @@ fn a_resolver_that_nobody_listens_at_is_named_as_such() {
             let server = stage.silent_socket(ip);
             client.send(b"again").unwrap();
             let mut buffer = [0; 512];
-            let (length, from) = server.recv_from(&mut buffer).unwrap();
+            let (length, from) = again(|| server.recv_from(&mut buffer)).unwrap();
             assert_eq!(&buffer[..length], b"again");
             server.send_to(b"here", from).unwrap();
             assert_eq!(hear(&client), b"here");
@@ -83,7 +84,7 @@ fn datagrams_that_are_no_dns_go_both_ways_as_they_are() {
             ] {
                 client.send(there).unwrap();
                 let mut buffer = [0; 9000];
-                let (length, from) = server.recv_from(&mut buffer).unwrap();
+                let (length, from) = again(|| server.recv_from(&mut buffer)).unwrap();
                 assert_eq!(&buffer[..length], there);
                 server.send_to(back, from).unwrap();
                 assert_eq!(hear(&client), back);
@@ -106,7 +107,7 @@ fn a_sidecar_that_ends_waits_for_the_answers_that_it_owes() {
         let (server, client) = (stage.silent_socket(ip), asker(&stage.pod, ip));
         client.send(&query(7, "drained.weir.test", A)).unwrap();
         let mut buffer = [0; 512];
-        let (length, from) = server.recv_from(&mut buffer).unwrap();
+        let (length, from) = again(|| server.recv_from(&mut buffer)).unwrap();
         let mut sidecar = stage.sidecar.take().unwrap();
         sidecar.process.signal(Signal::SIGTERM).unwrap();
         wait_for("the drain", || sidecar.process.output().contains("draining"));
@@ -135,7 +136,7 @@ fn without_a_sidecar_a_redirected_query_has_no_answer_and_with_one_it_has() {
             let client = asker(&stage.pod, server);
             client.send(&question).unwrap();
             client.set_read_timeout(Some(Duration::from_secs(1))).unwrap();
-            client.recv(&mut [0; 512]).unwrap_err();
+            again(|| client.recv(&mut [0; 512])).unwrap_err();
         }
         stage.start_sidecar(&[]);
         for server in stage.first() {

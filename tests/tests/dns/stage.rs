@@ -11,6 +11,7 @@ use std::{
 };
 use tempfile::TempDir;
 use weir_lab::{Lab, Link, Node, Process, skip_unless_root};
+use weir_tests::peer::again;
 use weir_tests::weir::{LIMIT, Sidecar, install, wait_for};
 
 /// Longest wait for an answer; met only by a hang.
@@ -270,7 +271,7 @@ pub fn asker(node: &Node, server: IpAddr) -> UdpSocket {
 /// The next datagram.
 pub fn hear(socket: &UdpSocket) -> Vec<u8> {
     let mut buffer = vec![0; 65536];
-    let length = socket.recv(&mut buffer).unwrap();
+    let length = again(|| socket.recv(&mut buffer)).unwrap();
     buffer.truncate(length);
     buffer
 }

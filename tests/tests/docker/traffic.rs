@@ -6,6 +6,7 @@ use crate::{
 };
 use std::{io::Read, net::IpAddr, thread};
 use weir_tests::{
+    peer::again,
     peer::connect,
     stage::Direction,
     weir::{LIMIT, Sidecar, wait_for},
@@ -79,7 +80,7 @@ fn closed(pod: &Pod, app: IpAddr, inbound: u64) {
         assert_eq!(refused.kind(), std::io::ErrorKind::ConnectionRefused);
         assert_eq!(counted(pod.sidecar())[0], inbound);
     } else if let Ok(mut stream) = tried {
-        let reset = stream.read(&mut [0; 1]).unwrap_err();
+        let reset = again(|| stream.read(&mut [0; 1])).unwrap_err();
         assert_eq!(reset.kind(), std::io::ErrorKind::ConnectionReset);
     }
 }

@@ -6,6 +6,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket},
 };
 use weir_lab::skip_unless_root;
+use weir_tests::peer::again;
 
 /// Servers of the peer and of the pod on these ports, which say `direct`.
 fn direct(pod: &Pod, ports: &[u16]) -> Vec<Server> {
@@ -264,7 +265,7 @@ fn dns_goes_to_its_listener_and_the_answer_comes_from_the_server_that_was_asked(
             listener.set_read_timeout(Some(PATIENCE)).unwrap();
             let answering = std::thread::spawn(move || {
                 let mut buffer = [0; 64];
-                let (length, asker) = listener.recv_from(&mut buffer).unwrap();
+                let (length, asker) = again(|| listener.recv_from(&mut buffer)).unwrap();
                 assert_eq!(&buffer[..length], b"question");
                 listener.send_to(b"answer", asker).unwrap();
             });

@@ -8,7 +8,7 @@ use std::{
 };
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn, how_many},
-    peer::{accept, listen},
+    peer::{accept, again, listen},
     stage::{Direction, Family, Mode, Stage},
     weir::{Sidecar, init, wait_for},
 };
@@ -192,7 +192,7 @@ pub fn own_call_of_the_sidecar_reaches_the_application_once(stage: &Stage, mode:
             let call = scope.spawn(|| stage.pod.run(call));
             let mut server = accept(&listener);
             assert!(is_spare(server.peer_addr().unwrap().ip()));
-            assert!(server.read(&mut [0; 1024]).unwrap() > 0);
+            assert!(again(|| server.read(&mut [0; 1024])).unwrap() > 0);
             server.write_all(Talk::HTTP.answer).unwrap();
             drop(server);
             assert_eq!(call.join().unwrap().unwrap(), "ok");
