@@ -30,8 +30,9 @@ use tokio::{
 };
 use tower_service::Service;
 
-/// So long a socket is remembered: longer than a look-up takes, and than its packets wait to be looked at.
-const REMEMBERED: Duration = Duration::from_secs(60);
+/// So long a socket is remembered: longer than its first packet waits to be looked at, and not so long that somebody else gets its
+/// port.
+const REMEMBERED: Duration = Duration::from_secs(10);
 /// Most that are.
 const MOST: usize = 256;
 /// So long a name server is waited for that is asked over TCP.
