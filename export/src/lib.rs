@@ -30,7 +30,7 @@ mod sqlite;
 mod stats;
 mod stop;
 
-pub use lookup::{is_own_lookup, remember_lookups};
+pub use lookup::is_own_lookup;
 pub use pipeline::Pipeline;
 pub use producer::Producer;
 pub use sqlite::schema as store;

@@ -16,10 +16,7 @@ use std::{
     io,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
     pin::Pin,
-    sync::{
-        Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Mutex, PoisonError},
     task::{Context, Poll},
     time::{Duration, Instant},
     vec,
@@ -45,14 +42,7 @@ struct Socket {
     server: SocketAddr,
 }
 
-/// Somebody wants to know.
-static WANTED: AtomicBool = AtomicBool::new(false);
 static SEEN: Mutex<Vec<(Socket, Instant)>> = Mutex::new(Vec::new());
-
-/// From now on sockets of look-ups are remembered.
-pub fn remember_lookups() {
-    WANTED.store(true, Ordering::Relaxed);
-}
 
 /// True if the flow from this port to this server is that of a look-up by this process.
 pub fn is_own_lookup(port: u16, server: SocketAddr) -> bool {
@@ -62,21 +52,19 @@ pub fn is_own_lookup(port: u16, server: SocketAddr) -> bool {
         .any(|(socket, at)| *socket == flow && at.elapsed() < REMEMBERED)
 }
 
-fn remember(own: io::Result<SocketAddr>, server: SocketAddr) -> io::Result<()> {
+/// Look-ups are so rare that this is done whether anybody asks or not.
+fn remember(port: u16, server: SocketAddr) {
     let socket = Socket {
-        port: own?.port(),
+        port,
         server: SocketAddr::new(server.ip().to_canonical(), server.port()),
     };
-    if WANTED.load(Ordering::Relaxed) {
-        let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.retain(|(known, at)| *known != socket && at.elapsed() < REMEMBERED);
-        // Rather the oldest shows up than the memory grows.
-        if seen.len() >= MOST {
-            seen.remove(0);
-        }
-        seen.push((socket, Instant::now()));
+    let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
+    seen.retain(|(known, at)| *known != socket && at.elapsed() < REMEMBERED);
+    // Rather the oldest shows up than the memory grows.
+    if seen.len() >= MOST {
+        seen.remove(0);
     }
-    Ok(())
+    seen.push((socket, Instant::now()));
 }
 
 /// Looks names up for the sinks' connections.
@@ -160,7 +148,7 @@ impl RuntimeProvider for Sockets {
             };
             // Bound first: the port has to be known before the handshake is seen.
             socket.bind(own.unwrap_or(SocketAddr::new(any, 0)))?;
-            remember(socket.local_addr(), server)?;
+            remember(socket.local_addr()?.port(), server);
             let connected = timeout(wait.unwrap_or(CONNECT), socket.connect(server)).await??;
             Ok(AsyncIoTokioAsStd(connected))
         })
@@ -173,7 +161,7 @@ impl RuntimeProvider for Sockets {
     ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Udp>>>> {
         Box::pin(async move {
             let socket = UdpSocket::bind(own).await?;
-            remember(socket.local_addr(), server)?;
+            remember(socket.local_addr()?.port(), server);
             Ok(socket)
         })
     }

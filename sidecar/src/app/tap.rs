@@ -67,7 +67,6 @@ fn sockets(config: &Config) -> anyhow::Result<Vec<Tap>> {
 }
 
 fn source(config: &Config, taps: Vec<Tap>, select: Arc<dyn Select>, names: &Arc<Names>) -> Source {
-    weir_export::remember_lookups();
     let settings = settings(config, select);
     let policy = Arc::new(Policy::new(&config.records));
     let names = names.clone();
