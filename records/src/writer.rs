@@ -98,9 +98,6 @@ fn escape(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(rest);
 }
 
-/// What a field takes beside its name and a text: quotes, a colon, a comma.
-const FIELD: usize = 8;
-
 struct Writer<'a> {
     out: &'a mut Vec<u8>,
 }
@@ -114,8 +111,6 @@ impl Writer<'_> {
 
     #[inline]
     fn text(&mut self, text: &str) {
-        // Once, for all that follows here, of most texts.
-        self.out.reserve(text.len() + FIELD);
         self.out.push(b'"');
         escape(self.out, text);
         self.out.push(b'"');
@@ -151,8 +146,6 @@ impl<'a, 'b> Parts<'a, 'b> {
     #[inline(always)]
     fn field(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
         let out = &mut *self.writer.out;
-        // Once, for all that follows here.
-        out.reserve(name.len() + FIELD);
         out.push(b'"');
         out.extend_from_slice(name.as_bytes());
         out.extend_from_slice(b"\":");
