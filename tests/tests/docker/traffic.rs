@@ -6,8 +6,7 @@ use crate::{
 };
 use std::{io::Read, net::IpAddr, thread};
 use weir_tests::{
-    peer::again,
-    peer::connect,
+    peer::{again, connect},
     stage::Direction,
     weir::{LIMIT, Sidecar, wait_for},
 };
