@@ -1,0 +1,117 @@
+//! Texts in quotes. Looking at each byte for what must be escaped, and calling for the copy of each few bytes, is most of what
+//! a line of JSON costs: so texts are looked at many bytes at once, and a short one is put in place by moves of a fixed size.
+
+/// Longest text that is put in place without a call.
+const SHORT: usize = 16;
+
+/// Appends a text in quotes.
+#[inline]
+pub(super) fn quote(out: &mut Vec<u8>, text: &str) {
+    // What is moved too much goes again: so the length of the move is known here.
+    let mut quoted = [b'"'; SHORT + 2];
+    if fill(&mut quoted, text.as_bytes()) {
+        let end = out.len() + text.len() + 2;
+        out.extend_from_slice(&quoted);
+        out.truncate(end);
+        return;
+    }
+    out.push(b'"');
+    escape(out, text);
+    out.push(b'"');
+}
+
+/// Puts a short text between the quotes; false if it is long or something in it has to be escaped.
+#[inline(always)]
+fn fill(quoted: &mut [u8; SHORT + 2], text: &[u8]) -> bool {
+    let length = text.len();
+    // The last part may overlap the one before it.
+    match length {
+        8..=SHORT => {
+            let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) else {
+                return false;
+            };
+            quoted[1..9].copy_from_slice(first);
+            quoted[length - 7..=length].copy_from_slice(last);
+            special_bits(u64::from_ne_bytes(*first)) | special_bits(u64::from_ne_bytes(*last)) == 0
+        }
+        4..8 => {
+            let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) else {
+                return false;
+            };
+            quoted[1..5].copy_from_slice(first);
+            quoted[length - 3..=length].copy_from_slice(last);
+            let half = |bytes: &[u8; 4]| u64::from(u32::from_ne_bytes(*bytes));
+            special_bits(half(first) << 32 | half(last)) == 0
+        }
+        1..4 => {
+            let middle = length / 2;
+            let [first, middle_byte, last] = [text[0], text[middle], text[length - 1]];
+            quoted[1] = first;
+            quoted[1 + middle] = middle_byte;
+            quoted[length] = last;
+            !(is_special(first) | is_special(middle_byte) | is_special(last))
+        }
+        0 => true,
+        _ => false,
+    }
+}
+
+/// Appends a text without its quotes.
+pub(super) fn escape(out: &mut Vec<u8>, text: &str) {
+    let mut rest = text.as_bytes();
+    if is_plain(rest) {
+        out.extend_from_slice(rest);
+        return;
+    }
+    while let Some(at) = rest.iter().position(|byte| is_special(*byte)) {
+        out.extend_from_slice(&rest[..at]);
+        let short = match rest[at] {
+            b'"' => b'"',
+            b'\\' => b'\\',
+            b'\n' => b'n',
+            b'\r' => b'r',
+            b'\t' => b't',
+            0x08 => b'b',
+            0x0c => b'f',
+            _ => b'u',
+        };
+        out.extend_from_slice(&[b'\\', short]);
+        if short == b'u' {
+            const DIGITS: &[u8; 16] = b"0123456789abcdef";
+            let digit = |of: u8| DIGITS[usize::from(of)];
+            out.extend_from_slice(&[b'0', b'0', digit(rest[at] >> 4), digit(rest[at] & 15)]);
+        }
+        rest = &rest[at + 1..];
+    }
+    out.extend_from_slice(rest);
+}
+
+/// True if nothing in a text has to be escaped.
+#[inline]
+fn is_plain(text: &[u8]) -> bool {
+    let Some(last) = text.last_chunk::<16>() else {
+        return !text.iter().any(|byte| is_special(*byte));
+    };
+    // The last chunk overlaps the one before it.
+    let (chunks, _) = text.as_chunks::<16>();
+    !chunks.iter().chain([last]).any(|chunk| {
+        let word = u128::from_ne_bytes(*chunk);
+        special_bits(word as u64) | special_bits((word >> 64) as u64) != 0
+    })
+}
+
+/// A byte that can't stand in a string as it is (RFC 8259, 7).
+#[inline(always)]
+fn is_special(byte: u8) -> bool {
+    byte < 0x20 || byte == b'"' || byte == b'\\'
+}
+
+/// Not 0 if one of eight bytes is such, told of all of them at once. (A borrow out of one byte makes the next one look so, but
+/// it comes out of one that is.)
+#[inline(always)]
+fn special_bits(word: u64) -> u64 {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
+    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
+    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
+}
