@@ -9,7 +9,7 @@ use compact_str::CompactString;
 pub(crate) use content::{Seen, body};
 pub(crate) use kept::{Kept, TOGETHER};
 use std::collections::BTreeMap;
-use weir_records::{Headers, Policy, Text, Url, UserAgent};
+use weir_records::{Headers, Octets, Policy, Text, Url, UserAgent};
 
 /// What was cut, with the size that it had, and what is no text.
 #[derive(Default)]
@@ -35,31 +35,40 @@ impl Cuts {
 }
 
 /// What a target says by itself; `clean` is all of it, without its secrets.
-pub(crate) fn url(clean: &[u8], target: &Target<'_>, policy: &Policy, cuts: &mut Cuts) -> Url {
+pub(crate) fn url(clean: &Octets<'_>, target: &Target<'_>, policy: &Policy, cuts: &mut Cuts) -> Url {
     let original = cuts.keep(policy.url_part(clean), || "url.original".to_owned());
     Url {
         original,
         path: target
             .path
+            .as_ref()
             .map(|path| cuts.keep(policy.url_part(path), || "url.path".to_owned())),
         query: target
             .query
+            .as_ref()
             .map(|query| cuts.keep(policy.url_part(query), || "url.query".to_owned())),
         scheme: target.scheme.clone(),
         ..Url::default()
     }
 }
 
-/// What the client says it is.
-pub(crate) fn user_agent(asked: &[Field<'_>], policy: &Policy, cuts: &mut Cuts) -> Option<UserAgent> {
-    let agent = asked
-        .iter()
-        .find(|field| field.name.eq_ignore_ascii_case(b"user-agent") && !field.cut)?;
-    Some(UserAgent {
-        original: cuts.keep(policy.header("user-agent", &agent.value), || {
-            "user_agent.original".to_owned()
-        }),
-    })
+/// What the client says it is in its first header of this name that is whole; `headers` are those of the document.
+pub(crate) fn user_agent(
+    sent: &Octets<'_>,
+    headers: Option<&Headers>,
+    policy: &Policy,
+    cuts: &mut Cuts,
+) -> UserAgent {
+    let header = headers.and_then(|headers| headers.get("user-agent")?.first());
+    let original = match header {
+        // Nothing of it was replaced or cut.
+        Some(header) if header.as_bytes() == &**sent => header.clone(),
+        _ => {
+            let agent = policy.header("user-agent", sent);
+            cuts.keep(agent, || "user_agent.original".to_owned()).into()
+        }
+    };
+    UserAgent { original }
 }
 
 /// The fields of a message, of which there were `all`, within the policy's bounds. `place` is where they stand in the
@@ -81,7 +90,7 @@ pub(crate) fn headers<'a>(
     }
     let mut headers = Headers::with_capacity(count.min(settings.max_headers));
     for field in sent.take(settings.max_headers) {
-        let key = lower_name(field.name, settings.max_header_value);
+        let key = lower_name(&field.name, settings.max_header_value);
         let value = policy.header(&key, &field.value);
         if let Some(size) = value.original {
             cuts.cut(format!("{place}.headers.{key}"), size);
@@ -92,11 +101,16 @@ pub(crate) fn headers<'a>(
 }
 
 /// A header's name in lower case, within the bound for values.
-fn lower_name(name: &[u8], max: usize) -> CompactString {
-    let name = &name[..name.len().min(max)];
-    let mut lower = match std::str::from_utf8(name) {
-        Ok(name) => CompactString::from(name),
-        Err(_) => name.iter().map(|byte| char::from(*byte)).collect(),
+fn lower_name(name: &Octets<'_>, max: usize) -> CompactString {
+    let mut lower = match name {
+        Octets::Text(name) if name.len() <= max => CompactString::from(*name),
+        _ => {
+            let name = &name[..name.len().min(max)];
+            match std::str::from_utf8(name) {
+                Ok(name) => CompactString::from(name),
+                Err(_) => name.iter().map(|byte| char::from(*byte)).collect(),
+            }
+        }
     };
     lower.make_ascii_lowercase();
     lower

@@ -10,6 +10,7 @@ mod tls;
 mod websocket;
 
 use crate::{Capture, Direction, DocumentId, Flow, Headers, Timestamp};
+use compact_str::CompactString;
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 pub use dubbo::{Dubbo, DubboException, WeirDubbo};
 pub use flow::{DATASET as FLOW_DATASET, WeirFlow, WeirFlowSide};
@@ -51,16 +52,16 @@ pub struct Document {
     pub http: Option<Http>,
     /// The DNS query and its answer.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub dns: Option<Dns>,
+    pub dns: Option<Box<Dns>>,
     /// The TLS handshake.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub tls: Option<Tls>,
+    pub tls: Option<Box<Tls>>,
     /// The WebSocket connection.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub websocket: Option<Box<WebSocket>>,
     /// The remote procedure call.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub rpc: Option<Rpc>,
+    pub rpc: Option<Box<Rpc>>,
     /// The Dubbo call, by Dubbo 2 or by Triple.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dubbo: Option<Box<Dubbo>>,
@@ -224,7 +225,8 @@ pub struct Endpoint {
     pub packets: Option<u64>,
     /// The name that the client used for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub domain: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub domain: Option<CompactString>,
 }
 
 /// ECS `host`.
@@ -249,13 +251,15 @@ pub struct Url {
     pub query: Option<String>,
     /// The host that was asked for, without its port.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub domain: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub domain: Option<CompactString>,
     /// The port that was asked for, where it was named.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<u16>,
     /// `http`, or what an absolute target says.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub scheme: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub scheme: Option<CompactString>,
 }
 
 /// ECS `http`.
@@ -277,7 +281,8 @@ pub struct Http {
 pub struct HttpRequest {
     /// The method as it was sent; absent where its header was not understood (HTTP/2 joined late).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub method: Option<CompactString>,
     /// Bytes of head and body on the wire; of HTTP/2, those of their frames.
     pub bytes: u64,
     /// The body.
@@ -320,8 +325,8 @@ pub struct Body {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct UserAgent {
     /// As it was sent.
-    #[schemars(extend("x-elasticsearch" = "text"))]
-    pub original: String,
+    #[schemars(with = "String", extend("x-elasticsearch" = "text"))]
+    pub original: CompactString,
 }
 
 /// ECS `error`.

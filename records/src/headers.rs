@@ -9,7 +9,11 @@ use std::{borrow::Cow, collections::BTreeMap, slice};
 
 /// Headers by lower-case name, in order of arrival; a repeated header has several values.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<Header>);
+pub struct Headers {
+    list: Vec<Header>,
+    /// A bit for each name: one whose bit is not set is not there.
+    seen: u64,
+}
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Header {
@@ -42,38 +46,52 @@ impl Values {
 impl Headers {
     /// None, with room for so many.
     pub fn with_capacity(most: usize) -> Self {
-        Self(Vec::with_capacity(most))
+        Self {
+            list: Vec::with_capacity(most),
+            seen: 0,
+        }
     }
 
     /// Appends a value; the name is in lower case.
     pub fn push(&mut self, name: impl Into<CompactString>, value: impl Into<CompactString>) {
         let (name, value) = (name.into(), value.into());
-        match self.0.iter_mut().find(|header| header.name == name) {
-            Some(header) => header.values.push(value),
-            None => self.0.push(Header {
-                name,
-                values: Values::One(value),
-            }),
+        let bit = bit(name.as_bytes());
+        if self.seen & bit != 0
+            && let Some(header) = self.list.iter_mut().find(|header| header.name == name)
+        {
+            return header.values.push(value);
         }
+        self.seen |= bit;
+        self.list.push(Header {
+            name,
+            values: Values::One(value),
+        });
     }
 
     /// The values under a name in lower case.
     pub fn get(&self, name: &str) -> Option<&[CompactString]> {
-        let header = self.0.iter().find(|header| header.name == name)?;
+        let header = self.list.iter().find(|header| header.name == name)?;
         Some(header.values.all())
     }
 
     /// Names with their values.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &[CompactString])> {
-        self.0
+        self.list
             .iter()
             .map(|header| (header.name.as_str(), header.values.all()))
     }
 
     /// True if there are none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.list.is_empty()
     }
+}
+
+/// One bit of 64, by the length and both ends of a name: most that occur together differ in one of them.
+#[inline]
+fn bit(name: &[u8]) -> u64 {
+    let end = |byte: Option<&u8>| byte.copied().map_or(0, usize::from);
+    1 << ((name.len() * 7 + end(name.first()) + end(name.last()) * 5) % 64)
 }
 
 impl<N: Into<CompactString>, V: Into<CompactString>> FromIterator<(N, V)> for Headers {

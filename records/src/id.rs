@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer, ser::Error};
 use std::{fmt, hash::Hash, hash::Hasher};
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_128};
 
 /// 128 bits, written as 32 hexadecimal digits. Not a secret and not collision-proof against an adversary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -18,7 +18,17 @@ impl DocumentId {
 
     /// The identity of the `sequence`th exchange of the flow that has this identity, of the given kind (`weir.http`).
     pub fn exchange(self, dataset: &str, sequence: u64) -> Self {
-        Self::of(&(self, dataset, sequence))
+        // The bytes that `Self::of` the three would take, in one piece: every document of an exchange has one.
+        let mut bytes = [0; 64];
+        let (end, sequence) = (16 + dataset.len(), sequence.to_ne_bytes());
+        let Some(place) = bytes.get_mut(16..end + 9) else {
+            return Self::of(&(self, dataset, u64::from_ne_bytes(sequence)));
+        };
+        place[..dataset.len()].copy_from_slice(dataset.as_bytes());
+        place[dataset.len()] = 0xff;
+        place[dataset.len() + 1..].copy_from_slice(&sequence);
+        bytes[..16].copy_from_slice(&self.0.to_ne_bytes());
+        Self(xxh3_128(&bytes[..end + 9]))
     }
 }
 
@@ -64,5 +74,24 @@ impl schemars::JsonSchema for DocumentId {
 
     fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
         schemars::json_schema!({"type": "string"})
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_exchange_has_the_identity_of_its_parts() {
+        for dataset in [
+            "",
+            "weir.http",
+            &"x".repeat(39),
+            &"x".repeat(40),
+            &"x".repeat(500),
+        ] {
+            let flow = DocumentId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+            assert_eq!(flow.exchange(dataset, 7), DocumentId::of(&(flow, dataset, 7u64)));
+        }
     }
 }

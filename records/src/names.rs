@@ -91,14 +91,14 @@ mod tests {
             end: None,
         };
         let mut document = Document::of(&flow, Timestamp(0), event, "udp", "dns");
-        document.dns = Some(Dns {
+        document.dns = Some(Box::new(Dns {
             question: Some(DnsQuestion {
                 name: name.into(),
                 ..DnsQuestion::default()
             }),
             resolved_ip: addresses,
             ..Dns::default()
-        });
+        }));
         document
     }
 

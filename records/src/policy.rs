@@ -10,6 +10,7 @@ mod multipart;
 mod redact;
 mod xml_text;
 
+use crate::Octets;
 use std::borrow::Cow;
 use weir_config::Records;
 
@@ -57,7 +58,7 @@ impl Policy {
     }
 
     /// A header's value; `name` in lower case. Values that hold URLs lose the secrets in them.
-    pub fn header<'a>(&self, name: &str, value: &'a [u8]) -> Text<'a> {
+    pub fn header<'a>(&self, name: &str, value: impl Into<Octets<'a>>) -> Text<'a> {
         if self.settings.redact && self.is_secret_header(name) {
             return Text {
                 value: REDACTED.into(),
@@ -68,38 +69,46 @@ impl Policy {
     }
 
     /// A text of any other kind, as long as a header's value may be. URLs in it lose their secrets.
-    pub fn text<'a>(&self, value: &'a [u8]) -> Text<'a> {
-        self.cut(self.redact(value), value.len(), self.settings.max_header_value)
+    pub fn text<'a>(&self, value: impl Into<Octets<'a>>) -> Text<'a> {
+        let value = value.into();
+        let size = value.len();
+        self.cut(self.redact(value), size, self.settings.max_header_value)
     }
 
     /// A request's target.
-    pub fn url<'a>(&self, url: &'a [u8]) -> Text<'a> {
-        self.cut(self.redact_url(url), url.len(), self.settings.max_url)
+    pub fn url<'a>(&self, url: impl Into<Octets<'a>>) -> Text<'a> {
+        let url = url.into();
+        let size = url.len();
+        self.cut(self.redact_url(url), size, self.settings.max_url)
     }
 
     /// A part of a target that has been through [`Self::redact_url`] as a whole.
-    pub fn url_part<'a>(&self, part: &'a [u8]) -> Text<'a> {
-        self.cut(Cow::Borrowed(part), part.len(), self.settings.max_url)
+    pub fn url_part<'a>(&self, part: impl Into<Octets<'a>>) -> Text<'a> {
+        let part = part.into();
+        let size = part.len();
+        self.cut(part, size, self.settings.max_url)
     }
 
     /// A request's target without its secrets: userinfo, and values of password-like keys.
-    pub fn redact_url<'a>(&self, url: &'a [u8]) -> Cow<'a, [u8]> {
+    pub fn redact_url<'a>(&self, url: impl Into<Octets<'a>>) -> Octets<'a> {
+        let url = url.into();
         if !self.settings.redact {
-            return Cow::Borrowed(url);
+            return url;
         }
-        match redact::authority(url) {
-            Some(authority) => Cow::Owned(authority),
+        match redact::authority(&url) {
+            Some(authority) => Octets::Bytes(authority.into()),
             None => self.redact(url),
         }
     }
 
     /// Text that may hold URLs, without the secrets in them.
-    fn redact<'a>(&self, text: &'a [u8]) -> Cow<'a, [u8]> {
-        if self.settings.redact {
-            redact::url(text, &self.query_keys)
-        } else {
-            Cow::Borrowed(text)
+    fn redact<'a>(&self, text: Octets<'a>) -> Octets<'a> {
+        if self.settings.redact
+            && let Cow::Owned(clean) = redact::url(&text, &self.query_keys)
+        {
+            return Octets::Bytes(clean.into());
         }
+        text
     }
 
     /// A text of any length without the secrets in it, which may be JSON or hold URLs.
@@ -116,9 +125,9 @@ impl Policy {
     }
 
     fn clean_urls<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match self.redact(text.as_bytes()) {
-            Cow::Borrowed(_) => Cow::Borrowed(text),
-            Cow::Owned(clean) => String::from_utf8_lossy(&clean).into_owned().into(),
+        match self.redact(text.into()) {
+            Octets::Text(text) => Cow::Borrowed(text),
+            Octets::Bytes(clean) => String::from_utf8_lossy(&clean).into_owned().into(),
         }
     }
 
@@ -131,10 +140,11 @@ impl Policy {
         redact::is_secret_header(name) || self.headers.iter().any(|header| header == name)
     }
 
-    fn cut<'a>(&self, text: Cow<'a, [u8]>, size: usize, max: usize) -> Text<'a> {
+    fn cut<'a>(&self, text: Octets<'a>, size: usize, max: usize) -> Text<'a> {
         let mut value = match text {
-            Cow::Borrowed(text) => read(text),
-            Cow::Owned(text) => String::from_utf8(text)
+            Octets::Text(text) => Cow::Borrowed(text),
+            Octets::Bytes(Cow::Borrowed(text)) => read(text),
+            Octets::Bytes(Cow::Owned(text)) => String::from_utf8(text)
                 .unwrap_or_else(|error| latin1(error.as_bytes()))
                 .into(),
         };

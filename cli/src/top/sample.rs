@@ -84,7 +84,7 @@ struct Question<'a> {
 
 const FAILURE: &str = "failure";
 
-fn borrowed(text: &Option<String>) -> Option<Cow<'_, str>> {
+fn borrowed(text: &Option<impl std::ops::Deref<Target = str>>) -> Option<Cow<'_, str>> {
     text.as_deref().map(Cow::Borrowed)
 }
 

@@ -29,7 +29,7 @@ impl Exchange {
         Document {
             source: Endpoint::of(flow.client, self.query.as_ref().map(size)),
             destination: Endpoint::of(flow.server, self.response.as_ref().map(size)),
-            dns: Some(dns),
+            dns: Some(Box::new(dns)),
             error: self.failure.map(|failure| self.error(failure)),
             weir: Weir {
                 late_join: self.late,

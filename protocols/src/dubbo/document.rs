@@ -53,7 +53,7 @@ impl Exchange {
         Document {
             source: Endpoint::of(flow.client, from_client.map(Message::size)),
             destination: Endpoint::of(flow.server, from_server.map(Message::size)),
-            rpc: Some(self.rpc(&dubbo)),
+            rpc: Some(Box::new(self.rpc(&dubbo))),
             dubbo: Some(Box::new(dubbo)),
             error,
             weir: Weir {

@@ -73,7 +73,7 @@ impl<'a> Wrapper<'a> {
 
     /// As many of the types as are told.
     fn types(&self, policy: &Policy) -> Vec<String> {
-        let readable = |name: &&[u8]| names::readable_type(&policy.text(name).value);
+        let readable = |name: &&[u8]| names::readable_type(&policy.text(*name).value);
         let told = self.types.iter().take(policy.settings().max_values);
         told.map(readable).collect()
     }

@@ -8,7 +8,7 @@ use crate::detect::{Dissector, Probe, Standing, Verdict};
 use crate::http::{Kept, TOGETHER};
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::{borrow::Cow, collections::VecDeque, sync::Arc};
-use weir_records::Timestamp;
+use weir_records::{Octets, Timestamp};
 
 /// What takes exchanges.
 pub(super) type Out<'a> = &'a mut dyn FnMut(Any);
@@ -224,8 +224,9 @@ impl Connection {
             let is_type = |field: &super::Field<'_>| field.name.eq_ignore_ascii_case(b"content-type");
             // (One that is folded counts as none.)
             match fields(message.fields()).find(is_type)?.value {
-                Cow::Borrowed(value) => Some(value),
-                Cow::Owned(_) => None,
+                Octets::Text(value) => Some(value.as_bytes()),
+                Octets::Bytes(Cow::Borrowed(value)) => Some(value),
+                Octets::Bytes(Cow::Owned(_)) => None,
             }
         });
     }

@@ -10,9 +10,10 @@ use super::head::{Field, Version, fields};
 use super::target::{Target, host};
 use crate::Side;
 use crate::http::{self, Cuts, Seen, url};
+use compact_str::CompactString;
 use weir_records::{
     Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Http, HttpRequest, HttpResponse,
-    Outcome, Policy, Timing, Url, Weir,
+    Octets, Outcome, Policy, Timing, Url, Weir,
 };
 
 /// `event.dataset` of every document made here.
@@ -29,7 +30,11 @@ impl Exchange {
             .collect();
         let url = self.url(&asked, policy, &mut cuts, &mut anomalies);
         let http = self.http(&asked, policy, &mut cuts, &mut anomalies);
-        let user_agent = http::user_agent(&asked, policy, &mut cuts);
+        let headers = http.request.as_ref().map(|request| &request.headers);
+        let user_agent = asked
+            .iter()
+            .find(|field| !field.cut && field.name.eq_ignore_ascii_case(b"user-agent"))
+            .map(|field| http::user_agent(&field.value, headers, policy, &mut cuts));
         let event = self.event(flow);
         Document {
             source: Endpoint::of(flow.client, request.map(|request| request.wire)),
@@ -130,7 +135,7 @@ impl Exchange {
         else {
             return None;
         };
-        let (method, target) = (request.slice(method), request.slice(range));
+        let (method, target) = (request.slice(method), Octets::read(request.slice(range)));
         Some(request_url(method, target, asked, policy, cuts, anomalies))
     }
 
@@ -147,7 +152,7 @@ impl Exchange {
         {
             http.version = version.map(name);
             http.request = Some(HttpRequest {
-                method: Some(String::from_utf8_lossy(request.slice(method)).into_owned()),
+                method: Some(CompactString::from_utf8_lossy(request.slice(method))),
                 bytes: request.wire,
                 body: body(request, asked, Side::Client, policy, cuts, anomalies),
                 headers: headers(request, asked, Side::Client, policy, cuts),
@@ -172,7 +177,7 @@ impl Exchange {
 /// What a request asks for, by its line and its fields.
 pub(crate) fn request_url(
     method: &[u8],
-    target: &[u8],
+    target: Octets<'_>,
     asked: &[Field<'_>],
     policy: &Policy,
     cuts: &mut Cuts,
@@ -182,7 +187,7 @@ pub(crate) fn request_url(
     let target = Target::parse(method, &clean);
     let mut url = url(&clean, &target, policy, cuts);
     let named = match target.authority {
-        Some(authority) => Some(host(authority)),
+        Some(authority) => Some(host(&authority)),
         None => host_field(asked, anomalies),
     };
     match named {
@@ -201,7 +206,10 @@ fn name(version: Version) -> &'static str {
 }
 
 /// What the Host field names; inner `None` if that is no host. Of several different ones, none.
-fn host_field(asked: &[Field<'_>], anomalies: &mut Vec<String>) -> Option<Option<(String, Option<u16>)>> {
+fn host_field(
+    asked: &[Field<'_>],
+    anomalies: &mut Vec<String>,
+) -> Option<Option<(CompactString, Option<u16>)>> {
     let mut hosts = asked
         .iter()
         .filter(|field| field.name.eq_ignore_ascii_case(b"host"));

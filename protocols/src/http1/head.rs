@@ -2,7 +2,8 @@
 
 use crate::detect::Verdict;
 use memchr::{memchr, memchr_iter};
-use std::{borrow::Cow, ops::Range};
+use std::ops::Range;
+use weir_records::Octets;
 
 /// Longest method that is taken for one; the longest registered has 17 letters.
 const MAX_METHOD: usize = 32;
@@ -99,6 +100,11 @@ pub(super) fn is_token_byte(byte: u8) -> bool {
 /// A token: not empty, nothing but [`is_token_byte`].
 pub(super) fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|&b| is_token_byte(b))
+}
+
+/// Optional white space.
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 /// Without optional white space (space, tab) at both ends.
@@ -255,8 +261,8 @@ fn version(bytes: &[u8]) -> Option<Version> {
 /// A field: its name as it was sent, its value without surrounding white space, folded lines joined by a space.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Field<'a> {
-    pub name: &'a [u8],
-    pub value: Cow<'a, [u8]>,
+    pub name: Octets<'a>,
+    pub value: Octets<'a>,
     /// The head was cut in this field.
     pub cut: bool,
 }
@@ -265,40 +271,87 @@ impl<'a> Field<'a> {
     /// One that names the host.
     pub fn host(value: &'a [u8]) -> Self {
         Self {
-            name: b"host",
-            value: Cow::Borrowed(value),
+            name: "host".into(),
+            value: value.into(),
             cut: false,
         }
     }
 }
 
 /// The fields among these lines. A line without a colon is left out (and was noted when the head was read).
-pub(super) fn fields(block: &[u8]) -> impl Iterator<Item = Field<'_>> {
-    let mut lines = Lines(block).peekable();
-    std::iter::from_fn(move || {
+pub(super) fn fields(block: &[u8]) -> Fields<'_> {
+    Fields {
+        block: Octets::read(block),
+        at: 0,
+    }
+}
+
+/// See [`fields`].
+#[derive(Clone, Debug)]
+pub(super) struct Fields<'a> {
+    block: Octets<'a>,
+    at: usize,
+}
+
+impl Fields<'_> {
+    /// Where the next line stands, without its end, and whether it ended at all.
+    #[inline]
+    fn line(&mut self) -> Option<(Range<usize>, bool)> {
+        let start = self.at;
+        let rest = self.block.get(start..).filter(|rest| !rest.is_empty())?;
+        let Some(length) = memchr(b'\n', rest) else {
+            self.at = self.block.len();
+            return Some((start..self.at, false));
+        };
+        self.at = start + length + 1;
+        let cr = usize::from(rest[..length].ends_with(b"\r"));
+        Some((start..start + length - cr, true))
+    }
+
+    /// The next line goes on with the value of the one before it.
+    #[inline]
+    fn folds(&self) -> bool {
+        matches!(self.block.get(self.at), Some(b' ' | b'\t'))
+    }
+
+    /// This part of the block without white space at both ends.
+    #[inline]
+    fn trimmed(&self, part: Range<usize>) -> Range<usize> {
+        let bytes = &self.block[part.clone()];
+        let end = part.start + bytes.len() - bytes.iter().rev().take_while(|byte| is_space(**byte)).count();
+        let blank = bytes.iter().take_while(|byte| is_space(**byte)).count();
+        (part.start + blank).min(end)..end
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Field<'a>;
+
+    fn next(&mut self) -> Option<Field<'a>> {
         loop {
-            let line = lines.next()?;
-            let Some(colon) = memchr(b':', line.bytes) else {
+            let folded = self.folds();
+            let (line, mut ended) = self.line()?;
+            let Some(colon) = self.block[line.clone()].iter().position(|byte| *byte == b':') else {
                 continue;
             };
-            if matches!(line.bytes.first(), Some(b' ' | b'\t')) {
+            if folded {
                 continue;
             }
-            let mut cut = !line.ended;
-            let mut value = Cow::Borrowed(trim(&line.bytes[colon + 1..]));
-            while let Some(fold) = lines.next_if(|next| matches!(next.bytes.first(), Some(b' ' | b'\t'))) {
-                let value = value.to_mut();
-                value.push(b' ');
-                value.extend_from_slice(trim(fold.bytes));
-                cut |= !fold.ended;
+            let (name, value) = (line.start..line.start + colon, line.start + colon + 1..line.end);
+            let mut value = self.block.part(self.trimmed(value));
+            while self.folds() {
+                let Some((fold, its_end)) = self.line() else { break };
+                let joined = [&value, &b" "[..], &self.block[self.trimmed(fold)]].concat();
+                value = Octets::Bytes(joined.into());
+                ended &= its_end;
             }
             return Some(Field {
-                name: trim(&line.bytes[..colon]),
+                name: self.block.part(self.trimmed(name)),
                 value,
-                cut,
+                cut: !ended,
             });
         }
-    })
+    }
 }
 
 #[cfg(test)]
@@ -377,7 +430,7 @@ mod tests {
     #[test]
     fn folded_lines_are_joined() {
         let seen: Vec<_> = fields(b"A: b\r\n  c\r\nno colon\r\nD : e \r\n\r\n").collect();
-        let seen: Vec<_> = seen.iter().map(|f| (f.name, &*f.value)).collect();
+        let seen: Vec<_> = seen.iter().map(|f| (&*f.name, &*f.value)).collect();
         assert_eq!(seen, [(&b"A"[..], &b"b c"[..]), (b"D", b"e")]);
     }
 }

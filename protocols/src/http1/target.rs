@@ -1,78 +1,91 @@
 //! Request targets and hosts.
 
+use compact_str::CompactString;
+use weir_records::Octets;
+
 /// The parts of a request's target (RFC 9112, 3.2). What it does not say is absent.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Target<'a> {
-    pub scheme: Option<String>,
+    pub scheme: Option<CompactString>,
     /// Host and port, userinfo included.
-    pub authority: Option<&'a [u8]>,
-    pub path: Option<&'a [u8]>,
-    pub query: Option<&'a [u8]>,
+    pub authority: Option<Octets<'a>>,
+    pub path: Option<Octets<'a>>,
+    pub query: Option<Octets<'a>>,
 }
 
 impl<'a> Target<'a> {
-    pub fn parse(method: &[u8], target: &'a [u8]) -> Self {
-        let http = || Some("http".to_owned());
+    pub fn parse(method: &[u8], target: &Octets<'a>) -> Self {
+        let http = || Some(CompactString::const_new("http"));
         if method == b"CONNECT" {
             return Self {
-                authority: Some(target),
+                authority: Some(target.clone()),
                 ..Self::default()
             };
         }
-        if target == b"*" {
+        if **target == *b"*" {
             return Self {
                 scheme: http(),
                 ..Self::default()
             };
         }
         if target.first() == Some(&b'/') {
-            let (path, query) = path(target);
             return Self {
                 scheme: http(),
-                path: Some(path),
-                query,
-                ..Self::default()
+                ..Self::from_path(target, 0)
             };
         }
-        let Some((scheme, rest)) = absolute(target) else {
+        let Some((scheme, start)) = absolute(target) else {
             return Self::default();
         };
+        let rest = &target[start..];
         let end = rest
             .iter()
             .position(|b| matches!(b, b'/' | b'?' | b'#'))
-            .unwrap_or(rest.len());
-        let (path, query) = path(&rest[end..]);
+            .map_or(target.len(), |end| start + end);
+        let parts = Self::from_path(target, end);
         Self {
             scheme: Some(scheme),
-            authority: Some(&rest[..end]),
-            path: Some(path).filter(|path| !path.is_empty()),
-            query,
+            authority: Some(target.part(start..end)),
+            path: parts.path.filter(|path| !path.is_empty()),
+            query: parts.query,
+        }
+    }
+
+    /// Path and query, which begin here.
+    fn from_path(target: &Octets<'a>, start: usize) -> Self {
+        let (path, query) = match memchr::memchr(b'?', &target[start..]).map(|at| start + at) {
+            Some(at) => (start..at, Some(at + 1..target.len())),
+            None => (start..target.len(), None),
+        };
+        Self {
+            path: Some(target.part(path)),
+            query: query.map(|query| target.part(query)),
+            ..Self::default()
         }
     }
 }
 
-fn path(target: &[u8]) -> (&[u8], Option<&[u8]>) {
-    match memchr::memchr(b'?', target) {
-        Some(at) => (&target[..at], Some(&target[at + 1..])),
-        None => (target, None),
-    }
-}
-
-fn absolute(target: &[u8]) -> Option<(String, &[u8])> {
+/// The scheme of an absolute target, and where its authority begins.
+fn absolute(target: &[u8]) -> Option<(CompactString, usize)> {
     let at = memchr::memmem::find(target, b"://")?;
     let scheme = std::str::from_utf8(&target[..at]).ok()?;
     let plain = scheme
         .bytes()
         .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'-' | b'.'));
     let named = scheme.bytes().next().is_some_and(|b| b.is_ascii_alphabetic());
-    (plain && named).then(|| (scheme.to_ascii_lowercase(), &target[at + 3..]))
+    (plain && named).then(|| (scheme.to_ascii_lowercase().into(), at + 3))
 }
 
 /// Host, in lower case and with the brackets of an IPv6 address as in ECS, and port of an authority.
-pub(crate) fn host(authority: &[u8]) -> Option<(String, Option<u16>)> {
-    let authority = memchr::memrchr(b'@', authority).map_or(authority, |at| &authority[at + 1..]);
-    let text = std::str::from_utf8(authority).ok()?;
-    let (name, port) = match text.rfind(':') {
+pub(crate) fn host(authority: &Octets<'_>) -> Option<(CompactString, Option<u16>)> {
+    let text = match authority {
+        Octets::Text(text) => text,
+        Octets::Bytes(bytes) => std::str::from_utf8(bytes).ok()?,
+    };
+    // (An `@` is one of its own, and so is a colon: no other character has their bytes.)
+    let last = |byte: u8| text.bytes().rposition(|b| b == byte);
+    let text = last(b'@').map_or(text, |at| &text[at + 1..]);
+    let (name, port) = match text.bytes().rposition(|b| b == b':') {
         Some(at) if !text[at..].contains(']') => (&text[..at], &text[at + 1..]),
         _ => (text, ""),
     };
@@ -86,12 +99,31 @@ pub(crate) fn host(authority: &[u8]) -> Option<(String, Option<u16>)> {
             .bytes()
             .all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.' | b'%')),
         Some(None) => false,
-        // `reg-name` of RFC 3986, and letters beyond ASCII, which some clients send.
-        None => name
-            .chars()
-            .all(|c| c.is_alphanumeric() || "-._~%!$&'()*+,;=".contains(c)),
+        None => name.bytes().all(is_name_byte) || name.chars().all(is_name_character),
     };
-    (plain && !name.is_empty() && name.len() <= 255).then(|| (name.to_lowercase(), port))
+    if !plain || name.is_empty() || name.len() > 255 {
+        return None;
+    }
+    if !name.is_ascii() {
+        return Some((name.to_lowercase().into(), port));
+    }
+    let mut lower = CompactString::new(name);
+    lower.make_ascii_lowercase();
+    Some((lower, port))
+}
+
+/// `reg-name` of RFC 3986.
+fn is_name_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte)
+}
+
+/// That, and letters beyond ASCII, which some clients send.
+fn is_name_character(c: char) -> bool {
+    if c.is_ascii() {
+        is_name_byte(c as u8)
+    } else {
+        c.is_alphanumeric()
+    }
 }
 
 #[cfg(test)]
@@ -100,16 +132,16 @@ mod tests {
 
     #[test]
     fn targets_come_in_four_forms() {
-        let http = Some("http".to_owned());
-        let path = Some(&b"/a"[..]);
+        let http = Some(CompactString::from("http"));
+        let path = Some(Octets::from("/a"));
         for (method, target, parts) in [
             (
                 "GET",
                 "/a?b=c?d",
                 Target {
                     scheme: http.clone(),
-                    path,
-                    query: Some(b"b=c?d"),
+                    path: path.clone(),
+                    query: Some("b=c?d".into()),
                     ..Target::default()
                 },
             ),
@@ -125,7 +157,7 @@ mod tests {
                 "CONNECT",
                 "h:443",
                 Target {
-                    authority: Some(b"h:443"),
+                    authority: Some("h:443".into()),
                     ..Target::default()
                 },
             ),
@@ -134,7 +166,7 @@ mod tests {
                 "HTTPS://u@h:1/a",
                 Target {
                     scheme: Some("https".into()),
-                    authority: Some(b"u@h:1"),
+                    authority: Some("u@h:1".into()),
                     path,
                     ..Target::default()
                 },
@@ -144,15 +176,15 @@ mod tests {
                 "http://h?q",
                 Target {
                     scheme: Some("http".into()),
-                    authority: Some(b"h"),
-                    query: Some(b"q"),
+                    authority: Some("h".into()),
+                    query: Some("q".into()),
                     ..Target::default()
                 },
             ),
             ("GET", "a", Target::default()),
         ] {
             assert_eq!(
-                Target::parse(method.as_bytes(), target.as_bytes()),
+                Target::parse(method.as_bytes(), &target.into()),
                 parts,
                 "{target}"
             );
@@ -176,8 +208,9 @@ mod tests {
             (":80", None),
             ("a/b", None),
         ] {
-            let seen = seen.map(|(name, port)| (name.to_owned(), port));
-            assert_eq!(host(authority.as_bytes()), seen, "{authority}");
+            let seen = seen.map(|(name, port)| (name.into(), port));
+            assert_eq!(host(&authority.into()), seen, "{authority}");
+            assert_eq!(host(&authority.as_bytes().into()), seen, "{authority}");
         }
     }
 }

@@ -10,10 +10,9 @@ use super::rpc::Answer;
 use crate::Side;
 use crate::http::{self, Cuts, Seen, url};
 use crate::http1::{Field, Target, host, note};
-use std::borrow::Cow;
 use weir_records::{
     Body, Document, DocumentId, Dubbo, Endpoint, Error, Event, Flow, Headers, Http, HttpRequest,
-    HttpResponse, Outcome, Policy, REDACTED, Timestamp, Timing, Url, Weir, WeirHttp2,
+    HttpResponse, Octets, Outcome, Policy, REDACTED, Timestamp, Timing, Url, UserAgent, Weir, WeirHttp2,
 };
 
 /// `event.dataset` of every document made here.
@@ -27,12 +26,11 @@ impl Exchange {
         let mut cuts = Cuts::default();
         let mut anomalies = self.anomalies.clone();
         let request = self.request.as_ref();
-        let asked = fields(request.and_then(|request| request.head.as_ref()), policy);
         let url = self.url(policy, &mut cuts, &mut anomalies);
         let http = self.http(policy, &mut cuts, &mut anomalies);
-        let user_agent = http::user_agent(&asked, policy, &mut cuts);
+        let user_agent = self.user_agent(&http, policy, &mut cuts);
         let answer = self.grpc.then(|| self.answer(policy));
-        let rpc = answer.as_ref().map(|answer| self.rpc(answer, policy));
+        let rpc = answer.as_ref().map(|answer| Box::new(self.rpc(answer, policy)));
         let triple = self.triple && self.grpc;
         let dubbo = triple
             .then(|| self.dubbo(policy, &mut cuts, &mut anomalies))
@@ -153,8 +151,8 @@ impl Exchange {
             None => return None,
         };
         let scheme = head.get(b":scheme");
-        address.scheme = scheme.map(|scheme| policy.text(scheme).value.into_owned());
-        match authority.map(host) {
+        address.scheme = scheme.map(|scheme| policy.text(scheme).value.into());
+        match authority.map(|authority| host(&authority.into())) {
             Some(Some((domain, port))) => (address.domain, address.port) = (Some(domain), port),
             Some(None) => note(anomalies, "invalid_host", ""),
             None => {}
@@ -162,11 +160,21 @@ impl Exchange {
         Some(address)
     }
 
+    fn user_agent(&self, http: &Http, policy: &Policy, cuts: &mut Cuts) -> Option<UserAgent> {
+        let head = self.request.as_ref()?.head.as_ref()?;
+        let sent = head
+            .iter()
+            .find(|field| !field.cut && field.name == Some(b"user-agent"))?;
+        let headers = http.request.as_ref().map(|request| &request.headers);
+        let value = Octets::from(sent.value.ok()?);
+        Some(http::user_agent(&value, headers, policy, cuts))
+    }
+
     fn http(&self, policy: &Policy, cuts: &mut Cuts, anomalies: &mut Vec<String>) -> Http {
         let request = self.request.as_ref().map(|request| {
             let method = request.head.as_ref().and_then(|head| head.get(b":method"));
             HttpRequest {
-                method: method.map(|method| policy.text(method).value.into_owned()),
+                method: method.map(|method| policy.text(method).value.into()),
                 bytes: request.wire,
                 body: body(request, Side::Client, policy, cuts, anomalies),
                 headers: headers(request, Side::Client, policy, cuts, anomalies),
@@ -205,11 +213,11 @@ fn fields<'a>(list: Option<&'a Fields>, policy: &Policy) -> Vec<Field<'a>> {
     fields
         .filter(|field| !field.name.is_some_and(|name| name.starts_with(b":")))
         .map(|field| Field {
-            name: field.name.unwrap_or(UNKNOWN),
+            name: field.name.unwrap_or(UNKNOWN).into(),
             value: match (field.value, field.name) {
-                (Err(index), _) => format!("<index {index}>").into_bytes().into(),
-                (Ok(_), None) if redact => REDACTED.as_bytes().into(),
-                (Ok(value), _) => Cow::Borrowed(value),
+                (Err(index), _) => Octets::Bytes(format!("<index {index}>").into_bytes().into()),
+                (Ok(_), None) if redact => REDACTED.into(),
+                (Ok(value), _) => value.into(),
             },
             cut: field.cut,
         })

@@ -45,10 +45,10 @@ impl Exchange {
         Document {
             source: Endpoint::of(flow.client, Some(self.bytes[0])),
             destination: Endpoint {
-                domain: name.clone(),
+                domain: name.as_deref().map(Into::into),
                 ..Endpoint::of(flow.server, Some(self.bytes[1]))
             },
-            tls: Some(self.tls(name)),
+            tls: Some(Box::new(self.tls(name))),
             error: self.error(),
             weir: Weir {
                 late_join: self.late,

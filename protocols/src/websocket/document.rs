@@ -66,7 +66,7 @@ impl Exchange {
         let hosts: Vec<_> = handshake.hosts.iter().map(|host| Field::host(host)).collect();
         Some(request_url(
             &handshake.method,
-            &handshake.target,
+            handshake.target.as_slice().into(),
             &hosts,
             policy,
             cuts,

@@ -112,7 +112,7 @@ impl Report {
         Document {
             source: side(document.source, from),
             destination: Endpoint {
-                domain: self.domain.clone(),
+                domain: self.domain.as_deref().map(Into::into),
                 ..side(document.destination, to)
             },
             error: self.error(),

@@ -24,8 +24,8 @@ fn make_of(headers: &[(&str, &str)], bytes: &[u8], max: u64, whole: bool, more_f
     let fields: Vec<_> = headers
         .iter()
         .map(|(name, value)| Field {
-            name: name.as_bytes(),
-            value: value.as_bytes().into(),
+            name: (*name).into(),
+            value: (*value).into(),
             cut: false,
         })
         .collect();

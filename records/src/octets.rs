@@ -1,0 +1,92 @@
+//! Bytes that a peer wrote, on their way into a document. Whether bytes are text is asked once of all that came together, a
+//! head with all its fields, and not again of each part: that alone was a fifteenth of what a document of HTTP costs.
+
+use std::{borrow::Cow, ops::Deref, ops::Range};
+
+/// Bytes of which it may be known already that they are text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Octets<'a> {
+    /// They are.
+    Text(&'a str),
+    /// That is not known.
+    Bytes(Cow<'a, [u8]>),
+}
+
+impl<'a> Octets<'a> {
+    /// Looks whether these bytes are text.
+    pub fn read(bytes: &'a [u8]) -> Self {
+        match str::from_utf8(bytes) {
+            Ok(text) => Self::Text(text),
+            Err(_) => bytes.into(),
+        }
+    }
+
+    /// A part of them; nothing where they have no such part. (Of text a part that begins or ends within a character is no text.)
+    #[inline]
+    pub fn part(&self, range: Range<usize>) -> Octets<'a>
+    where
+        Self: 'a,
+    {
+        match self {
+            Self::Text(text) => match text.get(range.clone()) {
+                Some(part) => Self::Text(part),
+                None => text.as_bytes().get(range).unwrap_or_default().into(),
+            },
+            Self::Bytes(Cow::Borrowed(bytes)) => bytes.get(range).unwrap_or_default().into(),
+            Self::Bytes(Cow::Owned(bytes)) => {
+                Self::Bytes(bytes.get(range).unwrap_or_default().to_vec().into())
+            }
+        }
+    }
+
+    /// The same bytes, not owned.
+    #[inline]
+    pub fn borrow(&self) -> Octets<'_> {
+        match self {
+            Self::Text(text) => Octets::Text(text),
+            Self::Bytes(bytes) => Octets::Bytes(Cow::Borrowed(bytes)),
+        }
+    }
+}
+
+impl Deref for Octets<'_> {
+    type Target = [u8];
+
+    #[inline]
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Text(text) => text.as_bytes(),
+            Self::Bytes(bytes) => bytes,
+        }
+    }
+}
+
+impl<'a> From<&'a [u8]> for Octets<'a> {
+    fn from(bytes: &'a [u8]) -> Self {
+        Self::Bytes(Cow::Borrowed(bytes))
+    }
+}
+
+impl<'a, const N: usize> From<&'a [u8; N]> for Octets<'a> {
+    fn from(bytes: &'a [u8; N]) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl<'a> From<&'a Vec<u8>> for Octets<'a> {
+    fn from(bytes: &'a Vec<u8>) -> Self {
+        bytes.as_slice().into()
+    }
+}
+
+impl<'a> From<&'a str> for Octets<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl<'a> From<&'a Octets<'_>> for Octets<'a> {
+    fn from(octets: &'a Octets<'_>) -> Self {
+        octets.borrow()
+    }
+}
