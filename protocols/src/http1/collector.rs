@@ -71,7 +71,7 @@ struct Overflow {
 impl Block {
     /// Reads what of the head is here, out of `size` bytes.
     pub fn new(raw: Vec<u8>, size: u64) -> Self {
-        let fields = Fields::read(&raw);
+        let (fields, _) = Fields::read(&raw);
         Self {
             raw,
             size,
@@ -91,12 +91,19 @@ impl Collector {
         let kept = self.part.len();
         let taken = bytes.len().min(max - kept);
         if kept == 0 {
-            // The usual case: nothing is copied but the head itself, once.
+            // The usual case: it is read where it is, and nothing is copied but the head itself, once.
             if self.invalid(&bytes[..taken], check) {
                 return Collected::Invalid;
             }
-            if let Some(end) = find_end(&bytes[..taken], 0) {
-                return self.complete(bytes[..end].to_vec(), end);
+            if let (fields, Some(end)) = Fields::read(&bytes[..taken]) {
+                *self = Self::default();
+                let block = Block {
+                    raw: bytes[..end].to_vec(),
+                    size: end as u64,
+                    fields,
+                    version: None,
+                };
+                return Collected::Complete(block, end);
             }
             self.part.extend_from_slice(&bytes[..taken]);
         } else {
@@ -113,7 +120,9 @@ impl Collector {
                 let mut raw = std::mem::take(&mut self.part);
                 raw.truncate(end);
                 raw.shrink_to_fit();
-                return self.complete(raw, end - kept);
+                *self = Self::default();
+                let size = raw.len() as u64;
+                return Collected::Complete(Block::new(raw, size), end - kept);
             }
         }
         if taken == bytes.len() {
@@ -133,12 +142,6 @@ impl Collector {
             }
         }
         false
-    }
-
-    fn complete(&mut self, raw: Vec<u8>, used: usize) -> Collected {
-        *self = Self::default();
-        let size = raw.len() as u64;
-        Collected::Complete(Block::new(raw, size), used)
     }
 
     fn after_overflow(&mut self, fed: Overflowed, before: usize) -> Collected {
@@ -186,7 +189,7 @@ impl Overflow {
         let mut crs = CrWatch::default();
         crs.see(line);
         Self {
-            fields: Fields::read(part),
+            fields: Fields::read(part).0,
             size: part.len() as u64,
             line: line[..line.len().min(LINE)].to_vec(),
             length: line.len() as u64,

@@ -24,10 +24,7 @@ impl Exchange {
         let mut cuts = Cuts::default();
         let mut anomalies = self.anomalies.clone();
         let request = self.request.as_ref();
-        let asked: Vec<_> = request
-            .iter()
-            .flat_map(|request| fields(request.fields()))
-            .collect();
+        let asked: Vec<_> = request.map_or_else(Vec::new, |request| fields(request.fields()).collect());
         let url = self.url(&asked, policy, &mut cuts, &mut anomalies);
         let http = self.http(&asked, policy, &mut cuts, &mut anomalies);
         let headers = http.request.as_ref().map(|request| &request.headers);

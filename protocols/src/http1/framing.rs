@@ -4,7 +4,7 @@
 //! differently is noted with what was seen, and then no end is given at all.
 
 use super::body::Body;
-use super::head::{Lines, Version, is_token, trim};
+use super::head::{Lines, Version, is_token, is_token_byte, trim};
 use memchr::{memchr, memchr_iter};
 
 /// Most anomalies that one exchange carries.
@@ -89,31 +89,35 @@ impl CrWatch {
 }
 
 impl Fields {
-    /// Reads the complete lines of a head, the start line first.
-    pub fn read(head: &[u8]) -> Self {
+    /// Reads the complete lines of a head, the start line first, up to the empty one, if that is there; and where it ends.
+    pub fn read(bytes: &[u8]) -> (Self, Option<usize>) {
         let mut fields = Self::default();
-        let mut crs = 0;
-        for (number, line) in Lines(head).enumerate() {
+        let (mut at, mut crs, mut end) = (0, 0, None);
+        while end.is_none()
+            && let Some(line) = Lines(&bytes[at..]).next()
+            && line.ended
+        {
+            let is_first = at == 0;
+            at += line.bytes.len() + usize::from(line.crlf) + 1;
             crs += usize::from(line.crlf);
-            if !line.ended {
-                break;
-            }
             if !line.crlf {
                 fields.note("bare_lf", "");
             }
-            if number > 0 && !line.bytes.is_empty() {
+            if line.bytes.is_empty() {
+                end = Some(at).filter(|_| !is_first);
+            } else if !is_first {
                 fields.line(line.bytes, false);
             }
         }
         // A CR anywhere else ends a line for some readers and for others it does not.
-        let complete = memchr::memrchr(b'\n', head).map_or(0, |end| end + 1);
-        if memchr_iter(b'\r', &head[..complete]).count() != crs {
+        if memchr_iter(b'\r', &bytes[..at]).count() != crs {
             fields.doubt("bare_cr", "");
         }
+        let head = &bytes[..end.unwrap_or(bytes.len())];
         if memchr(0, head).is_some() {
             fields.note("nul", "");
         }
-        fields
+        (fields, end)
     }
 
     pub fn note(&mut self, kind: &str, seen: &str) {
@@ -143,20 +147,26 @@ impl Fields {
         }
         self.count += 1;
         self.after_framing = false;
+        let token = line.iter().take_while(|byte| is_token_byte(**byte)).count();
+        if token > 0 && line.get(token) == Some(&b':') {
+            self.regular(&line[..token], trim(&line[token + 1..]), cut);
+        } else {
+            self.no_field(line);
+        }
+    }
+
+    fn no_field(&mut self, line: &[u8]) {
         let Some(colon) = memchr(b':', line) else {
             let word = line.split(|b| b.is_ascii_whitespace()).next().unwrap_or_default();
             return self.irregular("header_without_colon", word, line);
         };
         let name = &line[..colon];
-        if !is_token(name) {
-            let kind = if is_token(trim(name)) {
-                "space_before_colon"
-            } else {
-                "invalid_header_name"
-            };
-            return self.irregular(kind, name, line);
-        }
-        self.regular(name, trim(&line[colon + 1..]), cut);
+        let kind = if is_token(trim(name)) {
+            "space_before_colon"
+        } else {
+            "invalid_header_name"
+        };
+        self.irregular(kind, name, line);
     }
 
     fn irregular(&mut self, kind: &str, seen: &[u8], line: &[u8]) {

@@ -281,7 +281,8 @@ impl<'a> Field<'a> {
 /// The fields among these lines. A line without a colon is left out (and was noted when the head was read).
 pub(super) fn fields(block: &[u8]) -> Fields<'_> {
     Fields {
-        block: Octets::read(block),
+        bytes: block,
+        text: str::from_utf8(block).ok(),
         at: 0,
     }
 }
@@ -289,64 +290,75 @@ pub(super) fn fields(block: &[u8]) -> Fields<'_> {
 /// See [`fields`].
 #[derive(Clone, Debug)]
 pub(super) struct Fields<'a> {
-    block: Octets<'a>,
+    bytes: &'a [u8],
+    /// The same, if it is text.
+    text: Option<&'a str>,
     at: usize,
 }
 
-impl Fields<'_> {
+impl<'a> Fields<'a> {
     /// Where the next line stands, without its end, and whether it ended at all.
     #[inline]
     fn line(&mut self) -> Option<(Range<usize>, bool)> {
         let start = self.at;
-        let rest = self.block.get(start..).filter(|rest| !rest.is_empty())?;
-        let Some(length) = memchr(b'\n', rest) else {
-            self.at = self.block.len();
-            return Some((start..self.at, false));
-        };
-        self.at = start + length + 1;
-        let cr = usize::from(rest[..length].ends_with(b"\r"));
-        Some((start..start + length - cr, true))
+        let line = Lines(&self.bytes[start..]).next()?;
+        let end = start + line.bytes.len();
+        self.at = end + usize::from(line.crlf) + usize::from(line.ended);
+        Some((start..end, line.ended))
     }
 
     /// The next line goes on with the value of the one before it.
     #[inline]
     fn folds(&self) -> bool {
-        matches!(self.block.get(self.at), Some(b' ' | b'\t'))
+        matches!(self.bytes.get(self.at), Some(b' ' | b'\t'))
     }
 
-    /// This part of the block without white space at both ends.
+    /// A part without white space at both ends.
     #[inline]
-    fn trimmed(&self, part: Range<usize>) -> Range<usize> {
-        let bytes = &self.block[part.clone()];
-        let end = part.start + bytes.len() - bytes.iter().rev().take_while(|byte| is_space(**byte)).count();
-        let blank = bytes.iter().take_while(|byte| is_space(**byte)).count();
-        (part.start + blank).min(end)..end
+    fn trimmed(&self, mut part: Range<usize>) -> Range<usize> {
+        while part.start < part.end && is_space(self.bytes[part.start]) {
+            part.start += 1;
+        }
+        while part.start < part.end && is_space(self.bytes[part.end - 1]) {
+            part.end -= 1;
+        }
+        part
+    }
+
+    /// (White space, colons and ends of lines are no part of another character.)
+    #[inline]
+    fn octets(&self, part: Range<usize>) -> Octets<'a> {
+        match self.text.and_then(|text| text.get(part.clone())) {
+            Some(text) => Octets::Text(text),
+            None => self.bytes[part].into(),
+        }
     }
 }
 
 impl<'a> Iterator for Fields<'a> {
     type Item = Field<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Field<'a>> {
         loop {
             let folded = self.folds();
             let (line, mut ended) = self.line()?;
-            let Some(colon) = self.block[line.clone()].iter().position(|byte| *byte == b':') else {
+            let Some(colon) = self.bytes[line.clone()].iter().position(|byte| *byte == b':') else {
                 continue;
             };
             if folded {
                 continue;
             }
             let (name, value) = (line.start..line.start + colon, line.start + colon + 1..line.end);
-            let mut value = self.block.part(self.trimmed(value));
+            let mut value = self.octets(self.trimmed(value));
             while self.folds() {
                 let Some((fold, its_end)) = self.line() else { break };
-                let joined = [&value, &b" "[..], &self.block[self.trimmed(fold)]].concat();
+                let joined = [&value, &b" "[..], &self.bytes[self.trimmed(fold)]].concat();
                 value = Octets::Bytes(joined.into());
                 ended &= its_end;
             }
             return Some(Field {
-                name: self.block.part(self.trimmed(name)),
+                name: self.octets(self.trimmed(name)),
                 value,
                 cut: !ended,
             });

@@ -116,9 +116,19 @@ fn unjoined(name: &[u8]) -> &[u8] {
     }
 }
 
+/// Nothing is taken out of a text without one of these. (A search for few bytes costs more than looking at each.)
+#[inline]
+fn may_hide(text: &[u8]) -> bool {
+    const FEW: usize = 32;
+    if text.len() < FEW {
+        return text.iter().any(|byte| matches!(byte, b'@' | b'='));
+    }
+    memchr::memchr2(b'@', b'=', text).is_some()
+}
+
 /// Takes the userinfo of each URL and the value of each password-like key out of a text.
 pub(super) fn url<'a>(text: &'a [u8], further: &[String]) -> Cow<'a, [u8]> {
-    if memchr::memchr2(b'@', b'=', text).is_none() {
+    if !may_hide(text) {
         return Cow::Borrowed(text);
     }
     let text = userinfo(text);
