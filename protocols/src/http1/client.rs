@@ -114,7 +114,7 @@ impl Connection {
         if !matches!(body, None | Some(Body::Length(0))) {
             self.keep_body(&mut message);
         }
-        self.stored += message.raw.len();
+        self.stored += message.head_stored();
         let Some(exchange) = self.pending.back_mut() else {
             return;
         };

@@ -3,7 +3,7 @@
 use super::body::Body;
 use super::collector::{Block, Collector};
 use super::exchange::{Exchange, Message};
-use super::head::{Lines, fields};
+use super::head::Lines;
 use crate::detect::{Dissector, Probe, Standing, Verdict};
 use crate::http::{Kept, TOGETHER};
 use crate::{Close, Exchange as Any, Limits, Side};
@@ -215,7 +215,10 @@ impl Connection {
             raw.truncate(raw.len() - rest);
             raw.shrink_to_fit();
         }
-        Message::new(raw, block.size, block.fields.count, first, last)
+        let mut message = Message::new(raw, block.size, block.fields.count, first, last);
+        message.spans = std::mem::take(&mut block.fields.spans);
+        message.spans.truncate(max);
+        message
     }
 
     /// The message has a body, which is about to come.
@@ -223,7 +226,7 @@ impl Connection {
         message.kept = Kept::wanted(&self.limits.bodies, || {
             let is_type = |field: &super::Field<'_>| field.name.eq_ignore_ascii_case(b"content-type");
             // (One that is folded counts as none.)
-            match fields(message.fields()).find(is_type)?.value {
+            match message.fields().into_iter().find(is_type)?.value {
                 Octets::Text(value) => Some(value.as_bytes()),
                 Octets::Bytes(Cow::Borrowed(value)) => Some(value),
                 Octets::Bytes(Cow::Owned(_)) => None,

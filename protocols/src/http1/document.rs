@@ -12,8 +12,8 @@ use crate::Side;
 use crate::http::{self, Cuts, Seen, url};
 use compact_str::CompactString;
 use weir_records::{
-    Body, Document, DocumentId, Endpoint, Error, Event, Flow, Headers, Http, HttpRequest, HttpResponse,
-    Octets, Outcome, Policy, Timing, Url, Weir,
+    Body, Document, DocumentId, Error, Event, Flow, Headers, Http, HttpRequest, HttpResponse, Octets,
+    Outcome, Policy, Timing, Url,
 };
 
 /// `event.dataset` of every document made here.
@@ -24,36 +24,33 @@ impl Exchange {
         let mut cuts = Cuts::default();
         let mut anomalies = self.anomalies.clone();
         let request = self.request.as_ref();
-        let asked: Vec<_> = request.map_or_else(Vec::new, |request| fields(request.fields()).collect());
-        let url = self.url(&asked, policy, &mut cuts, &mut anomalies);
+        let head = request.map(Message::head);
+        let asked = request.zip(head.as_ref());
+        let asked = asked.map_or_else(Vec::new, |(request, head)| request.fields_of(head));
+        let url = self.url(head.as_ref(), &asked, policy, &mut cuts, &mut anomalies);
         let http = self.http(&asked, policy, &mut cuts, &mut anomalies);
         let headers = http.request.as_ref().map(|request| &request.headers);
         let user_agent = asked
             .iter()
             .find(|field| !field.cut && field.name.eq_ignore_ascii_case(b"user-agent"))
             .map(|field| http::user_agent(&field.value, headers, policy, &mut cuts));
-        let event = self.event(flow);
-        Document {
-            source: Endpoint::of(flow.client, request.map(|request| request.wire)),
-            destination: Endpoint {
-                domain: url.as_ref().and_then(|url| url.domain.clone()),
-                ..Endpoint::of(flow.server, self.response_bytes())
-            },
-            url,
-            http: Some(http),
-            user_agent,
-            error: self.failure.map(error),
-            weir: Weir {
-                late_join: self.late,
-                truncated: cuts.truncated,
-                original_sizes: cuts.sizes,
-                anomalies,
-                base64: cuts.base64,
-                timing: self.timing(flow),
-                ..Weir::of(flow)
-            },
-            ..Document::of(flow, self.first, event, "tcp", "http")
-        }
+        // (Put into its place piece by piece: a document is too large to be made of another one.)
+        let mut document = Document::of(flow, self.first, self.event(flow), "tcp", "http");
+        document.source.bytes = request.map(|request| request.wire);
+        document.destination.bytes = self.response_bytes();
+        document.destination.domain = url.as_ref().and_then(|url| url.domain.clone());
+        document.url = url;
+        document.http = Some(http);
+        document.user_agent = user_agent;
+        document.error = self.failure.map(error);
+        let weir = &mut document.weir;
+        weir.late_join = self.late;
+        weir.truncated = cuts.truncated;
+        weir.original_sizes = cuts.sizes;
+        weir.anomalies = anomalies;
+        weir.base64 = cuts.base64;
+        weir.timing = self.timing(flow);
+        document
     }
 
     fn event(&self, flow: &Flow) -> Event {
@@ -118,6 +115,7 @@ impl Exchange {
 
     fn url(
         &self,
+        head: Option<&Octets<'_>>,
         asked: &[Field<'_>],
         policy: &Policy,
         cuts: &mut Cuts,
@@ -132,7 +130,8 @@ impl Exchange {
         else {
             return None;
         };
-        let (method, target) = (request.slice(method), Octets::read(request.slice(range)));
+        let target = head?.part(range.start as usize..range.end as usize);
+        let method = request.slice(method);
         Some(request_url(method, target, asked, policy, cuts, anomalies))
     }
 
@@ -158,7 +157,7 @@ impl Exchange {
         if let Some(response) = &self.response
             && let Some(Start::Response { version, status }) = &response.start
         {
-            let answered: Vec<_> = fields(response.fields()).collect();
+            let answered = response.fields();
             http.version = http.version.or(Some(name(*version)));
             http.response = Some(HttpResponse {
                 status_code: Some(*status),

@@ -2,10 +2,10 @@
 
 use super::collector::Block;
 use super::framing::note;
-use super::head::{Lines, Version, request_line, status_line};
+use super::head::{Field, Lines, Spans, Version, fields, request_line, status_line};
 use crate::http::Kept;
 use std::ops::Range;
-use weir_records::Timestamp;
+use weir_records::{Octets, Timestamp};
 
 /// A request and its response.
 #[derive(Clone, Debug, Default)]
@@ -65,6 +65,8 @@ pub(super) enum Failure {
 pub(super) struct Message {
     /// The head as it came, up to the limit.
     pub raw: Vec<u8>,
+    /// Where its fields stand.
+    pub spans: Spans,
     /// Trailers as they came, up to the limit.
     pub trailers: Vec<u8>,
     /// Bytes that the whole head had.
@@ -125,7 +127,7 @@ impl Exchange {
     pub(super) fn stored(&self) -> usize {
         self.request
             .as_ref()
-            .map_or(0, |request| request.raw.len() + request.trailers.len())
+            .map_or(0, |request| request.head_stored() + request.trailers.len())
     }
 
     /// Bytes of bodies that are kept.
@@ -164,10 +166,16 @@ impl Message {
         }
     }
 
+    /// Bytes of memory that its head takes.
+    pub fn head_stored(&self) -> usize {
+        self.raw.len() + self.spans.stored()
+    }
+
     /// What was seen of a message whose head did not arrive whole.
     pub fn partial(raw: Vec<u8>, size: u64, first: Timestamp, last: Timestamp, side: crate::Side) -> Self {
         let block = Block::new(raw, size);
         let mut message = Self::new(block.raw, size, block.fields.count, first, last);
+        message.spans = block.fields.spans;
         let line = Lines(&message.raw).next().filter(|line| line.ended);
         message.start = line.and_then(|line| match side {
             crate::Side::Client => Start::request(line.bytes),
@@ -221,10 +229,22 @@ impl Message {
             .unwrap_or_default()
     }
 
-    /// The head without its start line.
-    pub fn fields(&self) -> &[u8] {
-        let line = memchr::memchr(b'\n', &self.raw).map_or(self.raw.len(), |end| end + 1);
-        &self.raw[line..]
+    /// The head as it came.
+    pub fn head(&self) -> Octets<'_> {
+        Octets::read(&self.raw)
+    }
+
+    /// The fields of the head.
+    pub fn fields(&self) -> Vec<Field<'_>> {
+        self.fields_of(&self.head())
+    }
+
+    /// The fields of the head, which was read before.
+    pub fn fields_of<'a>(&'a self, head: &Octets<'a>) -> Vec<Field<'a>> {
+        self.spans.fields(head).unwrap_or_else(|| {
+            let line = memchr::memchr(b'\n', &self.raw).map_or(self.raw.len(), |end| end + 1);
+            fields(&self.raw[line..]).collect()
+        })
     }
 }
 

@@ -4,8 +4,9 @@
 //! differently is noted with what was seen, and then no end is given at all.
 
 use super::body::Body;
-use super::head::{Lines, Version, is_token, is_token_byte, trim};
+use super::head::{Lines, Spans, Version, is_token, is_token_byte, trim, trimmed};
 use memchr::{memchr, memchr_iter};
+use std::ops::Range;
 
 /// Most anomalies that one exchange carries.
 const MAX_ANOMALIES: usize = 16;
@@ -25,6 +26,8 @@ pub(super) struct Fields {
     pub upgrade: bool,
     /// `Expect: 100-continue` was there.
     pub expects: bool,
+    /// Where the fields stand.
+    pub spans: Spans,
     length: Option<u64>,
     /// Every Content-Length as it was sent, once there is something to say about them.
     lengths: Vec<String>,
@@ -106,8 +109,13 @@ impl Fields {
             if line.bytes.is_empty() {
                 end = Some(at).filter(|_| !is_first);
             } else if !is_first {
-                fields.line(line.bytes, false);
+                let start = at - line.bytes.len() - usize::from(line.crlf) - 1;
+                let field = fields.line(line.bytes, false);
+                fields.spans.push(start, field);
             }
+        }
+        if end.is_none() {
+            fields.spans.give_up();
         }
         // A CR anywhere else ends a line for some readers and for others it does not.
         if memchr_iter(b'\r', &bytes[..at]).count() != crs {
@@ -130,8 +138,9 @@ impl Fields {
         self.note(kind, seen);
     }
 
-    /// Reads one line after the start line; `cut` when more of it was there.
-    pub fn line(&mut self, line: &[u8], cut: bool) {
+    /// Reads one line after the start line; `cut` when more of it was there. Says where name and value stand in it, if it is
+    /// a field as it should be.
+    pub fn line(&mut self, line: &[u8], cut: bool) -> Option<(Range<usize>, Range<usize>)> {
         if matches!(line.first(), Some(b' ' | b'\t')) {
             let kind = if self.count == 0 {
                 "space_before_first_header"
@@ -143,16 +152,18 @@ impl Fields {
             } else {
                 self.note(kind, "");
             }
-            return;
+            return None;
         }
         self.count += 1;
         self.after_framing = false;
         let token = line.iter().take_while(|byte| is_token_byte(**byte)).count();
-        if token > 0 && line.get(token) == Some(&b':') {
-            self.regular(&line[..token], trim(&line[token + 1..]), cut);
-        } else {
+        if token == 0 || line.get(token) != Some(&b':') {
             self.no_field(line);
+            return None;
         }
+        let value = trimmed(line, token + 1..line.len());
+        self.regular(&line[..token], &line[value.clone()], cut);
+        Some((0..token, value))
     }
 
     fn no_field(&mut self, line: &[u8]) {

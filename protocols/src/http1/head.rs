@@ -7,6 +7,8 @@ use weir_records::Octets;
 
 /// Longest method that is taken for one; the longest registered has 17 letters.
 const MAX_METHOD: usize = 32;
+/// Fields that there is room for at once.
+const USUAL: usize = 8;
 /// Empty lines before a first request line are tolerated up to here.
 const MAX_LEADING: usize = 16;
 
@@ -108,14 +110,20 @@ fn is_space(byte: u8) -> bool {
 }
 
 /// Without optional white space (space, tab) at both ends.
-pub(super) fn trim(mut bytes: &[u8]) -> &[u8] {
-    while let [b' ' | b'\t', rest @ ..] = bytes {
-        bytes = rest;
+pub(super) fn trim(bytes: &[u8]) -> &[u8] {
+    &bytes[trimmed(bytes, 0..bytes.len())]
+}
+
+/// The same of a part.
+#[inline]
+pub(super) fn trimmed(bytes: &[u8], mut part: Range<usize>) -> Range<usize> {
+    while part.start < part.end && is_space(bytes[part.start]) {
+        part.start += 1;
     }
-    while let [rest @ .., b' ' | b'\t'] = bytes {
-        bytes = rest;
+    while part.start < part.end && is_space(bytes[part.end - 1]) {
+        part.end -= 1;
     }
-    bytes
+    part
 }
 
 /// Without the empty lines that may stand before a message.
@@ -278,11 +286,69 @@ impl<'a> Field<'a> {
     }
 }
 
+/// Where each field of a head stands, if all of its lines are fields as they should be: so they are looked for once.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Spans {
+    list: Vec<[u32; 4]>,
+    broken: bool,
+}
+
+impl Spans {
+    /// Adds what a line that begins here holds; its parts count from its beginning.
+    #[inline]
+    pub fn push(&mut self, line: usize, field: Option<(Range<usize>, Range<usize>)>) {
+        let narrow = |at: usize| u32::try_from(line + at).ok();
+        let span = field.and_then(|(name, value)| {
+            Some([
+                narrow(name.start)?,
+                narrow(name.end)?,
+                narrow(value.start)?,
+                narrow(value.end)?,
+            ])
+        });
+        match span {
+            Some(span) if self.list.is_empty() => {
+                self.list.reserve(USUAL);
+                self.list.push(span);
+            }
+            Some(span) => self.list.push(span),
+            None => self.give_up(),
+        }
+    }
+
+    /// There is a line of another kind, or one that is not here.
+    pub fn give_up(&mut self) {
+        *self = Self {
+            broken: true,
+            list: Vec::new(),
+        };
+    }
+
+    /// Leaves out all behind so many.
+    pub fn truncate(&mut self, most: usize) {
+        self.list.truncate(most);
+    }
+
+    /// Bytes of memory that it takes.
+    pub fn stored(&self) -> usize {
+        self.list.capacity() * size_of::<[u32; 4]>()
+    }
+
+    /// The fields of this head.
+    pub fn fields<'a>(&self, head: &Octets<'a>) -> Option<Vec<Field<'a>>> {
+        let field = |[name, colon, value, end]: &[u32; 4]| Field {
+            name: head.part(*name as usize..*colon as usize),
+            value: head.part(*value as usize..*end as usize),
+            cut: false,
+        };
+        (!self.broken).then(|| self.list.iter().map(field).collect())
+    }
+}
+
 /// The fields among these lines. A line without a colon is left out (and was noted when the head was read).
 pub(super) fn fields(block: &[u8]) -> Fields<'_> {
     Fields {
-        bytes: block,
-        text: str::from_utf8(block).ok(),
+        block: Octets::read(block),
         at: 0,
     }
 }
@@ -290,18 +356,16 @@ pub(super) fn fields(block: &[u8]) -> Fields<'_> {
 /// See [`fields`].
 #[derive(Clone, Debug)]
 pub(super) struct Fields<'a> {
-    bytes: &'a [u8],
-    /// The same, if it is text.
-    text: Option<&'a str>,
+    block: Octets<'a>,
     at: usize,
 }
 
-impl<'a> Fields<'a> {
+impl Fields<'_> {
     /// Where the next line stands, without its end, and whether it ended at all.
     #[inline]
     fn line(&mut self) -> Option<(Range<usize>, bool)> {
         let start = self.at;
-        let line = Lines(&self.bytes[start..]).next()?;
+        let line = Lines(&self.block[start..]).next()?;
         let end = start + line.bytes.len();
         self.at = end + usize::from(line.crlf) + usize::from(line.ended);
         Some((start..end, line.ended))
@@ -310,28 +374,7 @@ impl<'a> Fields<'a> {
     /// The next line goes on with the value of the one before it.
     #[inline]
     fn folds(&self) -> bool {
-        matches!(self.bytes.get(self.at), Some(b' ' | b'\t'))
-    }
-
-    /// A part without white space at both ends.
-    #[inline]
-    fn trimmed(&self, mut part: Range<usize>) -> Range<usize> {
-        while part.start < part.end && is_space(self.bytes[part.start]) {
-            part.start += 1;
-        }
-        while part.start < part.end && is_space(self.bytes[part.end - 1]) {
-            part.end -= 1;
-        }
-        part
-    }
-
-    /// (White space, colons and ends of lines are no part of another character.)
-    #[inline]
-    fn octets(&self, part: Range<usize>) -> Octets<'a> {
-        match self.text.and_then(|text| text.get(part.clone())) {
-            Some(text) => Octets::Text(text),
-            None => self.bytes[part].into(),
-        }
+        matches!(self.block.get(self.at), Some(b' ' | b'\t'))
     }
 }
 
@@ -343,22 +386,22 @@ impl<'a> Iterator for Fields<'a> {
         loop {
             let folded = self.folds();
             let (line, mut ended) = self.line()?;
-            let Some(colon) = self.bytes[line.clone()].iter().position(|byte| *byte == b':') else {
+            let Some(colon) = self.block[line.clone()].iter().position(|byte| *byte == b':') else {
                 continue;
             };
             if folded {
                 continue;
             }
             let (name, value) = (line.start..line.start + colon, line.start + colon + 1..line.end);
-            let mut value = self.octets(self.trimmed(value));
+            let mut value = self.block.part(trimmed(&self.block, value));
             while self.folds() {
                 let Some((fold, its_end)) = self.line() else { break };
-                let joined = [&value, &b" "[..], &self.bytes[self.trimmed(fold)]].concat();
+                let joined = [&value, &b" "[..], trim(&self.block[fold])].concat();
                 value = Octets::Bytes(joined.into());
                 ended &= its_end;
             }
             return Some(Field {
-                name: self.octets(self.trimmed(name)),
+                name: self.block.part(trimmed(&self.block, name)),
                 value,
                 cut: !ended,
             });

@@ -2,7 +2,6 @@
 
 use super::connection::{Connection, Out, State};
 use super::exchange::{Exchange, Message, Start};
-use super::head::{Field, fields};
 use crate::http2::{Upgrade, upgraded};
 use crate::tunnel::{self, Tunnel};
 use crate::websocket::{self, Handshake};
@@ -38,7 +37,7 @@ impl Connection {
         let Some(Start::Request { method, target, .. }) = &request.start else {
             return None;
         };
-        let asked: Vec<_> = fields(request.fields()).collect();
+        let asked = request.fields();
         let upgrade = Upgrade {
             method: request.slice(method),
             target: request.slice(target),
@@ -55,11 +54,11 @@ impl Connection {
 
     /// Of a connection that was joined late the request may not have been seen.
     fn websocket(&self, exchange: &Exchange, response: &Message) -> Option<Box<dyn Dissector>> {
-        let answered: Vec<_> = fields(response.fields()).collect();
+        let answered = response.fields();
         let mut handshake = match &exchange.request {
             None => Handshake::read(None, &answered),
             Some(request) if exchange.holds => {
-                let asked: Vec<Field<'_>> = fields(request.fields()).collect();
+                let asked = request.fields();
                 let is_whole = |message: &Message| message.head_size == message.raw.len() as u64;
                 let proven = is_whole(request) && is_whole(response);
                 let mut handshake = Handshake::read(Some((&asked, proven)), &answered);
@@ -108,7 +107,7 @@ impl Connection {
 
 /// The response says that this protocol follows.
 fn upgrades_to(response: &Message, protocol: &[u8]) -> bool {
-    fields(response.fields()).any(|field| {
+    response.fields().iter().any(|field| {
         field.name.eq_ignore_ascii_case(b"upgrade") && field.value.eq_ignore_ascii_case(protocol)
     })
 }
