@@ -45,8 +45,8 @@ pub(crate) fn document(number: u64) -> Document {
         destination: endpoint(2, 80),
         host: None,
         url: Some(Url {
-            original: format!("/{number}"),
-            path: Some(format!("/{number}")),
+            original: format!("/{number}").into(),
+            path: Some(format!("/{number}").into()),
             domain: Some("shop.test".into()),
             ..Url::default()
         }),

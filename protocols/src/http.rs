@@ -8,7 +8,7 @@ use crate::http1::{Field, Target};
 use compact_str::CompactString;
 pub(crate) use content::{Seen, body};
 pub(crate) use kept::{Kept, TOGETHER};
-use std::collections::BTreeMap;
+use std::{borrow::Cow, collections::BTreeMap};
 use weir_records::{Headers, Octets, Policy, Text, Url, UserAgent};
 
 /// What was cut, with the size that it had, and what is no text.
@@ -21,11 +21,14 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    pub fn keep(&mut self, text: Text<'_>, name: impl FnOnce() -> String) -> String {
+    pub fn keep<T>(&mut self, text: Text<'_>, name: impl FnOnce() -> String) -> T
+    where
+        T: for<'a> From<Cow<'a, str>>,
+    {
         if let Some(size) = text.original {
             self.cut(name(), size);
         }
-        text.value.into_owned()
+        text.value.into()
     }
 
     pub fn cut(&mut self, name: String, size: u64) {
@@ -65,7 +68,7 @@ pub(crate) fn user_agent(
         Some(header) if header.as_bytes() == &**sent => header.clone(),
         _ => {
             let agent = policy.header("user-agent", sent);
-            cuts.keep(agent, || "user_agent.original".to_owned()).into()
+            cuts.keep(agent, || "user_agent.original".to_owned())
         }
     };
     UserAgent { original }

@@ -8,6 +8,7 @@ mod http2;
 mod rpc;
 mod tls;
 mod websocket;
+mod words;
 
 use crate::{Capture, Direction, DocumentId, Flow, Headers, Timestamp};
 use compact_str::CompactString;
@@ -157,11 +158,14 @@ pub struct Event {
     pub id: DocumentId,
     /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`, `weir.websocket`, or `weir.flow` of a connection as a
     /// whole.
+    #[serde(serialize_with = "words::one")]
     pub dataset: &'static str,
     /// ECS categories: `network`, `web`.
+    #[serde(serialize_with = "words::all")]
     pub category: &'static [&'static str],
     /// ECS types: `connection`, `protocol`, `access`, `end`.
     #[serde(rename = "type")]
+    #[serde(serialize_with = "words::all")]
     pub kind: &'static [&'static str],
     /// How the exchange ended for its client.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,12 +197,14 @@ pub enum Outcome {
 #[derive(Clone, Debug, Serialize, JsonSchema)]
 pub struct Network {
     /// `tcp` or `udp`.
+    #[serde(serialize_with = "words::one")]
     pub transport: &'static str,
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type")]
+    #[serde(serialize_with = "words::one")]
     pub kind: &'static str,
     /// `http`, `grpc`, `dns`, `dubbo`, `tls` or `websocket`; absent where nothing was recognised.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "words::some")]
     pub protocol: Option<&'static str>,
     /// Which way the connection was opened, seen from the observed container.
     pub direction: Direction,
@@ -240,15 +246,16 @@ pub struct Host {
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Url {
     /// The target as it stood on the request line; of HTTP/2, the path.
-    #[schemars(extend("x-elasticsearch" = "text"))]
-    pub original: String,
+    #[schemars(with = "String", extend("x-elasticsearch" = "text"))]
+    pub original: CompactString,
     /// Its path; absent for `*` and for CONNECT's authority.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(extend("x-elasticsearch" = "text"))]
-    pub path: Option<String>,
+    #[schemars(with = "Option<String>", extend("x-elasticsearch" = "text"))]
+    pub path: Option<CompactString>,
     /// What follows the `?`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub query: Option<String>,
+    #[schemars(with = "Option<String>")]
+    pub query: Option<CompactString>,
     /// The host that was asked for, without its port.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
@@ -266,7 +273,7 @@ pub struct Url {
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Http {
     /// `1.0`, `1.1` or `2`: the request's, or the response's where the request was not seen.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "words::some")]
     pub version: Option<&'static str>,
     /// The request.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -347,7 +354,7 @@ pub struct Weir {
     /// How the bytes were seen.
     pub capture: Capture,
     /// How the connection was redirected.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "words::some")]
     pub mode: Option<&'static str>,
     /// Identity of the connection.
     pub flow_id: DocumentId,

@@ -19,7 +19,7 @@ fn push(producer: &mut Producer, numbers: std::ops::Range<u64>) {
             document.event.dataset = "weir.tls";
         }
         if let Some(url) = &mut document.url {
-            url.path = Some(format!("/{}", number % 3));
+            url.path = Some(format!("/{}", number % 3).into());
         }
         producer.push(&document);
     }

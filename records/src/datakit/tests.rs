@@ -52,7 +52,7 @@ fn request(flow: &Flow, path: &str, bytes: (u64, u64), latency: u64) -> Document
     let mut document = Document::of(flow, Timestamp(1), event("weir.http"), "tcp", "http");
     (document.source.bytes, document.destination.bytes) = (Some(bytes.0), Some(bytes.1));
     document.url = Some(Url {
-        original: format!("{path}?page=2"),
+        original: format!("{path}?page=2").into(),
         path: Some(path.into()),
         query: Some("page=2".into()),
         ..Url::default()
