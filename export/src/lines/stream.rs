@@ -1,8 +1,11 @@
 //! Standard output, a pipe, a device: a line that was cut is finished before anything else is written.
 
 use super::{Cut, run, write_all};
-use crate::batch::{BATCH_BYTES, Doc};
+use crate::batch::Doc;
 use std::fs::File;
+
+/// What is written at once: as much as a pipe takes.
+const PIECE: u64 = 64 << 10;
 
 #[derive(Debug)]
 pub(super) struct Stream {
@@ -19,7 +22,7 @@ impl Stream {
     /// Writes some of the documents and says how many. After an error the rest must be offered again from the first
     /// one that was not whole.
     pub(super) fn write(&mut self, documents: &[Doc]) -> Result<usize, Cut> {
-        let run = run(documents, BATCH_BYTES as u64);
+        let run = run(documents, PIECE);
         let lines = Doc::lines(run);
         let begun = self.begun.min(lines.len());
         let Err(cut) = write_all(&self.file, &lines[begun..]) else {
