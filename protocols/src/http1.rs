@@ -1,6 +1,6 @@
 //! HTTP/1.x (RFC 9112).
 //!
-//! `head` and `framing` read heads, `collector` gathers them, `body` counts bodies; `connection` holds the two streams
+//! `head`, `fields` and `framing` read heads, `collector` gathers them, `body` counts bodies; `connection` holds the two streams
 //! and pairs requests with responses (`client` and `server` are its two halves, `ending` the ways in which it is cut
 //! short); `exchange` is what comes out and `document` says what it means.
 //!
@@ -14,6 +14,7 @@ mod connection;
 mod document;
 mod ending;
 mod exchange;
+mod fields;
 mod framing;
 mod head;
 mod server;
@@ -24,8 +25,8 @@ use crate::Protocol;
 use crate::detect::{Entry, Verdict};
 pub(crate) use document::request_url;
 pub use exchange::Exchange;
+pub(crate) use fields::Field;
 pub(crate) use framing::{note, quote};
-pub(crate) use head::Field;
 pub(crate) use target::{Target, host};
 
 /// A first line that has not ended after so many bytes is judged by its beginning.

@@ -90,3 +90,20 @@ impl<'a> From<&'a Octets<'_>> for Octets<'a> {
         octets.borrow()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_of_text_are_text_where_they_hold_whole_characters() {
+        let text = Octets::read("a\u{e9}b".as_bytes());
+        assert_eq!(text.part(0..3), Octets::Text("a\u{e9}"));
+        assert_eq!(text.part(0..2), Octets::from(b"a\xc3"));
+        assert_eq!(text.part(2..9), Octets::from(b""));
+        let bytes = Octets::read(b"a\xe9b");
+        assert_eq!(bytes.part(0..2), Octets::from(b"a\xe9"));
+        let owned = Octets::Bytes(b"abc".to_vec().into());
+        assert_eq!(owned.part(1..3), Octets::from(b"bc"));
+    }
+}

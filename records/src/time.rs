@@ -39,24 +39,38 @@ fn rfc3339(nanos: u64) -> [u8; 30] {
     let seconds = nanos / NANOS;
     let (year, month, day) = date(seconds / DAY);
     let of_day = seconds % DAY;
+    // (All of these fit, and dividing them costs half as much.)
+    let (year, of_day, fraction) = (year as u32, of_day as u32, (nanos % NANOS) as u32);
     let mut text = *b"0000-00-00T00:00:00.000000000Z";
     for (at, number) in [
-        (0..4, year),
-        (5..7, month),
-        (8..10, day),
-        (11..13, of_day / 3600),
-        (14..16, of_day / 60 % 60),
-        (17..19, of_day % 60),
-        (20..29, nanos % NANOS),
+        (0, year / 100),
+        (2, year % 100),
+        (5, month as u32),
+        (8, day as u32),
+        (11, of_day / 3600),
+        (14, of_day / 60 % 60),
+        (17, of_day % 60),
+        (20, fraction / 10_000_000),
+        (22, fraction / 100_000 % 100),
+        (24, fraction / 1000 % 100),
+        (26, fraction / 10 % 100),
     ] {
-        let mut rest = number;
-        for digit in text[at].iter_mut().rev() {
-            *digit += (rest % 10) as u8;
-            rest /= 10;
-        }
+        text[at..at + 2].copy_from_slice(&PAIRS[number as usize]);
     }
+    text[28] += (fraction % 10) as u8;
     text
 }
+
+/// The two digits of each number below 100.
+const PAIRS: [[u8; 2]; 100] = {
+    let mut pairs = [[0; 2]; 100];
+    let mut number = 0;
+    while number < 100 {
+        pairs[number] = [b'0' + number as u8 / 10, b'0' + number as u8 % 10];
+        number += 1;
+    }
+    pairs
+};
 
 /// Year, month and day of the day that is so many after 1970-01-01, in a calendar of 400 years that begin in March, so that a
 /// leap day is the last of its year.

@@ -254,7 +254,7 @@ fn hex(byte: u8) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::head::fields;
+    use crate::http1::fields::fields;
 
     fn run(pieces: &[&[u8]]) -> (Fed, Message, Vec<String>) {
         let (mut body, mut message, mut anomalies) = (Body::chunked(), Message::default(), Vec::new());

@@ -5,8 +5,9 @@
 //! another reason: bytes that were missed, framing in doubt, an observer that gave up.
 
 use super::exchange::{Exchange, Failure, Message, Start};
+use super::fields::{Field, fields};
 use super::framing::note;
-use super::head::{Field, Version, fields};
+use super::head::Version;
 use super::target::{Target, host};
 use crate::Side;
 use crate::http::{self, Cuts, Seen, url};

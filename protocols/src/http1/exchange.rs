@@ -1,8 +1,9 @@
 //! A request and its response as they were seen: raw heads, counts, times. What it means is said in `document`.
 
 use super::collector::Block;
+use super::fields::{Field, Spans, fields};
 use super::framing::note;
-use super::head::{Field, Lines, Spans, Version, fields, request_line, status_line};
+use super::head::{Lines, Version, request_line, status_line};
 use crate::http::Kept;
 use std::ops::Range;
 use weir_records::{Octets, Timestamp};

@@ -4,7 +4,8 @@
 //! differently is noted with what was seen, and then no end is given at all.
 
 use super::body::Body;
-use super::head::{Lines, Spans, Version, is_token, is_token_byte, trim, trimmed};
+use super::fields::Spans;
+use super::head::{Lines, Version, is_token, is_token_byte, trim, trimmed};
 use memchr::{memchr, memchr_iter};
 use std::ops::Range;
 

@@ -3,12 +3,9 @@
 use crate::detect::Verdict;
 use memchr::{memchr, memchr_iter};
 use std::ops::Range;
-use weir_records::Octets;
 
 /// Longest method that is taken for one; the longest registered has 17 letters.
 const MAX_METHOD: usize = 32;
-/// Fields that there is room for at once.
-const USUAL: usize = 8;
 /// Empty lines before a first request line are tolerated up to here.
 const MAX_LEADING: usize = 16;
 
@@ -266,149 +263,6 @@ fn version(bytes: &[u8]) -> Option<Version> {
     }
 }
 
-/// A field: its name as it was sent, its value without surrounding white space, folded lines joined by a space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Field<'a> {
-    pub name: Octets<'a>,
-    pub value: Octets<'a>,
-    /// The head was cut in this field.
-    pub cut: bool,
-}
-
-impl<'a> Field<'a> {
-    /// One that names the host.
-    pub fn host(value: &'a [u8]) -> Self {
-        Self {
-            name: "host".into(),
-            value: value.into(),
-            cut: false,
-        }
-    }
-}
-
-/// Where each field of a head stands, if all of its lines are fields as they should be: so they are looked for once.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Spans {
-    list: Vec<[u32; 4]>,
-    broken: bool,
-}
-
-impl Spans {
-    /// Adds what a line that begins here holds; its parts count from its beginning.
-    #[inline]
-    pub fn push(&mut self, line: usize, field: Option<(Range<usize>, Range<usize>)>) {
-        let narrow = |at: usize| u32::try_from(line + at).ok();
-        let span = field.and_then(|(name, value)| {
-            Some([
-                narrow(name.start)?,
-                narrow(name.end)?,
-                narrow(value.start)?,
-                narrow(value.end)?,
-            ])
-        });
-        match span {
-            Some(span) if self.list.is_empty() => {
-                self.list.reserve(USUAL);
-                self.list.push(span);
-            }
-            Some(span) => self.list.push(span),
-            None => self.give_up(),
-        }
-    }
-
-    /// There is a line of another kind, or one that is not here.
-    pub fn give_up(&mut self) {
-        *self = Self {
-            broken: true,
-            list: Vec::new(),
-        };
-    }
-
-    /// Leaves out all behind so many.
-    pub fn truncate(&mut self, most: usize) {
-        self.list.truncate(most);
-    }
-
-    /// Bytes of memory that it takes.
-    pub fn stored(&self) -> usize {
-        self.list.capacity() * size_of::<[u32; 4]>()
-    }
-
-    /// The fields of this head.
-    pub fn fields<'a>(&self, head: &Octets<'a>) -> Option<Vec<Field<'a>>> {
-        let field = |[name, colon, value, end]: &[u32; 4]| Field {
-            name: head.part(*name as usize..*colon as usize),
-            value: head.part(*value as usize..*end as usize),
-            cut: false,
-        };
-        (!self.broken).then(|| self.list.iter().map(field).collect())
-    }
-}
-
-/// The fields among these lines. A line without a colon is left out (and was noted when the head was read).
-pub(super) fn fields(block: &[u8]) -> Fields<'_> {
-    Fields {
-        block: Octets::read(block),
-        at: 0,
-    }
-}
-
-/// See [`fields`].
-#[derive(Clone, Debug)]
-pub(super) struct Fields<'a> {
-    block: Octets<'a>,
-    at: usize,
-}
-
-impl Fields<'_> {
-    /// Where the next line stands, without its end, and whether it ended at all.
-    #[inline]
-    fn line(&mut self) -> Option<(Range<usize>, bool)> {
-        let start = self.at;
-        let line = Lines(&self.block[start..]).next()?;
-        let end = start + line.bytes.len();
-        self.at = end + usize::from(line.crlf) + usize::from(line.ended);
-        Some((start..end, line.ended))
-    }
-
-    /// The next line goes on with the value of the one before it.
-    #[inline]
-    fn folds(&self) -> bool {
-        matches!(self.block.get(self.at), Some(b' ' | b'\t'))
-    }
-}
-
-impl<'a> Iterator for Fields<'a> {
-    type Item = Field<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Field<'a>> {
-        loop {
-            let folded = self.folds();
-            let (line, mut ended) = self.line()?;
-            let Some(colon) = self.block[line.clone()].iter().position(|byte| *byte == b':') else {
-                continue;
-            };
-            if folded {
-                continue;
-            }
-            let (name, value) = (line.start..line.start + colon, line.start + colon + 1..line.end);
-            let mut value = self.block.part(trimmed(&self.block, value));
-            while self.folds() {
-                let Some((fold, its_end)) = self.line() else { break };
-                let joined = [&value, &b" "[..], trim(&self.block[fold])].concat();
-                value = Octets::Bytes(joined.into());
-                ended &= its_end;
-            }
-            return Some(Field {
-                name: self.block.part(trimmed(&self.block, name)),
-                value,
-                cut: !ended,
-            });
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -480,12 +334,5 @@ mod tests {
         ] {
             assert_eq!(response_verdict(bytes), verdict, "{}", bytes.escape_ascii());
         }
-    }
-
-    #[test]
-    fn folded_lines_are_joined() {
-        let seen: Vec<_> = fields(b"A: b\r\n  c\r\nno colon\r\nD : e \r\n\r\n").collect();
-        let seen: Vec<_> = seen.iter().map(|f| (&*f.name, &*f.value)).collect();
-        assert_eq!(seen, [(&b"A"[..], &b"b c"[..]), (b"D", b"e")]);
     }
 }

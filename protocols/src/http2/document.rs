@@ -19,7 +19,7 @@ use weir_records::{
 const DATASET: &str = "weir.http";
 
 /// Where headers stand whose names are unknown.
-const UNKNOWN: &[u8] = b"<unknown>";
+const UNKNOWN: &str = "<unknown>";
 
 impl Exchange {
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
@@ -209,16 +209,16 @@ impl Exchange {
 /// Fields without the pseudo-headers. Of one whose name is unknown the value may be a secret.
 fn fields<'a>(list: Option<&'a Fields>, policy: &Policy) -> Vec<Field<'a>> {
     let redact = policy.settings().redact;
-    let fields = list.into_iter().flat_map(Fields::iter);
+    let fields = list.into_iter().flat_map(Fields::octets);
     fields
-        .filter(|field| !field.name.is_some_and(|name| name.starts_with(b":")))
-        .map(|field| Field {
-            name: field.name.unwrap_or(UNKNOWN).into(),
+        .filter(|(field, ..)| !field.name.is_some_and(|name| name.starts_with(b":")))
+        .map(|(field, name, value)| Field {
             value: match (field.value, field.name) {
                 (Err(index), _) => Octets::Bytes(format!("<index {index}>").into_bytes().into()),
                 (Ok(_), None) if redact => REDACTED.into(),
-                (Ok(value), _) => value.into(),
+                (Ok(_), _) => value,
             },
+            name: field.name.map_or(UNKNOWN.into(), |_| name),
             cut: field.cut,
         })
         .collect()

@@ -299,6 +299,21 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_tells_of_a_secret_is_found_wherever_it_stands() {
+        for length in 0..80 {
+            let plain = vec![b'<'; length];
+            assert!(!may_hide(&plain), "{length}");
+            for at in 0..length {
+                for byte in *b"@=" {
+                    let mut text = plain.clone();
+                    text[at] = byte;
+                    assert!(may_hide(&text), "{length} {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn secrets_are_taken_out_of_urls() {
         for (text, clean) in [
             ("/a?password=x&b=c", "/a?password=<redacted>&b=c"),

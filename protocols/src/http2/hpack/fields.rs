@@ -1,5 +1,7 @@
 //! A list of header fields, within bounds.
 
+use weir_records::Octets;
+
 /// Fields in one piece of memory.
 #[derive(Clone, Debug, Default)]
 pub(in crate::http2) struct Fields {
@@ -108,6 +110,17 @@ impl Fields {
                 },
                 cut: mark.cut,
             }
+        })
+    }
+
+    /// The same, each with the octets of its name and of its value: whether they are text is asked of all of them at once.
+    pub fn octets(&self) -> impl Iterator<Item = (Field<'_>, Octets<'_>, Octets<'_>)> {
+        let all = Octets::read(&self.bytes);
+        let mut at = 0;
+        self.iter().zip(&self.marks).map(move |(field, mark)| {
+            let name = at..at + mark.name as usize;
+            at = name.end + mark.value as usize;
+            (field, all.part(name.clone()), all.part(name.end..at))
         })
     }
 
