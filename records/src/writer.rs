@@ -2,8 +2,10 @@
 //! and of variants are written as they are, everything is compiled into one function a kind of document, and errors fit into
 //! registers. What comes out is byte for byte what `serde_json` writes.
 
+mod number;
 mod text;
 
+use number::unsigned;
 use serde::{
     Serialize,
     ser::{self, Serializer},
@@ -39,39 +41,52 @@ pub fn write_json(out: &mut Vec<u8>, value: &(impl Serialize + ?Sized)) -> Resul
 
 struct Writer<'a>(&'a mut Vec<u8>);
 
-/// What a list or an object is made of. A comma stands after each part until the end puts the bracket in place of the last:
+/// What a list or an object is made of. A comma stands before each part, and the end puts the bracket in place of the first:
 /// so nothing has to be known about what came before.
-struct Parts<'a>(&'a mut Vec<u8>);
+struct Parts<'a> {
+    out: &'a mut Vec<u8>,
+    start: usize,
+}
 
 impl<'a> Parts<'a> {
     #[inline(always)]
-    fn begin(out: &'a mut Vec<u8>, bracket: u8) -> Self {
-        out.push(bracket);
-        Self(out)
+    fn begin(out: &'a mut Vec<u8>) -> Self {
+        let start = out.len();
+        Self { out, start }
     }
 
     #[inline(always)]
     fn item(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
-        value.serialize(Writer(self.0))?;
-        self.0.push(b',');
-        Ok(())
+        self.out.push(b',');
+        value.serialize(Writer(self.out))
     }
 
-    /// (Where the name is known when this is compiled, writing it is a few moves.)
+    /// (Where the name is known when this is compiled, it is put together then.)
     #[inline(always)]
     fn field(&mut self, name: &'static str, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
-        self.0.push(b'"');
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
-        self.item(value)
+        const LONGEST: usize = 28;
+        let length = name.len();
+        if length <= LONGEST {
+            let mut key = [0; LONGEST + 4];
+            key[..2].copy_from_slice(b",\"");
+            key[2..length + 2].copy_from_slice(name.as_bytes());
+            key[length + 2..length + 4].copy_from_slice(b"\":");
+            self.out.extend_from_slice(&key[..length + 4]);
+        } else {
+            self.out.extend_from_slice(b",\"");
+            self.out.extend_from_slice(name.as_bytes());
+            self.out.extend_from_slice(b"\":");
+        }
+        value.serialize(Writer(self.out))
     }
 
     #[inline(always)]
-    fn finish(self, bracket: u8) {
-        match self.0.last_mut() {
-            Some(comma @ b',') => *comma = bracket,
-            _ => self.0.push(bracket),
+    fn finish(self, [open, close]: [u8; 2]) {
+        match self.out.get_mut(self.start) {
+            Some(first) => *first = open,
+            None => self.out.push(open),
         }
+        self.out.push(close);
     }
 }
 
@@ -79,11 +94,11 @@ impl<'a> Parts<'a> {
 struct Named<'a>(Parts<'a>);
 
 impl<'a> Named<'a> {
-    fn begin(out: &'a mut Vec<u8>, variant: &'static str, bracket: u8) -> Self {
+    fn begin(out: &'a mut Vec<u8>, variant: &'static str) -> Self {
         out.push(b'{');
         quote(out, variant);
-        out.extend_from_slice(&[b':', bracket]);
-        Self(Parts(out))
+        out.push(b':');
+        Self(Parts::begin(out))
     }
 
     fn item(&mut self, value: &(impl Serialize + ?Sized)) -> Result<(), Unwritable> {
@@ -95,9 +110,9 @@ impl<'a> Named<'a> {
         self.0.field(name, value)
     }
 
-    fn finish(self, bracket: u8) {
-        let Self(Parts(out)) = self;
-        Parts(&mut *out).finish(bracket);
+    fn finish(self, brackets: [u8; 2]) {
+        let Parts { out, start } = self.0;
+        Parts { out, start }.finish(brackets);
         out.push(b'}');
     }
 }
@@ -107,6 +122,16 @@ macro_rules! numbers {
         $(#[inline]
         fn $name(self, value: $kind) -> Result<(), Unwritable> {
             self.0.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+            Ok(())
+        })+
+    };
+}
+
+macro_rules! short_numbers {
+    ($($name:ident: $kind:ty),+) => {
+        $(#[inline]
+        fn $name(self, value: $kind) -> Result<(), Unwritable> {
+            unsigned(self.0, value.into());
             Ok(())
         })+
     };
@@ -132,7 +157,8 @@ impl<'a> Serializer for Writer<'a> {
     type SerializeStructVariant = Named<'a>;
 
     numbers!(serialize_i8: i8, serialize_i16: i16, serialize_i32: i32, serialize_i64: i64, serialize_i128: i128,
-        serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64, serialize_u128: u128);
+        serialize_u128: u128);
+    short_numbers!(serialize_u8: u8, serialize_u16: u16, serialize_u32: u32, serialize_u64: u64);
     floats!(serialize_f32: f32, serialize_f64: f64);
 
     #[inline]
@@ -213,23 +239,23 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         value: &T,
     ) -> Result<(), Unwritable> {
-        let mut object = Parts::begin(self.0, b'{');
+        let mut object = Parts::begin(self.0);
         object.field(variant, value)?;
-        object.finish(b'}');
+        object.finish(*b"{}");
         Ok(())
     }
 
     #[inline]
     fn serialize_seq(self, _: Option<usize>) -> Result<Parts<'a>, Unwritable> {
-        Ok(Parts::begin(self.0, b'['))
+        Ok(Parts::begin(self.0))
     }
 
     fn serialize_tuple(self, _: usize) -> Result<Parts<'a>, Unwritable> {
-        Ok(Parts::begin(self.0, b'['))
+        Ok(Parts::begin(self.0))
     }
 
     fn serialize_tuple_struct(self, _: &'static str, _: usize) -> Result<Parts<'a>, Unwritable> {
-        Ok(Parts::begin(self.0, b'['))
+        Ok(Parts::begin(self.0))
     }
 
     fn serialize_tuple_variant(
@@ -239,17 +265,17 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Named<'a>, Unwritable> {
-        Ok(Named::begin(self.0, variant, b'['))
+        Ok(Named::begin(self.0, variant))
     }
 
     #[inline]
     fn serialize_map(self, _: Option<usize>) -> Result<Parts<'a>, Unwritable> {
-        Ok(Parts::begin(self.0, b'{'))
+        Ok(Parts::begin(self.0))
     }
 
     #[inline]
     fn serialize_struct(self, _: &'static str, _: usize) -> Result<Parts<'a>, Unwritable> {
-        Ok(Parts::begin(self.0, b'{'))
+        Ok(Parts::begin(self.0))
     }
 
     fn serialize_struct_variant(
@@ -259,7 +285,7 @@ impl<'a> Serializer for Writer<'a> {
         variant: &'static str,
         _: usize,
     ) -> Result<Named<'a>, Unwritable> {
-        Ok(Named::begin(self.0, variant, b'{'))
+        Ok(Named::begin(self.0, variant))
     }
 }
 
@@ -286,7 +312,7 @@ macro_rules! lists {
 
             #[inline]
             fn end(self) -> Result<(), Unwritable> {
-                self.finish(b']');
+                self.finish(*b"[]");
                 Ok(())
             }
         })+
@@ -309,7 +335,7 @@ macro_rules! objects {
 
             #[inline]
             fn end(self) -> Result<(), Unwritable> {
-                self.finish(b'}');
+                self.finish(*b"{}");
                 Ok(())
             }
         })+
@@ -324,9 +350,10 @@ impl ser::SerializeMap for Parts<'_> {
 
     #[inline]
     fn serialize_key<T: Serialize + ?Sized>(&mut self, key: &T) -> Result<(), Unwritable> {
-        let start = self.0.len();
-        key.serialize(Writer(self.0))?;
-        match self.0.get(start) {
+        self.out.push(b',');
+        let start = self.out.len();
+        key.serialize(Writer(self.out))?;
+        match self.out.get(start) {
             Some(b'"') => Ok(()),
             _ => Err(ser::Error::custom("a key that is no text")),
         }
@@ -334,12 +361,12 @@ impl ser::SerializeMap for Parts<'_> {
 
     #[inline]
     fn serialize_value<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<(), Unwritable> {
-        self.0.push(b':');
-        self.item(value)
+        self.out.push(b':');
+        value.serialize(Writer(self.out))
     }
 
     fn end(self) -> Result<(), Unwritable> {
-        self.finish(b'}');
+        self.finish(*b"{}");
         Ok(())
     }
 }
