@@ -7,24 +7,31 @@ use weir_lab::Node;
 /// How requests come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Workload {
-    /// Many requests on each connection.
+    /// Many requests on each connection, each as soon as the one before is answered: what is taken from the processors is
+    /// taken from client and server.
     KeepAlive,
+    /// The same with a rest before each request, so that processors are left over: what is added to the time of a request.
+    Paced,
     /// A new connection for each request.
     NewConnection,
 }
 
 impl Workload {
     /// In the order of the report.
-    pub const ALL: [Self; 2] = [Self::KeepAlive, Self::NewConnection];
+    pub const ALL: [Self; 3] = [Self::KeepAlive, Self::Paced, Self::NewConnection];
 
     /// As the report shows it.
     pub fn name(self) -> &'static str {
         match self {
             Self::KeepAlive => "keep-alive, 1 KiB",
+            Self::Paced => "keep-alive with rests of 1 to 6 ms, 1 KiB",
             Self::NewConnection => "new connection for each request, 1 KiB",
         }
     }
 }
+
+/// wrk asks this before each request how many ms to wait. (The time of a request begins after it.)
+const RESTS: &str = "function delay() return math.random(1, 6) end";
 
 /// What a run of wrk found.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -62,6 +69,14 @@ pub fn run(
     wrk.args(["--duration", &format!("{seconds}s")]);
     if workload == Workload::NewConnection {
         wrk.args(["--header", "Connection: close"]);
+    }
+    let script = tempfile::Builder::new()
+        .suffix(".lua")
+        .tempfile()
+        .context("cannot make a temporary file")?;
+    if workload == Workload::Paced {
+        std::fs::write(&script, RESTS).context("cannot write wrk's script")?;
+        wrk.arg("--script").arg(script.path());
     }
     wrk.arg(format!("http://{server}/"));
     let said = client.run(wrk)?;

@@ -18,7 +18,7 @@ pub struct Report {
 struct Row {
     variant: Variant,
     /// By the workload's place in [`Workload::ALL`].
-    samples: [Vec<Sample>; 2],
+    samples: [Vec<Sample>; Workload::ALL.len()],
     peak_rss: Option<u64>,
 }
 
