@@ -76,8 +76,8 @@ fn document(number: u64, answered: bool) -> Document {
         destination: endpoint(2, 80),
         host: None,
         url: Some(Url {
-            original: format!("/{number}"),
-            path: Some(format!("/{number}")),
+            original: format!("/{number}").into(),
+            path: Some(format!("/{number}").into()),
             ..Url::default()
         }),
         http: Some(Http {
@@ -191,7 +191,7 @@ fn documents_are_found(server: &Server) {
     export.push(0..200);
     // Longer than a term may be.
     let mut long = document(200, true);
-    long.url.as_mut().unwrap().path = Some("/long".repeat(10_000));
+    long.url.as_mut().unwrap().path = Some("/long".repeat(10_000).into());
     export.producer.push(&long);
     // Bodies as large as they may be: words, and base64, which is one long word.
     let mut bodies = document(201, true);
