@@ -81,7 +81,7 @@ impl<'a> Parts<'a> {
     }
 
     #[inline(always)]
-    fn finish(self, [open, close]: [u8; 2]) {
+    fn finish(&mut self, [open, close]: [u8; 2]) {
         match self.out.get_mut(self.start) {
             Some(first) => *first = open,
             None => self.out.push(open),
@@ -110,10 +110,9 @@ impl<'a> Named<'a> {
         self.0.field(name, value)
     }
 
-    fn finish(self, brackets: [u8; 2]) {
-        let Parts { out, start } = self.0;
-        Parts { out, start }.finish(brackets);
-        out.push(b'}');
+    fn finish(&mut self, brackets: [u8; 2]) {
+        self.0.finish(brackets);
+        self.0.out.push(b'}');
     }
 }
 
@@ -311,7 +310,7 @@ macro_rules! lists {
             }
 
             #[inline]
-            fn end(self) -> Result<(), Unwritable> {
+            fn end(mut self) -> Result<(), Unwritable> {
                 self.finish(*b"[]");
                 Ok(())
             }
@@ -334,7 +333,7 @@ macro_rules! objects {
             }
 
             #[inline]
-            fn end(self) -> Result<(), Unwritable> {
+            fn end(mut self) -> Result<(), Unwritable> {
                 self.finish(*b"{}");
                 Ok(())
             }
@@ -365,7 +364,7 @@ impl ser::SerializeMap for Parts<'_> {
         value.serialize(Writer(self.out))
     }
 
-    fn end(self) -> Result<(), Unwritable> {
+    fn end(mut self) -> Result<(), Unwritable> {
         self.finish(*b"{}");
         Ok(())
     }

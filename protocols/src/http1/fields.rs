@@ -48,11 +48,13 @@ impl Spans {
             ])
         });
         match span {
-            Some(span) if self.list.is_empty() => {
-                self.list.reserve(USUAL);
+            _ if self.broken => {}
+            Some(span) => {
+                if self.list.is_empty() {
+                    self.list.reserve(USUAL);
+                }
                 self.list.push(span);
             }
-            Some(span) => self.list.push(span),
             None => self.give_up(),
         }
     }
