@@ -2,6 +2,7 @@
 
 use anyhow::{Context, Result, ensure};
 use std::net::SocketAddr;
+use tempfile::NamedTempFile;
 use weir_lab::Node;
 
 /// How requests come.
@@ -70,12 +71,9 @@ pub fn run(
     if workload == Workload::NewConnection {
         wrk.args(["--header", "Connection: close"]);
     }
-    let script = tempfile::Builder::new()
-        .suffix(".lua")
-        .tempfile()
-        .context("cannot make a temporary file")?;
-    if workload == Workload::Paced {
-        std::fs::write(&script, RESTS).context("cannot write wrk's script")?;
+    // (There until wrk has ended.)
+    let script = (workload == Workload::Paced).then(rests).transpose()?;
+    if let Some(script) = &script {
         wrk.arg("--script").arg(script.path());
     }
     wrk.arg(format!("http://{server}/"));
@@ -83,6 +81,13 @@ pub fn run(
     let outcome = parse(&said).with_context(|| format!("wrk said something unexpected:\n{said}"))?;
     ensure!(outcome.requests > 0, "no request was answered; wrk said:\n{said}");
     Ok(outcome)
+}
+
+/// A file with wrk's script.
+fn rests() -> Result<NamedTempFile> {
+    let script = NamedTempFile::new().context("cannot make a temporary file")?;
+    std::fs::write(&script, RESTS).context("cannot write wrk's script")?;
+    Ok(script)
 }
 
 fn parse(text: &str) -> Option<Outcome> {

@@ -105,16 +105,7 @@ pub(crate) fn headers<'a>(
 
 /// A header's name in lower case, within the bound for values.
 fn lower_name(name: &Octets<'_>, max: usize) -> CompactString {
-    let mut lower = match name {
-        Octets::Text(name) if name.len() <= max => CompactString::from(*name),
-        _ => {
-            let name = &name[..name.len().min(max)];
-            match std::str::from_utf8(name) {
-                Ok(name) => CompactString::from(name),
-                Err(_) => name.iter().map(|byte| char::from(*byte)).collect(),
-            }
-        }
-    };
+    let mut lower = CompactString::from(name.part(0..name.len().min(max)).into_text());
     lower.make_ascii_lowercase();
     lower
 }

@@ -164,8 +164,7 @@ pub struct Event {
     #[serde(serialize_with = "words::all")]
     pub category: &'static [&'static str],
     /// ECS types: `connection`, `protocol`, `access`, `end`.
-    #[serde(rename = "type")]
-    #[serde(serialize_with = "words::all")]
+    #[serde(rename = "type", serialize_with = "words::all")]
     pub kind: &'static [&'static str],
     /// How the exchange ended for its client.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -200,8 +199,7 @@ pub struct Network {
     #[serde(serialize_with = "words::one")]
     pub transport: &'static str,
     /// `ipv4` or `ipv6`.
-    #[serde(rename = "type")]
-    #[serde(serialize_with = "words::one")]
+    #[serde(rename = "type", serialize_with = "words::one")]
     pub kind: &'static str,
     /// `http`, `grpc`, `dns`, `dubbo`, `tls` or `websocket`; absent where nothing was recognised.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "words::some")]

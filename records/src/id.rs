@@ -2,7 +2,7 @@
 
 use serde::{Serialize, Serializer, ser::Error};
 use std::{fmt, hash::Hash, hash::Hasher};
-use xxhash_rust::xxh3::{Xxh3, xxh3_128};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64, xxh3_128};
 
 /// 128 bits, written as 32 hexadecimal digits. Not a secret and not collision-proof against an adversary.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -11,36 +11,73 @@ pub struct DocumentId(pub u128);
 impl DocumentId {
     /// The identity of a value: equal values give equal identities, in every process of the same build and architecture.
     pub fn of(value: &impl Hash) -> Self {
-        let mut hasher = Digest(Xxh3::new());
+        let mut hasher = Digest::new();
         value.hash(&mut hasher);
-        Self(hasher.0.digest128())
+        Self(hasher.digest128())
     }
 
     /// The identity of the `sequence`th exchange of the flow that has this identity, of the given kind (`weir.http`).
     pub fn exchange(self, dataset: &str, sequence: u64) -> Self {
-        // The bytes that `Self::of` the three would take, in one piece: every document of an exchange has one.
-        let mut bytes = [0; 64];
-        let (end, sequence) = (16 + dataset.len(), sequence.to_ne_bytes());
-        let Some(place) = bytes.get_mut(16..end + 9) else {
-            return Self::of(&(self, dataset, u64::from_ne_bytes(sequence)));
-        };
-        place[..dataset.len()].copy_from_slice(dataset.as_bytes());
-        place[dataset.len()] = 0xff;
-        place[dataset.len() + 1..].copy_from_slice(&sequence);
-        bytes[..16].copy_from_slice(&self.0.to_ne_bytes());
-        Self(xxh3_128(&bytes[..end + 9]))
+        Self::of(&(self, dataset, sequence))
     }
 }
 
-struct Digest(Xxh3);
+/// What an exchange's identity is made of, and a flow's as a rule, has room here.
+const SHORT: usize = 128;
+
+/// What is hashed is gathered, and hashed in one piece if it is short: to do it in pieces costs several times as much, and every
+/// document of an exchange has an identity.
+struct Digest {
+    short: [u8; SHORT],
+    length: usize,
+    /// Since it was too much.
+    long: Option<Box<Xxh3>>,
+}
+
+impl Digest {
+    fn new() -> Self {
+        Self {
+            short: [0; SHORT],
+            length: 0,
+            long: None,
+        }
+    }
+
+    fn gathered(&self) -> &[u8] {
+        &self.short[..self.length]
+    }
+
+    fn digest128(&self) -> u128 {
+        match &self.long {
+            Some(long) => long.digest128(),
+            None => xxh3_128(self.gathered()),
+        }
+    }
+}
 
 impl Hasher for Digest {
     fn finish(&self) -> u64 {
-        self.0.digest()
+        match &self.long {
+            Some(long) => long.digest(),
+            None => xxh3_64(self.gathered()),
+        }
     }
 
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
-        self.0.update(bytes);
+        if let Some(long) = &mut self.long {
+            return long.update(bytes);
+        }
+        let end = self.length + bytes.len();
+        if let Some(place) = self.short.get_mut(self.length..end) {
+            place.copy_from_slice(bytes);
+            self.length = end;
+            return;
+        }
+        let mut long = Box::new(Xxh3::new());
+        long.update(self.gathered());
+        long.update(bytes);
+        self.long = Some(long);
     }
 }
 
@@ -50,8 +87,8 @@ impl fmt::Display for DocumentId {
     }
 }
 
-/// The two digits of each byte.
-const PAIRS: [[u8; 2]; 256] = {
+/// The two hexadecimal digits of each byte.
+pub(crate) const HEX: [[u8; 2]; 256] = {
     let digits = b"0123456789abcdef";
     let mut pairs = [[0; 2]; 256];
     let mut byte = 0;
@@ -68,7 +105,7 @@ impl Serialize for DocumentId {
         let mut text = [0; 32];
         let (pairs, _) = text.as_chunks_mut::<2>();
         for (pair, byte) in pairs.iter_mut().zip(self.0.to_be_bytes()) {
-            *pair = PAIRS[usize::from(byte)];
+            *pair = HEX[usize::from(byte)];
         }
         s.serialize_str(str::from_utf8(&text).map_err(S::Error::custom)?)
     }
@@ -92,17 +129,30 @@ impl schemars::JsonSchema for DocumentId {
 mod tests {
     use super::*;
 
+    /// Hashes each piece as it comes.
+    struct Plain(Xxh3);
+
+    impl Hasher for Plain {
+        fn finish(&self) -> u64 {
+            self.0.digest()
+        }
+
+        fn write(&mut self, bytes: &[u8]) {
+            self.0.update(bytes);
+        }
+    }
+
     #[test]
-    fn an_exchange_has_the_identity_of_its_parts() {
-        for dataset in [
-            "",
-            "weir.http",
-            &"x".repeat(39),
-            &"x".repeat(40),
-            &"x".repeat(500),
-        ] {
-            let flow = DocumentId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
-            assert_eq!(flow.exchange(dataset, 7), DocumentId::of(&(flow, dataset, 7u64)));
+    fn an_identity_is_the_same_however_long_its_parts_are() {
+        let flow = DocumentId(0x0123_4567_89ab_cdef_0011_2233_4455_6677);
+        for length in (0..300).chain([1000]) {
+            let value = (flow, "x".repeat(length), 7u64);
+            let (mut plain, mut ours) = (Plain(Xxh3::new()), Digest::new());
+            value.hash(&mut plain);
+            value.hash(&mut ours);
+            assert_eq!(ours.digest128(), plain.0.digest128(), "{length}");
+            assert_eq!(ours.finish(), plain.finish(), "{length}");
+            assert_eq!(flow.exchange(&value.1, 7), DocumentId(plain.0.digest128()));
         }
     }
 }

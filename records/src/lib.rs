@@ -16,6 +16,7 @@ pub mod pipy;
 mod policy;
 mod report;
 pub mod schema;
+mod swar;
 mod time;
 mod writer;
 

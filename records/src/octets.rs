@@ -23,10 +23,7 @@ impl<'a> Octets<'a> {
 
     /// A part of them; nothing where they have no such part. (Of text a part that begins or ends within a character is no text.)
     #[inline]
-    pub fn part(&self, range: Range<usize>) -> Octets<'a>
-    where
-        Self: 'a,
-    {
+    pub fn part(&self, range: Range<usize>) -> Octets<'a> {
         match self {
             Self::Text(text) => match text.get(range.clone()) {
                 Some(part) => Self::Text(part),
@@ -39,14 +36,22 @@ impl<'a> Octets<'a> {
         }
     }
 
-    /// The same bytes, not owned.
-    #[inline]
-    pub fn borrow(&self) -> Octets<'_> {
+    /// Text as it is, or else as ISO 8859-1, a character a byte.
+    pub fn into_text(self) -> Cow<'a, str> {
         match self {
-            Self::Text(text) => Octets::Text(text),
-            Self::Bytes(bytes) => Octets::Bytes(Cow::Borrowed(bytes)),
+            Self::Text(text) => Cow::Borrowed(text),
+            Self::Bytes(Cow::Borrowed(bytes)) => {
+                str::from_utf8(bytes).map_or_else(|_| latin1(bytes).into(), Cow::Borrowed)
+            }
+            Self::Bytes(Cow::Owned(bytes)) => String::from_utf8(bytes)
+                .unwrap_or_else(|error| latin1(error.as_bytes()))
+                .into(),
         }
     }
+}
+
+fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| char::from(*byte)).collect()
 }
 
 impl Deref for Octets<'_> {
@@ -87,7 +92,10 @@ impl<'a> From<&'a str> for Octets<'a> {
 
 impl<'a> From<&'a Octets<'_>> for Octets<'a> {
     fn from(octets: &'a Octets<'_>) -> Self {
-        octets.borrow()
+        match octets {
+            Octets::Text(text) => Self::Text(text),
+            Octets::Bytes(bytes) => Self::Bytes(Cow::Borrowed(bytes)),
+        }
     }
 }
 
@@ -105,5 +113,19 @@ mod tests {
         assert_eq!(bytes.part(0..2), Octets::from(b"a\xe9"));
         let owned = Octets::Bytes(b"abc".to_vec().into());
         assert_eq!(owned.part(1..3), Octets::from(b"bc"));
+    }
+
+    #[test]
+    fn what_is_no_text_is_read_as_latin1() {
+        let owned = |bytes: &[u8]| Octets::Bytes(bytes.to_vec().into());
+        for (bytes, text) in [
+            (&b"caf\xe9"[..], "caf\u{e9}"),
+            (b"caf\xc3\xa9", "caf\u{e9}"),
+            (b"", ""),
+        ] {
+            assert_eq!(Octets::read(bytes).into_text(), text);
+            assert_eq!(Octets::from(bytes).into_text(), text);
+            assert_eq!(owned(bytes).into_text(), text);
+        }
     }
 }

@@ -141,13 +141,7 @@ impl Policy {
     }
 
     fn cut<'a>(&self, text: Octets<'a>, size: usize, max: usize) -> Text<'a> {
-        let mut value = match text {
-            Octets::Text(text) => Cow::Borrowed(text),
-            Octets::Bytes(Cow::Borrowed(text)) => read(text),
-            Octets::Bytes(Cow::Owned(text)) => String::from_utf8(text)
-                .unwrap_or_else(|error| latin1(error.as_bytes()))
-                .into(),
-        };
+        let mut value = text.into_text();
         let mut original = None;
         if value.len() > max {
             original = Some(size as u64);
@@ -162,18 +156,6 @@ impl Policy {
         }
         Text { value, original }
     }
-}
-
-/// Text as it is, or else as ISO 8859-1.
-fn read(text: &[u8]) -> Cow<'_, str> {
-    match std::str::from_utf8(text) {
-        Ok(text) => Cow::Borrowed(text),
-        Err(_) => Cow::Owned(latin1(text)),
-    }
-}
-
-fn latin1(text: &[u8]) -> String {
-    text.iter().map(|byte| char::from(*byte)).collect()
 }
 
 #[cfg(test)]

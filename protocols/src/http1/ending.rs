@@ -19,8 +19,9 @@ impl Connection {
             .filter(|exchange| exchange.request.is_none())
             && size > 0
         {
-            self.stored += raw.len();
-            exchange.request = Some(Message::partial(raw, size, first, first, Side::Client));
+            let message = Message::partial(raw, size, first, first, Side::Client);
+            self.stored += message.head_stored();
+            exchange.request = Some(message);
         }
     }
 

@@ -27,17 +27,21 @@ impl<'a> Field<'a> {
     }
 }
 
-/// Where each field of a head stands, if all of its lines are fields as they should be: so they are looked for once.
+/// Where each field of a head stands, so that they are looked for once: its name's beginning and end, and its value's. Known
+/// only of a head of which all is there, and every line a field as it should be.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Spans {
-    list: Vec<[u32; 4]>,
-    broken: bool,
-}
+pub(super) struct Spans(Option<Vec<[u32; 4]>>);
 
 impl Spans {
+    /// Those of a head that has none so far.
+    pub fn begin() -> Self {
+        Self(Some(Vec::new()))
+    }
+
     /// Adds what a line that begins here holds; its parts count from its beginning.
     #[inline]
     pub fn push(&mut self, line: usize, field: Option<(Range<usize>, Range<usize>)>) {
+        let Some(list) = &mut self.0 else { return };
         let narrow = |at: usize| u32::try_from(line + at).ok();
         let span = field.and_then(|(name, value)| {
             Some([
@@ -47,50 +51,47 @@ impl Spans {
                 narrow(value.end)?,
             ])
         });
-        match span {
-            _ if self.broken => {}
-            Some(span) => {
-                if self.list.is_empty() {
-                    self.list.reserve(USUAL);
-                }
-                self.list.push(span);
-            }
-            None => self.give_up(),
+        let Some(span) = span else {
+            return self.give_up();
+        };
+        if list.is_empty() {
+            list.reserve(USUAL);
         }
+        list.push(span);
     }
 
     /// There is a line of another kind, or one that is not here.
     pub fn give_up(&mut self) {
-        *self = Self {
-            broken: true,
-            list: Vec::new(),
-        };
+        self.0 = None;
     }
 
     /// Leaves out all behind so many.
     pub fn truncate(&mut self, most: usize) {
-        self.list.truncate(most);
+        if let Some(list) = &mut self.0 {
+            list.truncate(most);
+        }
     }
 
     /// Bytes of memory that it takes.
     pub fn stored(&self) -> usize {
-        self.list.capacity() * size_of::<[u32; 4]>()
+        let list = self.0.as_ref();
+        list.map_or(0, |list| list.capacity() * size_of::<[u32; 4]>())
     }
 
-    /// The fields of this head.
+    /// The fields of this head, if it is known where they stand.
     pub fn fields<'a>(&self, head: &Octets<'a>) -> Option<Vec<Field<'a>>> {
         let field = |[name, colon, value, end]: &[u32; 4]| Field {
             name: head.part(*name as usize..*colon as usize),
             value: head.part(*value as usize..*end as usize),
             cut: false,
         };
-        (!self.broken).then(|| self.list.iter().map(field).collect())
+        Some(self.0.as_ref()?.iter().map(field).collect())
     }
 }
 
 /// The fields among these lines. A line without a colon is left out (and was noted when the head was read).
-pub(super) fn fields(block: &[u8]) -> Fields<'_> {
-    Fields {
+pub(super) fn fields(block: &[u8]) -> Reading<'_> {
+    Reading {
         block: Octets::read(block),
         at: 0,
     }
@@ -98,12 +99,12 @@ pub(super) fn fields(block: &[u8]) -> Fields<'_> {
 
 /// See [`fields`].
 #[derive(Clone, Debug)]
-pub(super) struct Fields<'a> {
+pub(super) struct Reading<'a> {
     block: Octets<'a>,
     at: usize,
 }
 
-impl Fields<'_> {
+impl Reading<'_> {
     /// Where the next line stands, without its end, and whether it ended at all.
     #[inline]
     fn line(&mut self) -> Option<(Range<usize>, bool)> {
@@ -121,7 +122,7 @@ impl Fields<'_> {
     }
 }
 
-impl<'a> Iterator for Fields<'a> {
+impl<'a> Iterator for Reading<'a> {
     type Item = Field<'a>;
 
     #[inline]

@@ -95,22 +95,24 @@ impl CrWatch {
 impl Fields {
     /// Reads the complete lines of a head, the start line first, up to the empty one, if that is there; and where it ends.
     pub fn read(bytes: &[u8]) -> (Self, Option<usize>) {
-        let mut fields = Self::default();
+        let mut fields = Self {
+            spans: Spans::begin(),
+            ..Self::default()
+        };
         let (mut at, mut crs, mut end) = (0, 0, None);
         while end.is_none()
             && let Some(line) = Lines(&bytes[at..]).next()
             && line.ended
         {
-            let is_first = at == 0;
+            let start = at;
             at += line.bytes.len() + usize::from(line.crlf) + 1;
             crs += usize::from(line.crlf);
             if !line.crlf {
                 fields.note("bare_lf", "");
             }
             if line.bytes.is_empty() {
-                end = Some(at).filter(|_| !is_first);
-            } else if !is_first {
-                let start = at - line.bytes.len() - usize::from(line.crlf) - 1;
+                end = Some(at).filter(|_| start > 0);
+            } else if start > 0 {
                 let field = fields.line(line.bytes, false);
                 fields.spans.push(start, field);
             }

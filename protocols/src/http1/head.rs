@@ -66,34 +66,24 @@ pub(super) fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
 
 /// `tchar` of RFC 9110.
 pub(super) fn is_token_byte(byte: u8) -> bool {
-    const TABLE: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut i = 0;
-        while i < 256 {
-            let byte = i as u8;
-            table[i] = byte.is_ascii_alphanumeric()
-                || matches!(
-                    byte,
-                    b'!' | b'#'
-                        | b'$'
-                        | b'%'
-                        | b'&'
-                        | b'\''
-                        | b'*'
-                        | b'+'
-                        | b'-'
-                        | b'.'
-                        | b'^'
-                        | b'_'
-                        | b'`'
-                        | b'|'
-                        | b'~'
-                );
-            i += 1;
-        }
-        table
-    };
-    TABLE[byte as usize]
+    const TABLE: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
+    TABLE[usize::from(byte)]
+}
+
+/// Of each byte whether it is a letter or a digit of ASCII, or one of these.
+pub(super) const fn alphanumeric_or(others: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut byte = 0;
+    while byte < 256 {
+        table[byte] = (byte as u8).is_ascii_alphanumeric();
+        byte += 1;
+    }
+    let mut other = 0;
+    while other < others.len() {
+        table[others[other] as usize] = true;
+        other += 1;
+    }
+    table
 }
 
 /// A token: not empty, nothing but [`is_token_byte`].

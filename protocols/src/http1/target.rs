@@ -1,5 +1,6 @@
 //! Request targets and hosts.
 
+use super::head::alphanumeric_or;
 use compact_str::CompactString;
 use weir_records::Octets;
 
@@ -114,21 +115,7 @@ pub(crate) fn host(authority: &Octets<'_>) -> Option<(CompactString, Option<u16>
 
 /// `reg-name` of RFC 3986.
 fn is_name_byte(byte: u8) -> bool {
-    const TABLE: [bool; 256] = {
-        let mut table = [false; 256];
-        let mut i = 0;
-        while i < 256 {
-            table[i] = (i as u8).is_ascii_alphanumeric();
-            i += 1;
-        }
-        let others = b"-._~%!$&'()*+,;=";
-        let mut i = 0;
-        while i < others.len() {
-            table[others[i] as usize] = true;
-            i += 1;
-        }
-        table
-    };
+    const TABLE: [bool; 256] = alphanumeric_or(b"-._~%!$&'()*+,;=");
     TABLE[usize::from(byte)]
 }
 

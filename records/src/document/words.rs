@@ -27,5 +27,5 @@ pub(super) fn some<S: Serializer>(word: &Option<&'static str>, s: S) -> Result<S
 /// A list of them.
 #[inline]
 pub(super) fn all<S: Serializer>(words: &&'static [&'static str], s: S) -> Result<S::Ok, S::Error> {
-    s.collect_seq(words.iter().map(|word| Word(word)))
+    s.collect_seq(words.iter().copied().map(Word))
 }

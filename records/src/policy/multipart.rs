@@ -1,7 +1,8 @@
 //! Secrets in forms of several parts (RFC 7578): fields with password-like names lose their content, and texts in other
 //! parts the secrets in them.
 
-use super::{Policy, REDACTED, read};
+use super::{Policy, REDACTED};
+use crate::Octets;
 use memchr::memmem;
 use std::borrow::Cow;
 
@@ -49,7 +50,7 @@ fn clean_part(part: &[u8], policy: &Policy, clean: &mut Vec<u8>) {
     {
         clean.extend_from_slice(REDACTED.as_bytes());
     } else {
-        match policy.body(&read(content)) {
+        match policy.body(&Octets::from(content).into_text()) {
             Cow::Owned(text) => clean.extend_from_slice(text.as_bytes()),
             Cow::Borrowed(_) => clean.extend_from_slice(content),
         }

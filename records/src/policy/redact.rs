@@ -1,6 +1,7 @@
 //! What a secret looks like by its name, and how secrets are taken out of URLs.
 
 use super::{REDACTED, json_text};
+use crate::swar;
 use std::borrow::Cow;
 
 /// A header, in lower case, whose value is a credential. Metadata of gRPC that is binary ends in `-bin`.
@@ -126,21 +127,13 @@ fn may_hide(text: &[u8]) -> bool {
         None => text.iter().any(telling),
         Some(last) if text.len() <= FEW => {
             let (words, _) = text.as_chunks::<8>();
-            words
-                .iter()
-                .chain([last])
-                .any(|word| holds(*word, b'@') || holds(*word, b'='))
+            words.iter().chain([last]).any(|word| {
+                let word = u64::from_ne_bytes(*word);
+                swar::equal(word, b'@') | swar::equal(word, b'=') != 0
+            })
         }
         Some(_) => memchr::memchr2(b'@', b'=', text).is_some(),
     }
-}
-
-/// One of eight bytes is this one: then, and only then, the lowest that is makes a borrow.
-#[inline]
-fn holds(word: [u8; 8], byte: u8) -> bool {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let zero = u64::from_ne_bytes(word) ^ (ONES * u64::from(byte));
-    zero.wrapping_sub(ONES) & !zero & (ONES << 7) != 0
 }
 
 /// Takes the userinfo of each URL and the value of each password-like key out of a text.

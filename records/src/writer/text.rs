@@ -1,6 +1,11 @@
 //! Texts in quotes. Looking at each byte for what must be escaped, and calling for the copy of each few bytes, is most of what
 //! a line of JSON costs: so texts are looked at many bytes at once, and a short one is put in place by moves of a fixed size.
 
+use crate::{
+    id::HEX,
+    swar::{below, equal},
+};
+
 /// Longest text that is put in place without a call.
 const SHORT: usize = 16;
 
@@ -24,35 +29,24 @@ pub(super) fn quote(out: &mut Vec<u8>, text: &str) {
 #[inline(always)]
 fn fill(quoted: &mut [u8; SHORT + 2], text: &[u8]) -> bool {
     let length = text.len();
-    // The last part may overlap the one before it.
-    match length {
-        8..=SHORT => {
-            let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) else {
-                return false;
-            };
-            quoted[1..9].copy_from_slice(first);
-            quoted[length - 7..=length].copy_from_slice(last);
-            special_bits(u64::from_ne_bytes(*first)) | special_bits(u64::from_ne_bytes(*last)) == 0
+    if length > SHORT {
+        return false;
+    }
+    // Parts may overlap.
+    if let (Some(first), Some(last)) = (text.first_chunk::<8>(), text.last_chunk::<8>()) {
+        quoted[1..9].copy_from_slice(first);
+        quoted[length - 7..=length].copy_from_slice(last);
+        special_bits(u64::from_ne_bytes(*first)) | special_bits(u64::from_ne_bytes(*last)) == 0
+    } else if let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) {
+        quoted[1..5].copy_from_slice(first);
+        quoted[length - 3..=length].copy_from_slice(last);
+        let half = |bytes: &[u8; 4]| u64::from(u32::from_ne_bytes(*bytes));
+        special_bits(half(first) << 32 | half(last)) == 0
+    } else {
+        for (place, byte) in quoted[1..].iter_mut().zip(text) {
+            *place = *byte;
         }
-        4..8 => {
-            let (Some(first), Some(last)) = (text.first_chunk::<4>(), text.last_chunk::<4>()) else {
-                return false;
-            };
-            quoted[1..5].copy_from_slice(first);
-            quoted[length - 3..=length].copy_from_slice(last);
-            let half = |bytes: &[u8; 4]| u64::from(u32::from_ne_bytes(*bytes));
-            special_bits(half(first) << 32 | half(last)) == 0
-        }
-        1..4 => {
-            let middle = length / 2;
-            let [first, middle_byte, last] = [text[0], text[middle], text[length - 1]];
-            quoted[1] = first;
-            quoted[1 + middle] = middle_byte;
-            quoted[length] = last;
-            !(is_special(first) | is_special(middle_byte) | is_special(last))
-        }
-        0 => true,
-        _ => false,
+        !text.iter().any(|byte| is_special(*byte))
     }
 }
 
@@ -77,9 +71,8 @@ pub(super) fn escape(out: &mut Vec<u8>, text: &str) {
         };
         out.extend_from_slice(&[b'\\', short]);
         if short == b'u' {
-            const DIGITS: &[u8; 16] = b"0123456789abcdef";
-            let digit = |of: u8| DIGITS[usize::from(of)];
-            out.extend_from_slice(&[b'0', b'0', digit(rest[at] >> 4), digit(rest[at] & 15)]);
+            out.extend_from_slice(b"00");
+            out.extend_from_slice(&HEX[usize::from(rest[at])]);
         }
         rest = &rest[at + 1..];
     }
@@ -106,12 +99,8 @@ fn is_special(byte: u8) -> bool {
     byte < 0x20 || byte == b'"' || byte == b'\\'
 }
 
-/// Not 0 if one of eight bytes is such, told of all of them at once. (A borrow out of one byte makes the next one look so, but
-/// it comes out of one that is.)
+/// Not 0 if one of eight bytes is such.
 #[inline(always)]
 fn special_bits(word: u64) -> u64 {
-    const ONES: u64 = u64::from_ne_bytes([1; 8]);
-    let below = |word: u64, bound: u8| word.wrapping_sub(ONES * u64::from(bound)) & !word;
-    let is = |byte: u8| below(word ^ (ONES * u64::from(byte)), 1);
-    (below(word, 0x20) | is(b'"') | is(b'\\')) & (ONES << 7)
+    below(word, 0x20) | equal(word, b'"') | equal(word, b'\\')
 }
