@@ -14,7 +14,7 @@ mod stage;
 use anyhow::{Context, Result, ensure};
 use clap::Parser;
 use load::Workload;
-use proxies::Variant;
+use proxies::{Build, Subject, Variant};
 use report::Report;
 use signal_hook::{
     consts::{SIGINT, SIGTERM},
@@ -46,6 +46,9 @@ struct Args {
     /// Only these variants, comma-separated [default: all]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "VARIANT")]
     only: Vec<Variant>,
+    /// Also measure another build of Weir's programs, from this directory, beside each variant of Weir
+    #[arg(long, value_name = "DIRECTORY")]
+    baseline: Option<PathBuf>,
     /// Envoy's program [default: what `make bench` has installed]
     #[arg(long, value_name = "FILE")]
     envoy: Option<PathBuf>,
@@ -65,13 +68,21 @@ fn run(args: &Args) -> Result<()> {
     weir_lab::require_root()?;
     let stop = Stop::new()?;
     let wanted = |variant: &Variant| args.only.is_empty() || args.only.contains(variant);
-    let variants: Vec<_> = Variant::ALL.into_iter().filter(wanted).collect();
-    let mut stage = Stage::build(&variants, args.envoy.as_deref())?;
-    let mut report = Report::new(&variants);
+    let builds = |variant: Variant| {
+        let baseline = args.baseline.is_some() && variant.is_weir();
+        let baseline = baseline.then_some(Build::Baseline);
+        [Some(Build::This), baseline]
+            .into_iter()
+            .flatten()
+            .map(move |build| Subject { variant, build })
+    };
+    let subjects: Vec<_> = Variant::ALL.into_iter().filter(wanted).flat_map(builds).collect();
+    let mut stage = Stage::build(&subjects, args.envoy.as_deref(), args.baseline.as_deref())?;
+    let mut report = Report::new(&subjects);
     for round in 0..args.rounds {
         for workload in Workload::ALL {
             // Every other round backwards: what one leaves behind is not always met by the same next one.
-            let mut order: Vec<usize> = (0..variants.len()).collect();
+            let mut order: Vec<usize> = (0..subjects.len()).collect();
             if round % 2 == 1 {
                 order.reverse();
             }
@@ -80,7 +91,7 @@ fn run(args: &Args) -> Result<()> {
                 let Some(pod) = stage.pod(index) else { continue };
                 let sample = pod
                     .measure(workload, args.seconds, args.connections)
-                    .with_context(|| format!("{} failed under load", variants[index].name()))?;
+                    .with_context(|| format!("{} failed under load", subjects[index]))?;
                 report.add(index, workload, sample);
             }
         }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use std::{
-    env, fs,
+    env, fmt, fs,
     os::unix::fs::chown,
     path::{Path, PathBuf},
     process::Command,
@@ -71,6 +71,19 @@ impl Variant {
         }
     }
 
+    /// True if Weir's own programs stand between client and server.
+    pub fn is_weir(self) -> bool {
+        match self {
+            Self::WeirRelay
+            | Self::WeirTproxy
+            | Self::WeirEbpf
+            | Self::WeirPortMap
+            | Self::WeirNdjson
+            | Self::WeirTap => true,
+            Self::Direct | Self::Haproxy | Self::EnvoyTcp | Self::EnvoyHttp => false,
+        }
+    }
+
     /// True if each request becomes a document in a file.
     pub fn writes_documents(self) -> bool {
         matches!(self, Self::WeirNdjson | Self::WeirTap)
@@ -88,6 +101,34 @@ impl Variant {
     }
 }
 
+/// Which build of Weir's programs a pod runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Build {
+    /// The build that this program belongs to.
+    This,
+    /// The build that the command line names, to compare with.
+    Baseline,
+}
+
+/// What one pod measures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Subject {
+    /// What stands between client and server.
+    pub variant: Variant,
+    /// The build of Weir's programs, if the variant has any.
+    pub build: Build,
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = match self.build {
+            Build::This => "",
+            Build::Baseline => " (baseline)",
+        };
+        f.pad(&format!("{}{mark}", self.variant.name()))
+    }
+}
+
 const RELAY_ONLY: [&str; 4] = ["--decode", "off", "--export", "none"];
 
 /// The commands that start proxies; all of them run as the user whose traffic is not redirected.
@@ -96,17 +137,25 @@ pub struct Proxies<'a> {
     pub directory: &'a Path,
     /// Envoy's program, if the user has named one.
     pub envoy: Option<&'a Path>,
+    /// The directory of the build to compare with.
+    pub baseline: Option<&'a Path>,
 }
 
 impl Proxies<'_> {
     /// The command for a pod with this address: outer nothing where the variant has no proxy, inner nothing where its
     /// program is not installed.
-    pub fn command(&self, variant: Variant, pod: &Node) -> Result<Option<Option<Command>>> {
-        let directory = self.directory_for(variant)?;
+    pub fn command(&self, subject: Subject, pod: &Node) -> Result<Option<Option<Command>>> {
+        let Subject { variant, build } = subject;
+        let directory = self.directory_for(subject)?;
+        let weir = |args: &[&str]| -> Result<Command> {
+            let mut command = pod.command(self.program(build, "weir-sidecar")?);
+            command.args(args);
+            Ok(command)
+        };
         let command = match variant {
             Variant::Direct => return Ok(None),
-            Variant::WeirRelay | Variant::WeirTproxy | Variant::WeirEbpf => Some(weir(pod, &RELAY_ONLY)?),
-            Variant::WeirPortMap => Some(weir(pod, &[&RELAY_ONLY[..], &PORT_MAP].concat())?),
+            Variant::WeirRelay | Variant::WeirTproxy | Variant::WeirEbpf => Some(weir(&RELAY_ONLY)?),
+            Variant::WeirPortMap => Some(weir(&[&RELAY_ONLY[..], &PORT_MAP].concat())?),
             Variant::WeirNdjson | Variant::WeirTap => {
                 let sink = format!("ndjson:{}", directory.join("documents.ndjson").display());
                 let mode = if variant == Variant::WeirTap {
@@ -114,7 +163,7 @@ impl Proxies<'_> {
                 } else {
                     "redirect"
                 };
-                Some(weir(pod, &["--export", &sink, "--mode", mode])?)
+                Some(weir(&["--export", &sink, "--mode", mode])?)
             }
             Variant::Haproxy => find("haproxy").map(|program| {
                 let mut command = as_proxy(pod, &program);
@@ -140,9 +189,9 @@ impl Proxies<'_> {
     }
 
     /// Writes the configuration that the variant's command names.
-    pub fn configure(&self, variant: Variant, pod: std::net::Ipv4Addr) -> Result<()> {
-        let directory = self.directory_for(variant)?;
-        let (name, text) = match variant {
+    pub fn configure(&self, subject: Subject, pod: std::net::Ipv4Addr) -> Result<()> {
+        let directory = self.directory_for(subject)?;
+        let (name, text) = match subject.variant {
             Variant::Haproxy => ("haproxy.cfg", haproxy(pod)),
             Variant::EnvoyTcp => ("envoy.json", envoy(&directory, ENVOY_TCP)),
             Variant::EnvoyHttp => ("envoy.json", envoy(&directory, ENVOY_HTTP)),
@@ -151,9 +200,26 @@ impl Proxies<'_> {
         fs::write(directory.join(name), text).with_context(|| format!("cannot write {name}"))
     }
 
-    fn directory_for(&self, variant: Variant) -> Result<PathBuf> {
+    /// One of Weir's programs.
+    ///
+    /// # Errors
+    /// The build has no such program.
+    pub fn program(&self, build: Build, name: &str) -> Result<PathBuf> {
+        match (build, self.baseline) {
+            (Build::Baseline, Some(directory)) => {
+                let path = directory.join(name);
+                anyhow::ensure!(path.is_file(), "the baseline has no {}", path.display());
+                Ok(path)
+            }
+            _ => Ok(weir_lab::binary(name)?),
+        }
+    }
+
+    fn directory_for(&self, subject: Subject) -> Result<PathBuf> {
         let user = Interception::default().proxy_uid;
-        let path = self.directory.join(format!("{variant:?}"));
+        let path = self
+            .directory
+            .join(format!("{:?}-{:?}", subject.variant, subject.build));
         fs::create_dir_all(&path)
             .and_then(|()| chown(&path, Some(user), Some(user)))
             .with_context(|| format!("cannot make {}", path.display()))?;
@@ -179,12 +245,6 @@ pub fn find(name: &str) -> Option<PathBuf> {
         .chain(["/usr/sbin", "/sbin"].map(PathBuf::from))
         .map(|dir| dir.join(name))
         .find(|candidate| candidate.is_file())
-}
-
-fn weir(pod: &Node, args: &[&str]) -> Result<Command> {
-    let mut command = pod.command(weir_lab::binary("weir-sidecar")?);
-    command.args(args);
-    Ok(command)
 }
 
 fn as_proxy(pod: &Node, program: &Path) -> Command {

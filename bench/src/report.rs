@@ -2,7 +2,7 @@
 
 use crate::{
     load::Workload,
-    proxies::Variant,
+    proxies::{Build, Subject, Variant},
     stage::{Sample, Stage},
 };
 use anyhow::Result;
@@ -12,11 +12,11 @@ use std::fmt;
 pub struct Report {
     rows: Vec<Row>,
     /// Written and dropped, by those that write.
-    documents: Vec<(Variant, (u64, u64))>,
+    documents: Vec<(Subject, (u64, u64))>,
 }
 
 struct Row {
-    variant: Variant,
+    subject: Subject,
     /// By the workload's place in [`Workload::ALL`].
     samples: [Vec<Sample>; Workload::ALL.len()],
     peak_rss: Option<u64>,
@@ -24,19 +24,19 @@ struct Row {
 
 impl Report {
     /// Nothing measured yet.
-    pub fn new(variants: &[Variant]) -> Self {
-        let row = |variant: &Variant| Row {
-            variant: *variant,
+    pub fn new(subjects: &[Subject]) -> Self {
+        let row = |subject: &Subject| Row {
+            subject: *subject,
             samples: Default::default(),
             peak_rss: None,
         };
         Self {
-            rows: variants.iter().map(row).collect(),
+            rows: subjects.iter().map(row).collect(),
             documents: Vec::new(),
         }
     }
 
-    /// Adds a measurement of the variant with this number.
+    /// Adds a measurement of the subject with this number.
     pub fn add(&mut self, index: usize, workload: Workload, sample: Sample) {
         self.rows[index].samples[workload as usize].push(sample);
     }
@@ -48,14 +48,14 @@ impl Report {
                 row.peak_rss = pod.peak_rss()?;
                 let documents = pod.documents()?;
                 self.documents
-                    .extend(documents.map(|documents| (row.variant, documents)));
+                    .extend(documents.map(|documents| (row.subject, documents)));
             }
         }
         Ok(())
     }
 
-    fn cpu_of(&self, variant: Variant, workload: Workload) -> Option<f64> {
-        let row = self.rows.iter().find(|row| row.variant == variant)?;
+    fn cpu_of(&self, subject: Subject, workload: Workload) -> Option<f64> {
+        let row = self.rows.iter().find(|row| row.subject == subject)?;
         row.median(workload, |sample| sample.cpu)
     }
 }
@@ -83,10 +83,11 @@ impl fmt::Display for Report {
             writeln!(f, "\n{} (medians of {})", workload.name(), rounds.unwrap_or(0))?;
             writeln!(
                 f,
-                "  {:<26}{:>13}{:>12}{:>12}{:>12}{:>10}{:>10}{:>8}{:>9}",
+                "  {:<37}{:>13}{:>12}{:>13}{:>12}{:>12}{:>10}{:>10}{:>8}{:>9}",
                 "",
                 "CPU µs/req",
                 "to haproxy",
+                "to baseline",
                 "machine µs",
                 "requests/s",
                 "p50 ms",
@@ -94,16 +95,14 @@ impl fmt::Display for Report {
                 "errors",
                 "RSS MB"
             )?;
-            let haproxy = self.cpu_of(Variant::Haproxy, workload);
             for row in &self.rows {
-                self.line(f, row, workload, haproxy)?;
+                self.line(f, row, workload)?;
             }
         }
-        for (variant, (queued, dropped)) in &self.documents {
+        for (subject, (queued, dropped)) in &self.documents {
             writeln!(
                 f,
-                "\n{}: {queued} documents for the file; {dropped} more were dropped and counted",
-                variant.name()
+                "\n{subject}: {queued} documents for the file; {dropped} more were dropped and counted"
             )?;
         }
         Ok(())
@@ -111,14 +110,8 @@ impl fmt::Display for Report {
 }
 
 impl Report {
-    fn line(
-        &self,
-        f: &mut fmt::Formatter<'_>,
-        row: &Row,
-        workload: Workload,
-        haproxy: Option<f64>,
-    ) -> fmt::Result {
-        write!(f, "  {:<26}", row.variant.name())?;
+    fn line(&self, f: &mut fmt::Formatter<'_>, row: &Row, workload: Workload) -> fmt::Result {
+        write!(f, "  {:<37}", row.subject)?;
         let median = |value: fn(&Sample) -> f64| row.median(workload, value);
         let Some(rate) = median(|sample| sample.outcome.rate) else {
             return writeln!(f, "{:>13}", "not installed");
@@ -127,8 +120,13 @@ impl Report {
             Some(value) => format!("{value:.decimals$}"),
             None => "-".into(),
         };
-        let cpu = median(|sample| sample.cpu).filter(|_| row.variant != Variant::Direct);
-        let ratio = cpu.zip(haproxy).map(|(cpu, haproxy)| cpu / haproxy);
+        let Subject { variant, build } = row.subject;
+        let cpu = median(|sample| sample.cpu).filter(|_| variant != Variant::Direct);
+        let ratio_to = |variant, build| {
+            let other = self.cpu_of(Subject { variant, build }, workload);
+            cpu.zip(other).map(|(cpu, other)| cpu / other)
+        };
+        let to_baseline = (build == Build::This).then(|| ratio_to(variant, Build::Baseline));
         let milliseconds = |value: Option<f64>| dash(value.map(|us| us / 1e3), 2);
         let errors: u64 = row.samples[workload as usize]
             .iter()
@@ -136,9 +134,10 @@ impl Report {
             .sum();
         writeln!(
             f,
-            "{:>13}{:>12}{:>12}{:>12.0}{:>10}{:>10}{:>8}{:>9}",
+            "{:>13}{:>12}{:>13}{:>12}{:>12.0}{:>10}{:>10}{:>8}{:>9}",
             dash(cpu, 1),
-            dash(ratio, 2),
+            dash(ratio_to(Variant::Haproxy, Build::This), 2),
+            dash(to_baseline.flatten(), 2),
             dash(median(|sample| sample.machine), 1),
             rate,
             milliseconds(median(|sample| sample.outcome.p50)),

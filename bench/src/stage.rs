@@ -2,7 +2,7 @@
 
 use crate::{
     load::{self, Outcome, Workload},
-    proxies::{Proxies, SERVER, Variant, find},
+    proxies::{Proxies, SERVER, Subject, Variant, find},
 };
 use anyhow::{Context, Result, anyhow, bail};
 use serde_json::Value;
@@ -10,7 +10,7 @@ use std::{
     fs,
     net::SocketAddr,
     os::unix::fs::PermissionsExt,
-    path::Path,
+    path::{Path, PathBuf},
     thread::sleep,
     time::{Duration, Instant},
 };
@@ -33,6 +33,8 @@ pub struct Pod {
     proxy: Option<Process>,
     _server: Process,
     variant: Variant,
+    /// The installer of this pod's build.
+    installer: PathBuf,
     client: Node,
     pod: Node,
     address: SocketAddr,
@@ -54,7 +56,7 @@ impl Stage {
     ///
     /// # Errors
     /// wrk or nginx is not installed, Weir is not built, or something does not start.
-    pub fn build(variants: &[Variant], envoy: Option<&Path>) -> Result<Self> {
+    pub fn build(subjects: &[Subject], envoy: Option<&Path>, baseline: Option<&Path>) -> Result<Self> {
         for (name, package) in [("wrk", "wrk"), ("nginx", "nginx-light")] {
             find(name).with_context(|| {
                 format!("{name} is not installed: apt-get install {package} (`make bench` does that)")
@@ -68,15 +70,16 @@ impl Stage {
         let proxies = Proxies {
             directory: directory.path(),
             envoy,
+            baseline,
         };
         let mut lab = Lab::new("bench")?;
         let client = lab.node("client")?;
         let mut pods = Vec::new();
-        for (index, variant) in variants.iter().enumerate() {
+        for (index, subject) in subjects.iter().enumerate() {
             let pod = lab.node(&format!("pod{index}"))?;
             let link = lab.join(&client, &pod)?;
-            let pod = start(*variant, &client, &pod, &link, &proxies);
-            pods.push(pod.with_context(|| format!("{} did not start", variant.name()))?);
+            let pod = start(*subject, &client, &pod, &link, &proxies);
+            pods.push(pod.with_context(|| format!("{subject} did not start"))?);
         }
         Ok(Self {
             pods,
@@ -85,7 +88,7 @@ impl Stage {
         })
     }
 
-    /// The pod of the variant with this number, if its program is installed.
+    /// The pod of the subject with this number, if its program is installed.
     pub fn pod(&mut self, index: usize) -> Option<&mut Pod> {
         self.pods.get_mut(index)?.as_mut()
     }
@@ -151,8 +154,8 @@ fn machine_cpu() -> Result<Duration> {
     Ok(Duration::from_millis(worked.iter().sum::<u64>() * 10))
 }
 
-fn init(pod: &Node, verb: &str, flags: &[&str]) -> Result<()> {
-    let mut command = pod.command(weir_lab::binary("weir-init")?);
+fn init(installer: &Path, pod: &Node, verb: &str, flags: &[&str]) -> Result<()> {
+    let mut command = pod.command(installer);
     command.arg(verb).args(flags);
     pod.run(command)?;
     Ok(())
@@ -162,7 +165,7 @@ impl Drop for Pod {
     fn drop(&mut self) {
         // Programs of control groups do not go with the namespace.
         if self.variant == Variant::WeirPortMap
-            && let Err(error) = init(&self.pod, "remove", &["--force"])
+            && let Err(error) = init(&self.installer, &self.pod, "remove", &["--force"])
         {
             eprintln!("the port map's programs are left: {error:#}");
         }
@@ -170,23 +173,25 @@ impl Drop for Pod {
 }
 
 fn start(
-    variant: Variant,
+    subject: Subject,
     client: &Node,
     pod: &Node,
     link: &Link,
     proxies: &Proxies<'_>,
 ) -> Result<Option<Pod>> {
-    let proxy = match proxies.command(variant, pod)? {
+    let proxy = match proxies.command(subject, pod)? {
         Some(None) => return Ok(None),
         Some(Some(command)) => Some(command),
         None => None,
     };
-    let server = start_server(variant, pod, proxies.directory)?;
+    let variant = subject.variant;
+    let installer = proxies.program(subject.build, "weir-init")?;
+    let server = start_server(subject, pod, proxies.directory)?;
     let address = SocketAddr::from((link.b.v4, SERVER));
     if let Some(flags) = variant.redirect() {
-        init(pod, "install", flags)?;
+        init(&installer, pod, "install", flags)?;
     }
-    proxies.configure(variant, link.b.v4)?;
+    proxies.configure(subject, link.b.v4)?;
     let mut proxy = proxy.map(|command| pod.spawn(command)).transpose()?;
     if let Some(proxy) = &mut proxy
         && variant == Variant::WeirTap
@@ -200,6 +205,7 @@ fn start(
         proxy,
         _server: server,
         variant,
+        installer,
         client: client.clone(),
         pod: pod.clone(),
         address,
@@ -228,8 +234,8 @@ fn await_answer(client: &Node, address: SocketAddr, mut proxy: Option<&mut Proce
     }
 }
 
-fn start_server(variant: Variant, pod: &Node, directory: &Path) -> Result<Process> {
-    let scratch = directory.join(format!("nginx-{variant:?}"));
+fn start_server(subject: Subject, pod: &Node, directory: &Path) -> Result<Process> {
+    let scratch = directory.join(format!("nginx-{:?}-{:?}", subject.variant, subject.build));
     fs::create_dir(&scratch).context("cannot write to the temporary directory")?;
     let (configuration, path) = (scratch.join("nginx.conf"), scratch.display());
     let body = "x".repeat(1024);
