@@ -5,7 +5,7 @@
 
 use crate::{
     Bytes, Capture, Cidrs, Config, ConfigError, Decoding, Export, Interception, Interfaces, MissingProxy,
-    Mode, Period, Pins, PortMap, Ports, Servers, SourceAddress,
+    Mode, OnFailure, Period, Pins, PortMap, Ports, Servers, SourceAddress,
 };
 use clap::Args;
 use std::path::PathBuf;
@@ -14,7 +14,7 @@ use std::path::PathBuf;
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Configuration")]
 pub struct FileArgs {
-    /// YAML file with the sections interception, relay, decoding, capture, flows, records, sinks [default: none]
+    /// YAML file with the setting on_failure and the sections interception, relay, decoding, capture, flows, records, sinks [default: none]
     #[arg(long, env = "WEIR_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
 }
@@ -26,6 +26,24 @@ impl FileArgs {
     /// As [`crate::load`].
     pub fn load(&self) -> Result<Config, ConfigError> {
         crate::load(self.config.as_deref())
+    }
+}
+
+/// What becomes of the application when Weir itself fails.
+#[derive(Args, Clone, Copy, Debug, Default)]
+#[command(next_help_heading = "Configuration")]
+pub struct FailureArgs {
+    /// When Weir itself can't work (a privilege, a mode that can't be had): fail (with an error), or degrade (say so, touch no traffic, and never hold the application up) [default: fail]
+    #[arg(long, env = "WEIR_ON_FAILURE", value_name = "fail|degrade")]
+    pub on_failure: Option<OnFailure>,
+}
+
+impl FailureArgs {
+    /// Puts what was given over the configuration.
+    pub fn apply(self, config: &mut Config) {
+        if let Some(on_failure) = self.on_failure {
+            config.on_failure = on_failure;
+        }
     }
 }
 
@@ -99,6 +117,12 @@ pub struct RedirectArgs {
     /// Redirect DNS queries (port 53, UDP and TCP) too [default: false]
     #[arg(long, env = "WEIR_DNS", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     pub dns: Option<bool>,
+    /// The sidecar will have NET_RAW: only then mode auto tries tproxy, in which a sidecar without it leaves inbound connections hanging [default: false]
+    #[arg(long, env = "WEIR_SIDECAR_NET_RAW", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub sidecar_net_raw: Option<bool>,
+    /// Redirect also where this is the host's own network, with the traffic of every program there [default: false]
+    #[arg(long, env = "WEIR_HOST_NETWORK", value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    pub host_network: Option<bool>,
 }
 
 /// How connections are carried.
@@ -198,7 +222,8 @@ impl RedirectArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Interception) {
         apply!(self => section, include_inbound_ports, exclude_inbound_ports, include_outbound_ports,
-            exclude_outbound_ports, include_outbound_cidrs, exclude_outbound_cidrs, exclude_interfaces, interfaces, cgroup, on_missing_proxy, dns);
+            exclude_outbound_ports, include_outbound_cidrs, exclude_outbound_cidrs, exclude_interfaces, interfaces, cgroup, on_missing_proxy, dns,
+            sidecar_net_raw, host_network);
     }
 }
 
@@ -262,6 +287,8 @@ mod tests {
         #[command(flatten)]
         _file: FileArgs,
         #[command(flatten)]
+        failure: FailureArgs,
+        #[command(flatten)]
         identity: IdentityArgs,
         #[command(flatten)]
         redirect: RedirectArgs,
@@ -275,6 +302,7 @@ mod tests {
 
     fn apply(args: &[&str], config: &mut Config) {
         let all = All::try_parse_from(std::iter::once("weir").chain(args.iter().copied())).unwrap();
+        all.failure.apply(config);
         all.identity.apply(&mut config.interception);
         all.redirect.apply(&mut config.interception);
         all.relay.apply(&mut config.relay);
@@ -289,6 +317,7 @@ mod tests {
             .into_iter()
             .find_map(|section| config[section].get(flag).cloned());
         match (flag, found) {
+            ("on_failure", _) => Config::default().on_failure.name().into(),
             ("decode" | "flows", _) => "on".into(),
             ("tap_beside", _) => Config::default().capture.beside.to_string(),
             ("flows_interval", _) => Config::default().flows.interval.to_string(),
@@ -348,6 +377,8 @@ mod tests {
                 "5s",
                 "--protocols",
                 "20880:dubbo",
+                "--on-failure",
+                "degrade",
             ],
             &mut config,
         );
@@ -365,5 +396,6 @@ mod tests {
         assert_eq!(config.decoding.protocols.to_string(), "20880:dubbo");
         assert!(!config.flows.enabled && config.capture.beside);
         assert_eq!(config.flows.interval, Period::seconds(5));
+        assert_eq!(config.on_failure, OnFailure::Degrade);
     }
 }

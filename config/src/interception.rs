@@ -116,6 +116,10 @@ pub struct Interception {
     pub cgroup: String,
     /// What happens to a new connection where no sidecar listens.
     pub on_missing_proxy: MissingProxy,
+    /// The sidecar will have NET_RAW: what [`Mode::Auto`] must know before it may choose [`Mode::Tproxy`].
+    pub sidecar_net_raw: bool,
+    /// Redirect also where the network namespace is the host's own.
+    pub host_network: bool,
     /// Mark of the packets that are delivered to the sidecar whatever their destination; the next number marks the
     /// sidecar's own.
     pub mark: u32,
@@ -156,6 +160,8 @@ impl Default for Interception {
             interfaces: Interfaces::default(),
             cgroup: "auto".into(),
             on_missing_proxy: MissingProxy::Bypass,
+            sidecar_net_raw: false,
+            host_network: false,
             mark: 0x539,
             route_table: 133,
             proxy_uid: 1337,

@@ -8,6 +8,7 @@
 pub mod args;
 mod capture;
 mod error;
+mod failure;
 mod flows;
 mod interception;
 mod layout;
@@ -23,6 +24,7 @@ mod value;
 
 pub use capture::{Bodies, Capture, MediaRange};
 pub use error::ConfigError;
+pub use failure::OnFailure;
 pub use flows::Flows;
 pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
 pub use layout::Layout;

@@ -1,6 +1,6 @@
 //! The whole configuration, and how it is read from a file.
 
-use crate::{Capture, ConfigError, Decoding, Flows, Interception, Records, Relay, Sink};
+use crate::{Capture, ConfigError, Decoding, Flows, Interception, OnFailure, Records, Relay, Sink};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -8,6 +8,8 @@ use std::path::Path;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// What becomes of the application when Weir itself fails.
+    pub on_failure: OnFailure,
     /// What is redirected.
     pub interception: Interception,
     /// How connections are carried.
