@@ -29,19 +29,27 @@ pub(crate) struct Datakit {
 }
 
 impl Datakit {
+    /// Refuses settings that can never work.
+    pub(crate) fn check(settings: &Settings) -> Result<(), ExportError> {
+        target(settings).check()
+    }
+
     pub(crate) fn open(settings: &Settings, stop: Arc<Stop>) -> Result<Self, ExportError> {
-        let target = Target {
-            sink: KIND,
-            url: &settings.url,
-            ca_file: settings.ca_file.as_deref(),
-            credentials: match &settings.username {
-                Some(user) => Credentials::User(user, settings.password.as_ref()),
-                None => Credentials::Nobody,
-            },
-        };
         Ok(Self {
-            server: Server::new(target, stop)?,
+            server: Server::new(target(settings), stop)?,
         })
+    }
+}
+
+fn target(settings: &Settings) -> Target<'_> {
+    Target {
+        sink: KIND,
+        url: &settings.url,
+        ca_file: settings.ca_file.as_deref(),
+        credentials: match &settings.username {
+            Some(user) => Credentials::User(user, settings.password.as_ref()),
+            None => Credentials::Nobody,
+        },
     }
 }
 

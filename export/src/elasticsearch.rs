@@ -42,29 +42,19 @@ pub(crate) struct Elasticsearch {
 }
 
 impl Elasticsearch {
+    /// Refuses settings that can never work.
+    pub(crate) fn check(settings: &Settings) -> Result<(), ExportError> {
+        indices(settings)?;
+        target(settings).check()
+    }
+
     pub(crate) fn open(settings: &Settings, stop: Arc<Stop>) -> Result<Self, ExportError> {
-        let unusable = |reason| ExportError::Target {
-            sink: KIND,
-            target: settings.url.clone(),
-            reason,
-        };
-        let indices = Indices::of(settings).map_err(unusable)?;
-        let target = Target {
-            sink: KIND,
-            url: &settings.url,
-            ca_file: settings.ca_file.as_deref(),
-            credentials: match (&settings.api_key, &settings.username) {
-                (Some(key), _) => Credentials::ApiKey(key),
-                (None, Some(user)) => Credentials::User(user, settings.password.as_ref()),
-                (None, None) => Credentials::Nobody,
-            },
-        };
         Ok(Self {
-            indices,
+            indices: indices(settings)?,
             template: settings.template,
             bulk_bytes: usize::try_from(settings.bulk_bytes.0).unwrap_or(usize::MAX),
             flush_interval: settings.flush_interval.0,
-            server: Server::new(target, stop)?,
+            server: Server::new(target(settings), stop)?,
         })
     }
 
@@ -90,6 +80,27 @@ impl Elasticsearch {
             ),
         }
         Ok(())
+    }
+}
+
+fn indices(settings: &Settings) -> Result<Indices, ExportError> {
+    Indices::of(settings).map_err(|reason| ExportError::Target {
+        sink: KIND,
+        target: settings.url.clone(),
+        reason,
+    })
+}
+
+fn target(settings: &Settings) -> Target<'_> {
+    Target {
+        sink: KIND,
+        url: &settings.url,
+        ca_file: settings.ca_file.as_deref(),
+        credentials: match (&settings.api_key, &settings.username) {
+            (Some(key), _) => Credentials::ApiKey(key),
+            (None, Some(user)) => Credentials::User(user, settings.password.as_ref()),
+            (None, None) => Credentials::Nobody,
+        },
     }
 }
 

@@ -54,6 +54,39 @@ pub(crate) enum Credentials<'a> {
     ApiKey(&'a Secret),
 }
 
+impl Target<'_> {
+    /// Refuses what can never work, whatever the system and the network are like.
+    pub(crate) fn check(&self) -> Result<(), ExportError> {
+        let valid = || {
+            let (_, uri) = self.address()?;
+            if self.ca_file.is_some() && !is_secure(&uri) {
+                return Err("ca_file is of use only with https://".into());
+            }
+            authorization(self.credentials).map(drop)
+        };
+        valid().map_err(|reason| self.unusable(reason))
+    }
+
+    /// The address with one `/` at its end, as text and understood.
+    fn address(&self) -> Result<(String, Uri), String> {
+        let base = format!("{}/", self.url.trim_end_matches('/'));
+        let uri = base.parse().map_err(|error| format!("not an address: {error}"))?;
+        Ok((base, uri))
+    }
+
+    fn unusable(&self, reason: String) -> ExportError {
+        ExportError::Target {
+            sink: self.sink,
+            target: self.url.into(),
+            reason,
+        }
+    }
+}
+
+fn is_secure(uri: &Uri) -> bool {
+    uri.scheme_str() == Some("https")
+}
+
 /// A server, and the thread's runtime in which it is spoken to.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -66,17 +99,13 @@ pub(crate) struct Server {
 impl Server {
     /// Nothing is connected yet.
     pub(crate) fn new(target: Target<'_>, stop: Arc<Stop>) -> Result<Self, ExportError> {
-        let unusable = |reason| ExportError::Target {
-            sink: target.sink,
-            target: target.url.into(),
-            reason,
-        };
+        target.check()?;
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
-            .map_err(|error| unusable(format!("cannot start a runtime: {error}")))?;
+            .map_err(|error| target.unusable(format!("cannot start a runtime: {error}")))?;
         Ok(Self {
-            client: Client::new(target).map_err(unusable)?,
+            client: Client::new(target).map_err(|reason| target.unusable(reason))?,
             stop,
             runtime,
         })
@@ -121,12 +150,8 @@ pub(crate) struct Response {
 
 impl Client {
     fn new(target: Target<'_>) -> Result<Self, String> {
-        let base = format!("{}/", target.url.trim_end_matches('/'));
-        let uri: Uri = base.parse().map_err(|error| format!("not an address: {error}"))?;
-        let secure = uri.scheme_str() == Some("https");
-        if target.ca_file.is_some() && !secure {
-            return Err("ca_file is of use only with https://".into());
-        }
+        let (base, uri) = target.address()?;
+        let secure = is_secure(&uri);
         let mut connector = HttpConnector::new_with_resolver(Resolver);
         connector.enforce_http(false);
         connector.set_nodelay(true);

@@ -9,7 +9,7 @@
 //!
 //! Between producers and the queues of sinks that take points (layout `datakit`) stands a thread that adds them up.
 //!
-//! A new sink is one file with an implementation of `runner::Sink` and one line in `pipeline::open`.
+//! A new sink is one file with an implementation of `runner::Sink` and one line in `pipeline::plan`.
 #![forbid(unsafe_code)]
 
 mod batch;
@@ -17,6 +17,7 @@ mod datakit;
 mod elasticsearch;
 mod file;
 mod http;
+mod late;
 mod lines;
 mod lookup;
 mod pipeline;
@@ -51,7 +52,7 @@ pub enum ExportError {
         /// Why not, and what to do.
         reason: String,
     },
-    /// A server's address or certificates can't be used.
+    /// A server's address, credentials or certificates can't be used.
     #[error("cannot use {target} for {sink}: {reason}")]
     Target {
         /// The kind of sink.
@@ -60,13 +61,5 @@ pub enum ExportError {
         target: String,
         /// Why not, and what to do.
         reason: String,
-    },
-    /// The sink's thread can't be started.
-    #[error("cannot start the thread of {sink}: {reason}")]
-    Thread {
-        /// The kind of sink.
-        sink: &'static str,
-        /// Why not.
-        reason: std::io::Error,
     },
 }

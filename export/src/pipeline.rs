@@ -1,7 +1,9 @@
 //! All sinks together: opened, started, stopped.
 
 use crate::{
-    ExportError, Producer, Stats, datakit, elasticsearch, lines,
+    ExportError, Producer, Stats, datakit, elasticsearch,
+    late::{Late, Open},
+    lines,
     points::Stage,
     queue::{QueueIn, queue},
     runner::{Runner, Sink},
@@ -10,8 +12,10 @@ use crate::{
     stop::Stop,
 };
 use std::{
+    fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, Sender, channel},
     },
     time::{Duration, Instant},
@@ -24,6 +28,8 @@ const FILE_QUEUE_BYTES: usize = 16 << 20;
 const POINTS_QUEUE_BYTES: usize = 64 << 20;
 /// A sink that a system call still holds past the deadline gets so much longer before it is left behind.
 const GRACE: Duration = Duration::from_secs(1);
+/// The patience with a sink that fails, or whose attempt has taken longer than this already.
+const PATIENCE_WITH_TROUBLE: Duration = Duration::from_secs(1);
 
 /// All sinks. One that is dropped without [`Pipeline::shutdown`] has no patience.
 #[derive(Debug)]
@@ -35,7 +41,6 @@ pub struct Pipeline {
 }
 
 /// A sink that has been started.
-#[derive(Debug)]
 struct Running {
     queue: QueueIn,
     stop: Arc<Stop>,
@@ -44,28 +49,57 @@ struct Running {
     counters: Arc<Counters>,
     /// It takes points that are made so, and no documents.
     points: Option<Points>,
+    /// What its thread takes.
+    unstarted: Arc<Mutex<Option<Unstarted>>>,
+    /// The thread has been started.
+    started: bool,
 }
 
-/// A sink that has been opened.
-struct Opened {
-    sink: Box<dyn Sink>,
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running")
+            .field("counters", &self.counters)
+            .field("started", &self.started)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What runs in a sink's thread, and what tells of its end.
+type Unstarted = (Runner, Sender<()>);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Runs a sink. One that fails by a bug takes nothing with it but its documents, which are counted as lost.
+fn serve(runner: Runner, counters: &Counters) {
+    if catch_unwind(AssertUnwindSafe(|| runner.run())).is_err() {
+        let reason = "the sink failed by a bug, and stays away until the sidecar is started anew";
+        tracing::error!(sink = counters.sink(), target = counters.target(), reason);
+        counters.set_failing(Some(reason.into()));
+    }
+}
+
+/// A sink whose settings are valid, before its thread opens it.
+struct Planned {
+    open: Open,
     counters: Arc<Counters>,
     queue_bytes: usize,
     stop: Arc<Stop>,
     points: Option<Points>,
 }
 
-impl Opened {
+impl Planned {
     fn new(
         kind: &'static str,
         target: String,
         layout: Layout,
         queue_bytes: usize,
-        sink: Box<dyn Sink>,
         stop: Arc<Stop>,
+        open: Open,
     ) -> Self {
         Self {
-            sink,
+            open,
             counters: Arc::new(Counters::new(kind, target, layout)),
             queue_bytes,
             stop,
@@ -82,62 +116,51 @@ impl Opened {
     }
 }
 
-/// Opens one sink. A new kind of sink gets its line here.
-fn open(settings: &weir_config::Sink) -> Result<Opened, ExportError> {
+/// Turns the way to open one kind of sink into the way to open any.
+fn boxed<S: Sink + 'static>(mut open: impl FnMut() -> Result<S, ExportError> + Send + 'static) -> Open {
+    Box::new(move || Ok(Box::new(open()?)))
+}
+
+/// Checks the settings of one sink and says how to open it. A new kind of sink gets its line here.
+fn plan(settings: &weir_config::Sink) -> Result<Planned, ExportError> {
     use weir_config::Sink as Settings;
     let stop = Arc::new(Stop::new());
-    Ok(match settings {
+    Ok(match settings.clone() {
         Settings::Ndjson(it) => {
-            let sink = Box::new(lines::Lines::open(it)?);
-            Opened::new(
-                lines::NDJSON.kind,
-                it.path.display().to_string(),
-                it.layout,
-                FILE_QUEUE_BYTES,
-                sink,
-                stop,
-            )
+            let (target, layout) = (it.path.display().to_string(), it.layout);
+            let open = boxed(move || lines::Lines::open(&it));
+            Planned::new(lines::NDJSON.kind, target, layout, FILE_QUEUE_BYTES, stop, open)
         }
         Settings::Sqlite(it) => {
-            let sink = Box::new(sqlite::Sqlite::open(it)?);
-            Opened::new(
-                sqlite::KIND,
-                it.path.display().to_string(),
-                it.layout,
-                FILE_QUEUE_BYTES,
-                sink,
-                stop,
-            )
+            let (target, layout) = (it.path.display().to_string(), it.layout);
+            let open = boxed(move || sqlite::Sqlite::open(&it));
+            Planned::new(sqlite::KIND, target, layout, FILE_QUEUE_BYTES, stop, open)
         }
         Settings::Elasticsearch(it) => {
-            let sink = Box::new(elasticsearch::Elasticsearch::open(it, stop.clone())?);
+            elasticsearch::Elasticsearch::check(&it)?;
             let queue_bytes = usize::try_from(it.queue_bytes.0).unwrap_or(usize::MAX);
-            Opened::new(
-                elasticsearch::KIND,
-                it.url.clone(),
-                it.layout,
-                queue_bytes,
-                sink,
-                stop,
-            )
+            let (target, layout, own) = (it.url.clone(), it.layout, stop.clone());
+            let open = boxed(move || elasticsearch::Elasticsearch::open(&it, own.clone()));
+            Planned::new(elasticsearch::KIND, target, layout, queue_bytes, stop, open)
         }
         Settings::Lines(it) => {
-            let sink = Box::new(lines::Lines::open(it)?);
-            let target = it.path.display().to_string();
+            let (target, layout, points) = (it.path.display().to_string(), it.layout, it.points);
             let kind = lines::LINE_PROTOCOL.kind;
-            Opened::new(kind, target, it.layout, POINTS_QUEUE_BYTES, sink, stop).of_points(it.points)
+            let open = boxed(move || lines::Lines::open(&it));
+            Planned::new(kind, target, layout, POINTS_QUEUE_BYTES, stop, open).of_points(points)
         }
         Settings::Datakit(it) => {
-            let sink = Box::new(datakit::Datakit::open(it, stop.clone())?);
+            datakit::Datakit::check(&it)?;
             let queue_bytes = usize::try_from(it.queue_bytes.0).unwrap_or(usize::MAX);
-            Opened::new(datakit::KIND, it.url.clone(), it.layout, queue_bytes, sink, stop)
-                .of_points(it.points)
+            let (target, layout, points, own) = (it.url.clone(), it.layout, it.points, stop.clone());
+            let open = boxed(move || datakit::Datakit::open(&it, own.clone()));
+            Planned::new(datakit::KIND, target, layout, queue_bytes, stop, open).of_points(points)
         }
     })
 }
 
 /// Starts what makes points for the sinks that take them.
-fn stages(sinks: &[Running]) -> Result<Vec<Stage>, ExportError> {
+fn stages(sinks: &[Running]) -> Vec<Stage> {
     let mut ways: Vec<(Points, Vec<QueueIn>)> = Vec::new();
     for sink in sinks {
         let Some(settings) = sink.points else { continue };
@@ -153,43 +176,82 @@ fn stages(sinks: &[Running]) -> Result<Vec<Stage>, ExportError> {
 }
 
 impl Running {
-    fn start(opened: Opened) -> Result<Self, ExportError> {
-        let Opened {
-            sink,
+    fn start(planned: Planned) -> Self {
+        let Planned {
+            open,
             counters,
             queue_bytes,
             stop,
             points,
-        } = opened;
+        } = planned;
         let (inlet, outlet) = queue(queue_bytes, counters.clone());
+        let sink = Box::new(Late::new(open));
         let runner = Runner::new(sink, outlet, counters.clone(), stop.clone());
-        let (ends, ended): (Sender<()>, _) = channel();
-        std::thread::Builder::new()
-            .name(format!("weir-sink-{}", counters.sink()))
-            .spawn(move || {
-                runner.run();
-                drop(ends);
-            })
-            .map_err(|reason| ExportError::Thread {
-                sink: counters.sink(),
-                reason,
-            })?;
-        Ok(Self {
+        let (ends, ended) = channel();
+        let mut running = Self {
             queue: inlet,
             stop,
             ended,
             counters,
             points,
-        })
+            unstarted: Arc::new(Mutex::new(Some((runner, ends)))),
+            started: false,
+        };
+        running.start_thread();
+        running
     }
 
-    fn call(&self, deadline: Instant) {
-        self.stop.call(deadline);
+    /// Starts the thread, unless it has been started. Where the system has no thread to give, documents wait in the queue.
+    fn start_thread(&mut self) {
+        if self.started {
+            return;
+        }
+        let (place, counters) = (self.unstarted.clone(), self.counters.clone());
+        let spawned = std::thread::Builder::new()
+            .name(format!("weir-sink-{}", counters.sink()))
+            .spawn(move || {
+                let taken = lock(&place).take();
+                if let Some((runner, ends)) = taken {
+                    serve(runner, &counters);
+                    drop(ends);
+                }
+            });
+        self.started = spawned.is_ok();
+        let reason = spawned
+            .err()
+            .map(|error| format!("its thread cannot be started: {error}"));
+        if self.counters.set_failing(reason.clone())
+            && let Some(reason) = reason
+        {
+            self.counters.retry();
+            let (sink, target) = (self.counters.sink(), self.counters.target());
+            tracing::warn!(
+                sink,
+                target,
+                reason,
+                "the sink fails; documents wait in its queue"
+            );
+        }
+    }
+
+    /// Calls the end: so much patience with a sink that works, and less with one that does not.
+    fn call(&self, now: Instant, patience: Duration) {
+        let patience = match self.counters.is_in_trouble(PATIENCE_WITH_TROUBLE) {
+            true => patience.min(PATIENCE_WITH_TROUBLE),
+            false => patience,
+        };
+        self.stop.call(now + patience);
         self.queue.wake();
     }
 
     /// Waits for the thread's end, but not for ever.
     fn wait(&self, deadline: Instant) {
+        let deadline = self.stop.deadline().unwrap_or(deadline);
+        // A thread that could not be started ends nothing, and its documents are lost.
+        let unstarted = (!self.started).then(|| lock(&self.unstarted).take()).flatten();
+        if let Some((runner, _)) = unstarted {
+            return runner.give_up();
+        }
         let left = (deadline + GRACE).saturating_duration_since(Instant::now());
         if let Err(std::sync::mpsc::RecvTimeoutError::Timeout) = self.ended.recv_timeout(left) {
             tracing::warn!(
@@ -203,22 +265,26 @@ impl Running {
 }
 
 impl Pipeline {
-    /// Opens every sink and starts its thread. A server that can't be reached is no error: documents wait for it.
+    /// Starts every sink's thread, which opens the sink. One that cannot be opened or reached is no error: documents wait
+    /// for it, within the bound of its queue.
     ///
     /// # Errors
-    /// A file or database that can't be opened, an address or a certificate that can't be used.
+    /// Settings that can never work, such as an address that is none.
     pub fn start(sinks: &[weir_config::Sink]) -> Result<Self, ExportError> {
-        let opened = sinks.iter().map(open).collect::<Result<Vec<_>, _>>()?;
-        let sinks = opened
-            .into_iter()
-            .map(Running::start)
-            .collect::<Result<Vec<_>, _>>()?;
+        let planned = sinks.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
+        let sinks: Vec<_> = planned.into_iter().map(Running::start).collect();
         let counters = sinks.iter().map(|sink| sink.counters.clone()).collect();
         Ok(Self {
-            points: stages(&sinks)?,
+            points: stages(&sinks),
             sinks,
             stats: Arc::new(Stats::new(counters)),
         })
+    }
+
+    /// Starts the threads that the system had no room for. To be called now and then.
+    pub fn tend(&mut self) {
+        self.sinks.iter_mut().for_each(Running::start_thread);
+        self.points.iter_mut().for_each(Stage::start_thread);
     }
 
     /// A producer for one data thread.
@@ -234,20 +300,20 @@ impl Pipeline {
     }
 
     /// Delivers what is queued, then stops every sink. What a sink has not taken when `patience` is over is dropped and
-    /// counted as `shutdown`. Every producer must have been flushed and dropped before. Blocks: never call it on a data thread.
+    /// counted as `shutdown`; a sink that fails has a second at most. Every producer must have been flushed and dropped before. Blocks: never call it on a data thread.
     pub fn shutdown(mut self, patience: Duration) {
         // What was seen since the last interval's end is in the queues before their end is called.
         self.points.drain(..).for_each(Stage::finish);
-        let deadline = Instant::now() + patience;
-        self.sinks.iter().for_each(|sink| sink.call(deadline));
-        self.sinks.iter().for_each(|sink| sink.wait(deadline));
+        let now = Instant::now();
+        self.sinks.iter().for_each(|sink| sink.call(now, patience));
+        self.sinks.iter().for_each(|sink| sink.wait(now + patience));
     }
 }
 
 impl Drop for Pipeline {
     fn drop(&mut self) {
         let now = Instant::now();
-        self.sinks.iter().for_each(|sink| sink.call(now));
+        self.sinks.iter().for_each(|sink| sink.call(now, Duration::ZERO));
     }
 }
 
@@ -369,6 +435,100 @@ mod tests {
             assert_eq!((stats.queued, stats.sent), (ALL - left_out, ALL - left_out));
             assert!(stats.dropped.is_empty() && stats.waiting == 0, "{stats:?}");
         }
+    }
+
+    fn sink_of(stats: &Stats) -> crate::SinkStats {
+        stats.snapshot().remove(0)
+    }
+
+    fn wait_until(what: &str, holds: impl Fn() -> bool) {
+        let start = Instant::now();
+        while !holds() {
+            assert!(start.elapsed() < Duration::from_secs(30), "not in time: {what}");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn sinks_that_cannot_be_opened_are_tried_again_and_their_documents_wait() {
+        let directory = tempfile::tempdir().unwrap();
+        let missing = directory.path().join("missing");
+        let file = directory.path().join("file");
+        std::fs::write(
+            &file,
+            "not a database, but more than a page of something else".repeat(100),
+        )
+        .unwrap();
+        let sqlite = |path: &Path| {
+            Settings::Sqlite(serde_json::from_value(serde_json::json!({"path": path})).unwrap())
+        };
+        let lines = |path: &Path| {
+            Settings::Lines(
+                serde_json::from_value(serde_json::json!({"path": path, "layout": "datakit"})).unwrap(),
+            )
+        };
+        for (sink, mend) in [
+            (ndjson(&missing.join("x")), 0),
+            (sqlite(&missing.join("x")), 0),
+            (lines(&missing.join("x")), 0),
+            (sqlite(&file), 1),
+        ] {
+            let pipeline = Pipeline::start(&[sink]).unwrap();
+            let stats = pipeline.stats();
+            wait_until("a failure", || sink_of(&stats).failing.is_some());
+            let mut producer = pipeline.producer();
+            producer.push(&document(1));
+            producer.flush();
+            match mend {
+                0 => std::fs::create_dir(&missing).unwrap(),
+                _ => std::fs::remove_file(&file).unwrap(),
+            }
+            drop(producer);
+            wait_until("that it works", || sink_of(&stats).failing.is_none());
+            pipeline.shutdown(Duration::from_secs(30));
+            let sink = sink_of(&stats);
+            assert!(sink.retries > 0 && sink.sent > 0, "{sink:?}");
+            assert!(sink.dropped.is_empty() && sink.waiting == 0, "{sink:?}");
+            let _ = std::fs::remove_dir_all(&missing);
+        }
+    }
+
+    #[test]
+    fn what_is_no_certificate_yet_may_become_one() {
+        let settings = |ca_file: &str| {
+            let mut sink = weir_config::Elasticsearch::at("https://127.0.0.1:1").unwrap();
+            sink.ca_file = Some(ca_file.into());
+            Settings::Elasticsearch(sink)
+        };
+        let pipeline = Pipeline::start(&[settings("/nowhere/ca.pem")]).unwrap();
+        let stats = pipeline.stats();
+        wait_until("a failure", || {
+            sink_of(&stats)
+                .failing
+                .is_some_and(|reason| reason.contains("/nowhere/ca.pem"))
+        });
+    }
+
+    #[test]
+    fn settings_that_can_never_work_are_an_error() {
+        let mut sink = weir_config::Elasticsearch::at("http://127.0.0.1:1").unwrap();
+        sink.ca_file = Some("/etc/ssl/cert.pem".into());
+        assert!(Pipeline::start(&[Settings::Elasticsearch(sink)]).is_err());
+    }
+
+    #[test]
+    fn a_sink_that_fails_makes_the_end_hardly_later_and_its_documents_are_counted() {
+        let settings = weir_config::Elasticsearch::at("http://127.0.0.1:1").unwrap();
+        let pipeline = Pipeline::start(&[Settings::Elasticsearch(settings)]).unwrap();
+        let stats = pipeline.stats();
+        let mut producer = pipeline.producer();
+        producer.push(&document(1));
+        drop(producer);
+        wait_until("a failure", || sink_of(&stats).failing.is_some());
+        let asked = Instant::now();
+        pipeline.shutdown(Duration::from_secs(60));
+        assert!(asked.elapsed() < Duration::from_secs(10), "{:?}", asked.elapsed());
+        assert_eq!(sink_of(&stats).dropped["shutdown"], 1);
     }
 
     #[test]

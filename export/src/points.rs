@@ -5,10 +5,10 @@
 //! never waits, and never writes a point: where the thread here is late, sums stay with their producer and go on growing,
 //! within the bound that an [`Aggregate`] has.
 
-use crate::{ExportError, batch::Batch, queue::QueueIn};
+use crate::{batch::Batch, queue::QueueIn};
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel},
     },
     thread::JoinHandle,
@@ -39,7 +39,12 @@ pub(crate) struct Stage {
     sender: SyncSender<Message>,
     queues: Vec<QueueIn>,
     thread: Option<JoinHandle<()>>,
+    /// What the thread takes, until that has been started.
+    unstarted: Arc<Mutex<Option<Unstarted>>>,
 }
+
+/// What runs in the thread.
+type Unstarted = (Adder, Receiver<Message>);
 
 /// A producer's sums.
 #[derive(Debug)]
@@ -52,26 +57,42 @@ pub(crate) struct Lane {
 
 impl Stage {
     /// Starts the thread for sinks whose points are made in this way.
-    pub(crate) fn start(settings: Points, queues: Vec<QueueIn>) -> Result<Self, ExportError> {
+    pub(crate) fn start(settings: Points, queues: Vec<QueueIn>) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
         let adder = Adder {
             settings,
             sums: Aggregate::new(&settings),
             queues: queues.clone(),
         };
-        let thread = std::thread::Builder::new()
-            .name("weir-points".into())
-            .spawn(move || adder.run(&receiver))
-            .map_err(|reason| ExportError::Thread {
-                sink: Layout::Datakit.name(),
-                reason,
-            })?;
-        Ok(Self {
+        let mut stage = Self {
             settings,
             sender,
             queues,
-            thread: Some(thread),
-        })
+            thread: None,
+            unstarted: Arc::new(Mutex::new(Some((adder, receiver)))),
+        };
+        stage.start_thread();
+        stage
+    }
+
+    /// Starts the thread, unless it has been started. Where the system has no thread to give, sums stay with the producers.
+    pub(crate) fn start_thread(&mut self) {
+        if self.thread.is_some() {
+            return;
+        }
+        let place = self.unstarted.clone();
+        let spawned = std::thread::Builder::new()
+            .name("weir-points".into())
+            .spawn(move || {
+                let taken = take(&place);
+                if let Some((adder, receiver)) = taken {
+                    adder.run(&receiver);
+                }
+            });
+        match spawned {
+            Ok(thread) => self.thread = Some(thread),
+            Err(error) => tracing::warn!(%error, "the thread that makes points cannot be started"),
+        }
     }
 
     /// For one more producer.
@@ -87,6 +108,12 @@ impl Stage {
     /// Has everything that producers handed on written into the queues. It waits for nobody but the thread, which waits for
     /// nobody.
     pub(crate) fn finish(mut self) {
+        let unstarted = self.thread.is_none().then(|| take(&self.unstarted)).flatten();
+        if let Some((adder, receiver)) = unstarted {
+            // Nobody else will: there was no room for a thread.
+            drop(self.sender);
+            return adder.run(&receiver);
+        }
         // It fails only where the thread is gone already.
         let _ = self.sender.send(Message::End);
         if let Some(thread) = self.thread.take()
@@ -97,6 +124,10 @@ impl Stage {
             );
         }
     }
+}
+
+fn take(place: &Mutex<Option<Unstarted>>) -> Option<Unstarted> {
+    place.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 impl Lane {
@@ -145,6 +176,7 @@ impl Drop for Lane {
 }
 
 /// What the thread has.
+#[derive(Debug)]
 struct Adder {
     settings: Points,
     sums: Aggregate,

@@ -148,14 +148,25 @@ impl Runner {
         self.health.overflows();
     }
 
+    /// Counts all that waits as lost: there is no thread to deliver it.
+    pub(crate) fn give_up(mut self) {
+        self.abandon(Loss::Shutdown);
+    }
+
     fn prepare(&mut self) {
-        while let Err(failure) = self.sink.prepare() {
+        loop {
+            self.counters.set_attempt(Some(Instant::now()));
+            let result = self.sink.prepare();
+            self.counters.set_attempt(None);
+            let Err(failure) = result else { break };
             let idle = self.stop.is_called() && self.counters.waiting() == 0;
             if idle || self.stop.is_over() {
                 return;
             }
             self.fail(&failure);
+            self.say_overflow();
         }
+        self.ceiling = self.sink.appetite().bytes;
         self.health.works();
     }
 
@@ -208,7 +219,9 @@ impl Runner {
         let (count, bytes) = self.portion();
         let mut verdicts = vec![Verdict::Waiting; count];
         let documents = &self.work.make_contiguous()[..count];
+        self.counters.set_attempt(Some(Instant::now()));
         let result = self.sink.deliver(documents, &mut verdicts);
+        self.counters.set_attempt(None);
         let again = self.settle(verdicts);
         match (result, again) {
             (Ok(()), None) => self.succeed(),
@@ -308,12 +321,20 @@ impl Runner {
         self.stop.pause(self.backoff.next(slow));
     }
 
+    /// Says now and then how much found the queue full. False if that was said lately.
+    fn say_overflow(&mut self) -> bool {
+        let due = self.tended.elapsed() >= TEND_INTERVAL;
+        if due {
+            self.tended = Instant::now();
+            self.health.overflows();
+        }
+        due
+    }
+
     fn tend(&mut self) {
-        if self.tended.elapsed() < TEND_INTERVAL {
+        if !self.say_overflow() {
             return;
         }
-        self.tended = Instant::now();
-        self.health.overflows();
         if let Err(failure) = self.sink.tend() {
             self.health.fails(&failure.reason);
         }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, Instant},
 };
 use weir_config::Layout;
 
@@ -75,6 +76,8 @@ pub(crate) struct Counters {
     dropped: [AtomicU64; Loss::NAMES.len()],
     retries: AtomicU64,
     failing: Mutex<Option<String>>,
+    /// When the attempt began that is under way.
+    attempt: Mutex<Option<Instant>>,
 }
 
 impl Counters {
@@ -147,9 +150,24 @@ impl Counters {
         self.retries.fetch_add(1, Relaxed);
     }
 
-    /// What is wrong now, if anything.
-    pub(crate) fn set_failing(&self, reason: Option<String>) {
-        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = reason;
+    /// What is wrong now, if anything. True if that is news.
+    pub(crate) fn set_failing(&self, reason: Option<String>) -> bool {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = *failing != reason;
+        *failing = reason;
+        news
+    }
+
+    /// An attempt begins, or has ended.
+    pub(crate) fn set_attempt(&self, began: Option<Instant>) {
+        *self.attempt.lock().unwrap_or_else(PoisonError::into_inner) = began;
+    }
+
+    /// True if the last attempt failed, or the one under way has taken at least so long.
+    pub(crate) fn is_in_trouble(&self, long: Duration) -> bool {
+        let attempt = *self.attempt.lock().unwrap_or_else(PoisonError::into_inner);
+        let failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        failing.is_some() || attempt.is_some_and(|began| began.elapsed() >= long)
     }
 
     fn read(&self) -> SinkStats {

@@ -41,7 +41,8 @@ impl Stop {
         self.deadline().is_some_and(|deadline| deadline <= Instant::now())
     }
 
-    fn deadline(&self) -> Option<Instant> {
+    /// When the sink must be done, once the end has been called.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
         *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -8,6 +8,8 @@ use std::{
 
 /// A sink that fails for one reason and then another says so at most this often.
 const REPEAT: Duration = Duration::from_secs(30);
+/// A sink that goes on failing for the same reason says so again after this.
+const REMIND: Duration = Duration::from_secs(600);
 
 #[derive(Debug)]
 pub(super) struct Health {
@@ -54,7 +56,7 @@ impl Health {
     pub(super) fn fails(&mut self, reason: &str) {
         let now = Instant::now();
         let (since, quiet) = match &self.failing {
-            Some(trouble) if trouble.reason == reason => return,
+            Some(trouble) if trouble.reason == reason && now < trouble.said + REMIND => return,
             Some(trouble) => (trouble.since, now < trouble.said + REPEAT),
             None => (now, false),
         };
