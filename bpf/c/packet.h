@@ -144,3 +144,9 @@ static __always_inline int to_loopback(const struct packet *p)
 		       p->tuple.ipv6.daddr[3] == bpf_htonl(1);
 	return (p->tuple.ipv4.daddr & bpf_htonl(0xff000000)) == bpf_htonl(0x7f000000);
 }
+
+/* 127.0.0.1 or ::1. */
+static __always_inline int is_loopback_address(const struct packet *p)
+{
+	return p->v6 ? to_loopback(p) : p->tuple.ipv4.daddr == bpf_htonl(0x7f000001);
+}

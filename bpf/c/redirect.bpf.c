@@ -18,6 +18,10 @@
 
 #define LOOPBACK 1 /* the ifindex of lo in every namespace (LOOPBACK_IFINDEX) */
 #define DNS 53
+/* include/linux/socket.h, include/linux/net.h */
+#define AF_INET 2
+#define AF_INET6 10
+#define SOCK_RAW 3
 /* include/uapi/linux/if_packet.h */
 #define PACKET_HOST 0
 #define PACKET_OTHERHOST 3
@@ -26,7 +30,9 @@
 enum { DIVERTED = 1, LEFT_ALONE = 2 };
 struct fate {
 	__u32 decision;
-	__be32 seq; /* of its SYN: the same again is a retransmission */
+	__be32 seq;      /* of its SYN: the same again is a retransmission */
+	__u32 interface; /* that the SYN was leaving by, */
+	__u32 mark;      /* and with which mark */
 };
 
 struct {
@@ -200,22 +206,47 @@ static __always_inline int divert(struct __sk_buff *skb, __u32 l2)
 	return bpf_redirect(LOOPBACK, BPF_F_INGRESS);
 }
 
-static __always_inline int first_of_connection(struct __sk_buff *skb, struct packet *p, struct bpf_sock *sk, __u32 l2)
+/* True if this SYN of an application's socket is for the sidecar; what is decided holds for all of the connection. */
+static __always_inline int decide(struct __sk_buff *skb, struct packet *p, struct bpf_sock *sk)
 {
 	struct fate *fate = bpf_sk_storage_get(&fates, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
 	/* Without memory for it the connection can't be followed, so it is left alone from the start. */
 	if (!fate)
-		return PASS;
-	/* The server may have answered already what went straight to it. */
-	if (fate->decision == LEFT_ALONE && fate->seq == p->seq)
-		return PASS;
+		return 0;
+	if (fate->seq == p->seq) {
+		/* The server may have answered already what went straight to it. */
+		if (fate->decision == LEFT_ALONE)
+			return 0;
+		/* On lo nothing gets lost: the sidecar's listener has not taken the SYN for a second, and the server may. */
+		if (fate->decision == DIVERTED && !settings.hold) {
+			fate->decision = LEFT_ALONE;
+			count(COUNT_GIVEN_BACK);
+			return 0;
+		}
+	}
 	fate->seq = p->seq;
+	fate->interface = skb->ifindex;
+	fate->mark = skb->mark;
 	fate->decision = LEFT_ALONE;
 	if (!is_wanted(p) || !(settings.hold || sidecar_listens(skb, p, listener_port(skb, p))))
-		return PASS;
+		return 0;
 	fate->decision = DIVERTED;
-	return divert(skb, l2);
+	return 1;
+}
+
+static __always_inline int was_diverted(struct bpf_sock *sk)
+{
+	struct fate *fate = bpf_sk_storage_get(&fates, sk, 0, 0);
+
+	return fate && fate->decision == DIVERTED;
+}
+
+/* The sending socket, if it is one of an application's connection. The frames of a tun device carry the device's own
+ * socket, and a raw or packet socket sends packets of any number of connections. */
+static __always_inline int is_of_one_flow(const struct bpf_sock *sk)
+{
+	return (sk->family == AF_INET || sk->family == AF_INET6) && sk->type != SOCK_RAW;
 }
 
 /* True if the far end of this packet is a socket of this namespace: the sidecar's, which has borrowed an address. */
@@ -228,7 +259,6 @@ static __always_inline int to_outside(struct __sk_buff *skb, __u32 l2)
 {
 	struct bpf_sock *sk = skb->sk;
 	struct packet p;
-	struct fate *fate;
 
 	if (is_own(skb) || parse(skb, &p, l2))
 		return PASS;
@@ -236,19 +266,51 @@ static __always_inline int to_outside(struct __sk_buff *skb, __u32 l2)
 	if (!sk)
 		return p.flags == (TCP_SYN | TCP_ACK) && is_for_borrower(skb, &p) ? divert(skb, l2) : PASS;
 	sk = bpf_sk_fullsock(sk);
+	if (sk && !is_of_one_flow(sk))
+		return PASS;
 	if (p.protocol == IPPROTO_UDP) {
 		if (is_wanted(&p) && (settings.hold || sidecar_listens(skb, &p, settings.dns_port)))
 			return divert(skb, l2);
 		return PASS;
 	}
-	if (sk) {
-		if (is_first(&p))
-			return first_of_connection(skb, &p, sk, l2);
-		fate = bpf_sk_storage_get(&fates, sk, 0, 0);
-		if (fate)
-			return fate->decision == DIVERTED ? divert(skb, l2) : PASS;
-	}
+	if (sk && is_first(&p))
+		return decide(skb, &p, sk) ? divert(skb, l2) : PASS;
+	if (sk && was_diverted(sk))
+		return divert(skb, l2);
 	return is_for_borrower(skb, &p) ? divert(skb, l2) : PASS;
+}
+
+/* The sidecar can't have this SYN after all: it leaves as if it had not been diverted. */
+static __always_inline int give_back(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_sock_tuple t = {};
+	struct fate *fate = 0;
+	struct bpf_sock *sk;
+
+	if (p->v6) {
+		__builtin_memcpy(t.ipv6.saddr, p->tuple.ipv6.daddr, 16);
+		__builtin_memcpy(t.ipv6.daddr, p->tuple.ipv6.saddr, 16);
+		t.ipv6.sport = p->tuple.ipv6.dport;
+		t.ipv6.dport = p->tuple.ipv6.sport;
+		sk = bpf_sk_lookup_tcp(skb, &t, sizeof(t.ipv6), NETNS, 0);
+	} else {
+		t.ipv4.saddr = p->tuple.ipv4.daddr;
+		t.ipv4.daddr = p->tuple.ipv4.saddr;
+		t.ipv4.sport = p->tuple.ipv4.dport;
+		t.ipv4.dport = p->tuple.ipv4.sport;
+		sk = bpf_sk_lookup_tcp(skb, &t, sizeof(t.ipv4), NETNS, 0);
+	}
+	if (!sk)
+		return TC_ACT_SHOT;
+	fate = bpf_sk_storage_get(&fates, sk, 0, 0);
+	bpf_sk_release(sk);
+	/* Not found (a socket that is bound to its interface): its next SYN goes straight to the server. */
+	if (!fate || fate->seq != p->seq)
+		return TC_ACT_SHOT;
+	fate->decision = LEFT_ALONE;
+	skb->mark = fate->mark;
+	count(COUNT_GIVEN_BACK);
+	return bpf_redirect(fate->interface, 0);
 }
 
 static __always_inline int to_listener(struct __sk_buff *skb, struct packet *p, __u32 kind, __u16 port, __u32 counter)
@@ -261,7 +323,9 @@ static __always_inline int to_listener(struct __sk_buff *skb, struct packet *p, 
 	skb->mark = mark;
 	if (has_connection(owner))
 		return PASS;
-	return assign(skb, p, port, counter, TC_ACT_SHOT);
+	if (assign(skb, p, port, counter, TC_ACT_SHOT) == PASS)
+		return PASS;
+	return kind == MARK_DIVERTED && is_first(p) && !settings.hold ? give_back(skb, p) : TC_ACT_SHOT;
 }
 
 SEC("classifier")
@@ -338,21 +402,40 @@ static __always_inline int own_to_lo(struct __sk_buff *skb, struct packet *p)
 	return PASS;
 }
 
+/* What an application sends to this machine is redirected only to a resolver, or where the configuration names a loopback
+ * network; then, too, never to the loopback address itself. */
+static __always_inline int application_to_lo(struct __sk_buff *skb, struct packet *p, struct bpf_sock *sk)
+{
+	__u32 diverted = settings.mark + MARK_DIVERTED;
+
+	if (is_dns(p)) {
+		if (settings.hold || sidecar_listens(skb, p, settings.dns_port))
+			skb->mark = diverted;
+		return PASS;
+	}
+	if (!(p->v6 ? settings.local_v6 : settings.local_v4) || p->protocol != IPPROTO_TCP || is_loopback_address(p))
+		return PASS;
+	sk = bpf_sk_fullsock(sk);
+	if (!sk || !is_of_one_flow(sk))
+		return PASS;
+	if (is_first(p) ? decide(skb, p, sk) : was_diverted(sk))
+		skb->mark = diverted;
+	return PASS;
+}
+
 SEC("classifier")
 int weir_lo_egress(struct __sk_buff *skb)
 {
+	struct bpf_sock *sk = skb->sk;
 	struct packet p;
 
-	if (!skb->sk)
+	if (!sk)
 		return PASS;
 	if (is_own(skb))
 		return parse(skb, &p, ETH_HLEN) ? PASS : own_to_lo(skb, &p);
-	if (!settings.dns || parse(skb, &p, ETH_HLEN) || !is_dns(&p))
+	if (!(settings.dns || settings.local_v4 || settings.local_v6) || parse(skb, &p, ETH_HLEN))
 		return PASS;
-	/* A resolver on this machine. */
-	if (settings.hold || sidecar_listens(skb, &p, settings.dns_port))
-		skb->mark = settings.mark + MARK_DIVERTED;
-	return PASS;
+	return application_to_lo(skb, &p, sk);
 }
 
 /* Several of the helpers are for programs under this licence alone; it is that of these programs, by the kernel's rule. */

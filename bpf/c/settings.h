@@ -18,6 +18,9 @@ struct settings {
 	__u8 hold;           /* drop SYNs where no sidecar listens */
 	__u8 all_outbound;   /* every destination that no list names is redirected */
 	__u8 networks;       /* the tries hold something */
+	__u8 local_v4;       /* connections of this machine to itself are asked for, too (but for 127.0.0.1) */
+	__u8 local_v6;
+	__u16 zero;
 };
 
 const volatile struct settings settings = {};
@@ -49,5 +52,6 @@ enum counter {
 	COUNT_TIME_WAIT,     /* TIME_WAIT ended for a new connection */
 	COUNT_UNSEEN,        /* passed to the application, as TIME_WAIT could not be ended */
 	COUNT_FAILED,        /* the kernel refused an assignment */
+	COUNT_GIVEN_BACK,    /* a diverted SYN that the sidecar did not take, sent on to its server */
 	COUNTERS,
 };

@@ -36,6 +36,14 @@ impl Networks {
         self.0.iter().map(|(net, flags)| (*net, *flags))
     }
 
+    /// True if a loopback network of this family is to be redirected.
+    pub(crate) fn include_loopback(&self, v6: bool) -> bool {
+        self.iter().any(|(net, flags)| {
+            let ip = net.addr();
+            flags & INCLUDED != 0 && ip.is_loopback() && ip.is_ipv6() == v6
+        })
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

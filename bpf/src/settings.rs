@@ -89,6 +89,9 @@ impl Settings {
             hold: self.hold.into(),
             all_outbound: self.all_outbound.into(),
             networks: u8::from(!self.networks.is_empty()),
+            local_v4: u8::from(self.networks.include_loopback(false)),
+            local_v6: u8::from(self.networks.include_loopback(true)),
+            zero: 0,
         }
     }
 }
@@ -111,6 +114,9 @@ pub(crate) struct Raw {
     hold: u8,
     all_outbound: u8,
     networks: u8,
+    local_v4: u8,
+    local_v6: u8,
+    zero: u16,
 }
 
 // SAFETY: plain numbers without padding (a multiple of four bytes in which every field is aligned).

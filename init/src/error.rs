@@ -144,13 +144,28 @@ impl fmt::Display for Attempts {
     }
 }
 
-fn ebpf_advice(error: &LoadError) -> &'static str {
+fn ebpf_advice(error: &LoadError) -> String {
     if error.is_privilege() {
-        "; loading eBPF programs needs CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON beside them (before Linux 5.8 and \
+        return "; loading eBPF programs needs CAP_BPF and CAP_NET_ADMIN, and CAP_PERFMON beside them (before Linux 5.8 and \
          with Docker before 23: CAP_SYS_ADMIN); or use --mode tproxy or redirect"
-    } else {
-        "; mode ebpf needs Linux 5.7 or later (6.6 with several data threads); or use --mode tproxy or redirect"
+            .to_owned();
     }
+    format!(
+        "; mode ebpf is known to work from Linux 5.10 on, and this is {}: use --mode redirect, or --mode tproxy where the \
+         sidecar has NET_RAW",
+        kernel()
+    )
+}
+
+/// The kernel's name and release.
+fn kernel() -> String {
+    nix::sys::utsname::uname().map_or_else(
+        |_| "another kernel".to_owned(),
+        |name| {
+            let text = |part: &std::ffi::OsStr| part.to_string_lossy().into_owned();
+            format!("{} {}", text(name.sysname()), text(name.release()))
+        },
+    )
 }
 
 impl From<LoadError> for Error {

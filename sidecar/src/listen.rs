@@ -1,16 +1,14 @@
-//! The listeners of redirected connections: one socket a data thread, port and family, all with `SO_REUSEPORT`.
+//! The listeners of redirected connections: first a plain list of sockets, each with what arrives there; then each data
+//! thread's share of the list.
 
-use crate::socket::{tcp, transparent};
-use nix::errno::Errno;
 use std::{
+    collections::BTreeMap,
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 use weir_config::MappedPort;
+use weir_listen::{Extra, Sharing, listen, no_ipv6};
 use weir_records::Direction;
-
-/// Pending connections a listener may hold; the kernel caps it at net.core.somaxconn.
-const BACKLOG: i32 = 65535;
 
 /// Which listener a connection arrived at.
 #[derive(Clone, Copy, Debug)]
@@ -42,12 +40,17 @@ pub struct ListenError {
     advice: &'static str,
 }
 
-/// Opens the listeners of one data thread: both families, or IPv4 alone where the kernel has no IPv6. With NET_RAW
-/// they also take connections that are assigned to them with their destination in place.
+/// Opens the listeners of one port: both families, or IPv4 alone where the kernel has no IPv6. With NET_RAW they also
+/// take connections that are assigned to them with their destination in place.
 ///
 /// # Errors
 /// A port is taken, most often by another sidecar in the same namespace.
-pub fn listeners(direction: Direction, port: u16, net_raw: bool) -> Result<Vec<Listener>, ListenError> {
+pub fn listeners(
+    direction: Direction,
+    port: u16,
+    net_raw: bool,
+    threads: usize,
+) -> Result<Vec<Listener>, ListenError> {
     // What leaves a local socket arrives by NAT at the loopback address. Only a listener on every address is given packets
     // with their destination in place: that is how the programs of mode `ebpf` know that it can take them.
     let [v4, v6] = match direction {
@@ -59,43 +62,66 @@ pub fn listeners(direction: Direction, port: u16, net_raw: bool) -> Result<Vec<L
         port,
         original: None,
     };
-    open(arrival, [v4, v6], net_raw.then_some(Extra::Transparent))
+    open(arrival, [v4, v6], net_raw.then_some(Extra::Transparent), threads)
 }
 
-/// Opens one data thread's listeners for a port of a port map. What is accepted has the listener's mark, if one is given:
-/// by that the programs know it where the sidecar has no user of its own.
+/// Opens the listeners for a port of a port map. What is accepted has the listener's mark, if one is given: by that the
+/// programs know it where the sidecar has no user of its own.
 ///
 /// # Errors
 /// As [`listeners`].
-pub fn mapped(pair: MappedPort, mark: Option<u32>) -> Result<Vec<Listener>, ListenError> {
+pub fn mapped(pair: MappedPort, mark: Option<u32>, threads: usize) -> Result<Vec<Listener>, ListenError> {
     let arrival = Arrival {
         direction: Direction::Ingress,
         port: pair.mapped,
         original: Some(pair.original),
     };
     let any = [IpAddr::from(Ipv4Addr::UNSPECIFIED), Ipv6Addr::UNSPECIFIED.into()];
-    open(arrival, any, mark.map(Extra::Mark))
+    open(arrival, any, mark.map(Extra::Mark), threads)
 }
 
-/// What a listener's socket has beside its address; needs NET_RAW.
-#[derive(Clone, Copy, Debug)]
-enum Extra {
-    /// It takes connections that are assigned to it with their destination in place.
-    Transparent,
-    /// Its packets carry this.
-    Mark(u32),
+/// Each data thread's share of the listeners. Where there is a socket for each thread at an address, each thread gets one;
+/// where there is one for all, each thread gets a descriptor of it.
+///
+/// # Errors
+/// There are no descriptors left.
+pub fn deal(listeners: Vec<Listener>, threads: usize) -> io::Result<Vec<Vec<Listener>>> {
+    let mut at: BTreeMap<SocketAddr, Vec<Listener>> = BTreeMap::new();
+    for listener in listeners {
+        at.entry(listener.socket.local_addr()?)
+            .or_default()
+            .push(listener);
+    }
+    let mut shares: Vec<Vec<Listener>> = (0..threads).map(|_| Vec::new()).collect();
+    for sockets in at.into_values() {
+        // Where the numbers differ, sockets are dealt in turn, so that no thread and no socket is left out.
+        for n in 0..threads.max(sockets.len()) {
+            let Listener { arrival, socket } = &sockets[n % sockets.len()];
+            shares[n % threads].push(Listener {
+                arrival: *arrival,
+                socket: socket.try_clone()?,
+            });
+        }
+    }
+    Ok(shares)
 }
 
 fn open(
     arrival: Arrival,
     addresses: [IpAddr; 2],
     extra: Option<Extra>,
+    threads: usize,
 ) -> Result<Vec<Listener>, ListenError> {
+    let sharing = Sharing::here(threads);
     let Arrival { direction, port, .. } = arrival;
     let addresses = addresses.map(|ip| SocketAddr::new(ip, port));
-    let mut opened = Vec::with_capacity(2);
-    for address in addresses {
-        match listen(address, extra) {
+    let sockets = sharing.sockets(threads);
+    let mut opened = Vec::with_capacity(2 * sockets);
+    for address in addresses
+        .iter()
+        .flat_map(|address| std::iter::repeat_n(*address, sockets))
+    {
+        match listen(address, sharing, extra) {
             Ok(socket) => opened.push(Listener { arrival, socket }),
             Err(error) if address.is_ipv6() && no_ipv6(&error) => {
                 tracing::info!("the kernel has no IPv6: listening on IPv4 alone");
@@ -119,28 +145,42 @@ fn open(
     Ok(opened)
 }
 
-/// A listening socket on this address. IPv6 sockets take IPv6 alone, so that every peer's address has its own family.
-fn listen(address: SocketAddr, extra: Option<Extra>) -> io::Result<std::net::TcpListener> {
-    let socket = tcp(address)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    socket.set_reuse_address(true)?;
-    socket.set_reuse_port(true)?;
-    match extra {
-        Some(Extra::Transparent) => transparent(&socket)?,
-        Some(Extra::Mark(mark)) => socket.set_mark(mark)?,
-        None => {}
-    }
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket.into())
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// True if a socket failed for want of IPv6.
-pub(crate) fn no_ipv6(error: &io::Error) -> bool {
-    error
-        .raw_os_error()
-        .map(Errno::from_raw)
-        .is_some_and(|errno| matches!(errno, Errno::EAFNOSUPPORT | Errno::EADDRNOTAVAIL))
+    fn opened(sharing: Sharing, sockets: usize) -> Vec<Listener> {
+        let arrival = Arrival {
+            direction: Direction::Ingress,
+            port: 1,
+            original: None,
+        };
+        let mut address: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let open = |_| {
+            let socket = listen(address, sharing, None).unwrap();
+            address = socket.local_addr().unwrap();
+            Listener { arrival, socket }
+        };
+        (0..sockets).map(open).collect()
+    }
+
+    #[test]
+    fn every_thread_gets_a_listener_and_every_listener_a_thread() {
+        for (sharing, sockets, threads) in [
+            (Sharing::OneSocket, 1, 1),
+            (Sharing::OneSocket, 1, 3),
+            (Sharing::Group, 3, 3),
+            (Sharing::Group, 3, 2),
+            (Sharing::Group, 2, 3),
+        ] {
+            let shares = deal(opened(sharing, sockets), threads).unwrap();
+            assert_eq!(shares.len(), threads);
+            assert!(
+                shares.iter().all(|share| !share.is_empty()),
+                "{sharing:?} {threads}"
+            );
+            let dealt: usize = shares.iter().map(Vec::len).sum();
+            assert_eq!(dealt, sockets.max(threads), "{sharing:?} {threads}");
+        }
+    }
 }

@@ -1,6 +1,9 @@
 //! What mode `ebpf` alone promises, and how `auto` finds what works.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+#[path = "ebpf/edges.rs"]
+mod edges;
+
 use std::{io::ErrorKind, thread};
 use weir_lab::{Node, binary};
 use weir_tests::{
@@ -40,6 +43,19 @@ both_families! {
     other_settings_take_the_place_of_the_old
     without_perfmon_it_works_and_says_what_is_lost
     auto_takes_ebpf_where_it_may_and_tproxy_where_it_may_not
+}
+
+mod edge {
+    use super::{Family, edges, on_stage};
+
+    both_families! {
+        a_sidecar_that_takes_no_connection_is_passed_by
+        frames_of_a_packet_socket_are_left_alone
+    }
+
+    mod cases {
+        pub use super::edges::*;
+    }
 }
 
 fn on_stage(name: &str, family: Family, case: impl FnOnce(&Stage)) {

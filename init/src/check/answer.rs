@@ -6,10 +6,15 @@ use socket2::{Domain, SockRef, Socket, Type};
 use std::{io, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    net::{TcpListener, TcpSocket, TcpStream},
+    net::{TcpListener, TcpStream},
     task::JoinHandle,
 };
 use weir_config::{Mode, probe};
+use weir_listen::{Extra, Sharing};
+
+/// Data threads of the sidecar in whose place this process answers: nobody knows how many it will have, and what works
+/// for several works for one.
+const SEVERAL: usize = 2;
 
 /// Who answers on one port.
 pub enum Answerer {
@@ -60,7 +65,7 @@ pub fn listen(family: Family, port: u16, mode: Mode, name: &'static str) -> Answ
         return Answerer::Sidecar;
     }
     let port = if ebpf { probe::PORT } else { port };
-    match bind(SocketAddr::new(family.loopback(), port)) {
+    match bind(SocketAddr::new(family.loopback(), port), ebpf) {
         Ok(listener) => Answerer::Check(Listening(tokio::spawn(serve(listener, family, name)))),
         Err(error) if !ebpf && error.kind() == io::ErrorKind::AddrInUse => Answerer::Sidecar,
         Err(error) => Answerer::Nobody(error),
@@ -76,18 +81,15 @@ fn is_taken(address: SocketAddr) -> bool {
     bound.is_err_and(|error| error.kind() == io::ErrorKind::AddrInUse)
 }
 
-fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = if address.is_ipv6() {
-        TcpSocket::new_v6()?
-    } else {
-        TcpSocket::new_v4()?
+/// The kind of socket that the sidecar's listeners are, for on some kernels `bpf_sk_assign` refuses another kind. In the
+/// other modes it is one without `SO_REUSEPORT`, by which this process would join a sidecar of the same user. NET_ADMIN,
+/// which a check has, is enough for the options.
+fn bind(address: SocketAddr, ebpf: bool) -> io::Result<TcpListener> {
+    let sharing = match ebpf {
+        true => Sharing::here(SEVERAL),
+        false => Sharing::OneSocket,
     };
-    // An earlier check's connections in TIME_WAIT don't matter; a listener still does.
-    socket.set_reuseaddr(true)?;
-    // For what TPROXY assigns; NET_ADMIN, which a check has, is enough. IPv6 sockets take IPv4's option, too.
-    SockRef::from(&socket).set_ip_transparent_v4(true)?;
-    socket.bind(address)?;
-    socket.listen(16)
+    TcpListener::from_std(weir_listen::listen(address, sharing, Some(Extra::Transparent))?)
 }
 
 async fn serve(listener: TcpListener, family: Family, name: &'static str) {

@@ -31,9 +31,8 @@ pub(super) fn open(
     legs: Option<Arc<Legs>>,
 ) -> anyhow::Result<Source> {
     let set = &config.interception;
-    let listeners = (0..thread_count(config))
-        .map(|_| open_listeners(config, identity))
-        .collect::<anyhow::Result<Vec<_>>>()?;
+    let threads = thread_count(config);
+    let listeners = listen::deal(open_listeners(config, identity, threads)?, threads)?;
     let mut dns = match set.port_map.0.is_empty() {
         true => open_dns(set)?,
         false => Vec::new(),
@@ -83,19 +82,29 @@ fn settings(config: &Config, mode: &Arc<InForce>, names: &Arc<Names>) -> Setting
     }
 }
 
-fn open_listeners(config: &Config, identity: Identity) -> anyhow::Result<Vec<Listener>> {
+/// Every listener that the configuration asks for, as a plain list.
+fn open_listeners(config: &Config, identity: Identity, threads: usize) -> anyhow::Result<Vec<Listener>> {
     let set = &config.interception;
     let net_raw = identity.net_raw;
     if !set.port_map.0.is_empty() {
         let mut listeners = Vec::new();
         for pair in &set.port_map.0 {
-            listeners.extend(listen::mapped(*pair, identity.marks.then(|| set.own_mark()))?);
+            listeners.extend(listen::mapped(
+                *pair,
+                identity.marks.then(|| set.own_mark()),
+                threads,
+            )?);
         }
         return Ok(listeners);
     }
-    let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, net_raw)?;
-    listeners.extend(listen::listeners(Direction::Ingress, set.inbound_port, net_raw)?);
-    match listen::listeners(Direction::Egress, set.dns_port, net_raw) {
+    let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, net_raw, threads)?;
+    listeners.extend(listen::listeners(
+        Direction::Ingress,
+        set.inbound_port,
+        net_raw,
+        threads,
+    )?);
+    match listen::listeners(Direction::Egress, set.dns_port, net_raw, threads) {
         Ok(opened) => listeners.extend(opened),
         Err(error) => without_dns(set, error)?,
     }

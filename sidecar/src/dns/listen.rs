@@ -2,12 +2,12 @@
 //! translated back by NAT.
 
 use super::socket::QuerySocket;
-use crate::listen::no_ipv6;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
 };
 use weir_config::Interception;
+use weir_listen::no_ipv6;
 
 /// Port of resolvers.
 const PORT: u16 = 53;
