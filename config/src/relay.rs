@@ -24,7 +24,8 @@ pub struct Relay {
     pub connect_timeout: Period,
     /// A connection without a byte for so long is closed; `0s` for never, as without Weir.
     pub idle_timeout: Period,
-    /// Silence after which TCP keep-alive probes both peers, so that one that is gone does not stay open for ever; `0s` for never.
+    /// Silence after which TCP keep-alive probes both peers: address translation and firewalls on the way go on knowing the
+    /// connection, and one whose peer is gone does not stay open for ever; `0s` for never.
     pub keepalive: Period,
     /// Whose address an inbound connection comes from, as the application sees it.
     pub source_address: SourceAddress,
@@ -46,7 +47,7 @@ impl Default for Relay {
             threads: 0,
             connect_timeout: Period::seconds(0),
             idle_timeout: Period::seconds(0),
-            keepalive: Period::seconds(300),
+            keepalive: Period::seconds(30),
             source_address: SourceAddress::Client,
             drain: Period::seconds(10),
             max_buffer: Bytes(256 << 10),

@@ -19,7 +19,7 @@ use weir_records::Direction;
 /// Carries one accepted connection to its end.
 pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpStream, peer: SocketAddr) {
     let clock = Clock::start();
-    let Ok(client) = Stream::new(socket, worker.settings.keepalive) else {
+    let Ok(client) = Stream::accepted(socket) else {
         worker.metrics.accept_errors.add(1);
         return;
     };

@@ -1,24 +1,34 @@
 //! The relay: bytes from one socket to the other, both ways, exactly, as if nothing stood between.
 //!
-//! What one side sends is written to the other first and shown to the observer after. Half-close, reset and
+//! What one side sends is written to the other first and shown to the observer after. Half-close, reset, urgent bytes and
 //! back-pressure are carried across. A direction that flows owns no memory: it reads into its thread's scratch buffer,
-//! and only what the other side does not take at once is kept, no more than one read.
+//! and only what the other side does not take at once is kept, no more than one read. Both directions move in turn, and
+//! after [`TURN`] bytes the thread's other connections are served.
 
 use crate::socket::Stream;
 use std::{
     cell::{Cell, RefCell},
     future::poll_fn,
-    pin::Pin,
-    task::{Context, Poll},
+    pin::{Pin, pin},
+    task::{Context, Poll, ready},
     time::Duration,
 };
-use tokio::time::{Instant, Sleep, sleep};
+use tokio::{
+    io::Interest,
+    task::yield_now,
+    time::{Instant, Sleep, sleep},
+};
 use weir_protocols::{Close, Side};
 
-/// First read of a direction; it grows fourfold whenever a read fills it.
+/// First read of a direction; the size grows fourfold whenever a read fills it.
 const FIRST_READ: usize = 4 << 10;
-/// How long bytes that a side sent before its reset may take to reach the other side.
-const RESET_PATIENCE: Duration = Duration::from_secs(5);
+/// Bytes that one connection may move before the thread looks for events again and serves its other connections.
+const TURN: usize = 256 << 10;
+/// How long bytes that a side sent before its reset may wait without progress while the other side goes on sending to
+/// the dead one: that side may be blocked in a write which only the reset ends.
+const SENDER_PATIENCE: Duration = Duration::from_secs(5);
+/// The same while the other side sends nothing: it only reads slowly.
+const READER_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Sees the bytes that pass, after they were written.
 pub trait Observer {
@@ -53,12 +63,27 @@ impl Drop for Pair {
 /// Why the relaying stopped before both sides had finished.
 #[derive(Clone, Copy, Debug)]
 enum Stop {
-    /// This side's socket failed on a read: everything that it sent has been read.
-    ReadFailed(Side),
-    /// This side's socket failed on a write: something that it sent may still be unread.
-    WriteFailed(Side),
+    /// This side's socket is broken. Something that the side sent may still be unread.
+    Broken(Side),
     /// Nothing moved for too long.
     Idle,
+}
+
+/// Whether a read believes what epoll has told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reading {
+    /// Reads only what the reactor knows of, and waits for more.
+    WhenReady,
+    /// Reads what the socket holds at this moment and never waits; for sockets that are broken.
+    Now,
+}
+
+/// How a connection's turn ended.
+enum Turn {
+    /// Both sides have finished.
+    Finished,
+    /// More could be moved, but others are to be served first.
+    Over,
 }
 
 fn other(side: Side) -> Side {
@@ -102,12 +127,8 @@ impl Pair {
                 Close::Finished
             }
             Err(Stop::Idle) => Close::Abandoned,
-            Err(Stop::ReadFailed(side) | Stop::WriteFailed(side)) => {
-                let patience = sleep(RESET_PATIENCE);
-                tokio::select! {
-                    () = self.deliver_before_reset(side, &mut pipes, scratch, observer) => {}
-                    () = patience => {}
-                }
+            Err(Stop::Broken(side)) => {
+                self.deliver_patiently(side, &mut pipes, scratch, observer).await;
                 Close::Reset(side)
             }
         }
@@ -121,38 +142,108 @@ impl Pair {
         observer: &mut impl Observer,
     ) -> Result<(), Stop> {
         let mut idle = idle.map(IdleClock::new);
-        let mut client_reset = Watch::new(&self.client);
-        let mut server_reset = Watch::new(&self.server);
-        poll_fn(|cx| {
-            let moved = {
-                let buffer = &mut **scratch.borrow_mut();
-                let up = pipes.up.poll(cx, &self.client, &self.server, buffer, observer)?;
-                let down = pipes
-                    .down
-                    .poll(cx, &self.server, &self.client, buffer, observer)?;
-                up | down
-            };
-            match (pipes.up.done, pipes.down.done) {
-                (true, true) => return Poll::Ready(Ok(())),
-                // A side that has finished sending is no longer read, so that its reset has to be looked for.
-                (true, false) if client_reset.poll(cx).is_ready() => {
-                    return Poll::Ready(Err(Stop::ReadFailed(Side::Client)));
+        let mut moved = false;
+        let mut watches = [Watch::new(&self.client), Watch::new(&self.server)];
+        loop {
+            let turn = poll_fn(|cx| {
+                let mut left = TURN;
+                let turn = self.turn(cx, pipes, &mut left, scratch, observer)?;
+                moved |= left < TURN;
+                if let Some(turn) = turn {
+                    return Poll::Ready(Ok(turn));
                 }
-                (false, true) if server_reset.poll(cx).is_ready() => {
-                    return Poll::Ready(Err(Stop::ReadFailed(Side::Server)));
+                for (watch, pipe) in watches.iter_mut().zip([&mut pipes.up, &mut pipes.down]) {
+                    watch.arm(cx, std::mem::take(&mut pipe.took_urgent));
+                    // Where a pipe reads, its reads find the error, after the bytes that came before it.
+                    if !pipe.reads() && watch.stream.is_broken() {
+                        return Poll::Ready(Err(Stop::Broken(pipe.from)));
+                    }
                 }
-                _ => {}
-            }
-            let idle_for_too_long = idle
-                .as_mut()
-                .is_some_and(|clock| clock.poll(cx, moved).is_ready());
-            if idle_for_too_long {
-                Poll::Ready(Err(Stop::Idle))
-            } else {
+                let moved = std::mem::take(&mut moved);
+                let idle = idle.as_mut();
+                if idle.is_some_and(|clock| clock.poll(cx, moved).is_ready()) {
+                    return Poll::Ready(Err(Stop::Idle));
+                }
                 Poll::Pending
+            });
+            match turn.await? {
+                Turn::Finished => return Ok(()),
+                // Unlike a plain wake this lets the thread look for new events first.
+                Turn::Over => yield_now().await,
             }
-        })
-        .await
+        }
+    }
+
+    /// Moves what can be moved, in both directions by turns; nothing if both wait.
+    fn turn(
+        &self,
+        cx: &mut Context<'_>,
+        pipes: &mut Pipes,
+        left: &mut usize,
+        scratch: &Scratch,
+        observer: &mut impl Observer,
+    ) -> Result<Option<Turn>, Stop> {
+        let buffer = &mut **scratch.borrow_mut();
+        let (mut up, mut down) = (true, true);
+        let (client, server) = (&self.client, &self.server);
+        while up || down {
+            if *left == 0 {
+                return Ok(Some(Turn::Over));
+            }
+            if up {
+                let step = pipes
+                    .up
+                    .step(cx, (client, server), Reading::WhenReady, buffer, observer)?;
+                *left = left.saturating_sub(step.bytes);
+                up = step.goes_on;
+            }
+            if down {
+                let step = pipes
+                    .down
+                    .step(cx, (server, client), Reading::WhenReady, buffer, observer)?;
+                *left = left.saturating_sub(step.bytes);
+                down = step.goes_on;
+            }
+        }
+        let finished = pipes.up.done && pipes.down.done;
+        Ok(finished.then_some(Turn::Finished))
+    }
+
+    /// Passes on what the broken side sent before it broke. Gives up where the other side takes nothing for too long.
+    async fn deliver_patiently(
+        &self,
+        dead: Side,
+        pipes: &mut Pipes,
+        scratch: &Scratch,
+        observer: &mut impl Observer,
+    ) {
+        let alive = self.stream(other(dead));
+        let passed = Cell::new(0);
+        let mut deliver = pin!(self.deliver_before_reset(dead, pipes, scratch, observer, &passed));
+        let mut waited = Duration::ZERO;
+        let mut before = (0, 0);
+        loop {
+            tokio::select! {
+                () = &mut deliver => return,
+                () = sleep(SENDER_PATIENCE) => {}
+            }
+            let now = (passed.get(), alive.unsent().unwrap_or(0));
+            waited = if now == before {
+                waited + SENDER_PATIENCE
+            } else {
+                Duration::ZERO
+            };
+            before = now;
+            let still_sends = alive.unread().is_ok_and(|bytes| bytes > 0);
+            let patience = if still_sends {
+                SENDER_PATIENCE
+            } else {
+                READER_PATIENCE
+            };
+            if waited >= patience {
+                return;
+            }
+        }
     }
 
     /// A reset overtakes nothing that was sent before it and has arrived here: passes on what there is, and waits until
@@ -163,20 +254,37 @@ impl Pair {
         pipes: &mut Pipes,
         scratch: &Scratch,
         observer: &mut impl Observer,
+        passed: &Cell<u64>,
     ) {
-        let alive = self.stream(other(dead));
+        let (from, alive) = (self.stream(dead), self.stream(other(dead)));
         let pipe = pipes.from(dead);
         pipe.reset = true;
-        poll_fn(|cx| {
-            let buffer = &mut **scratch.borrow_mut();
-            // Reading from a failed socket never waits: its bytes, then its end or its error.
-            match pipe.poll(cx, self.stream(dead), alive, buffer, observer) {
-                Err(_) => Poll::Ready(()),
-                Ok(_) if pipe.done || !pipe.has_kept() => Poll::Ready(()),
-                Ok(_) => Poll::Pending,
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = poll_fn(|cx| {
+                let buffer = &mut **scratch.borrow_mut();
+                let mut left = TURN;
+                while left > 0 {
+                    // What epoll has told is not asked: the broken socket itself says what it still holds, and never
+                    // makes a reader wait.
+                    let step = pipe.step(cx, (from, alive), Reading::Now, buffer, observer);
+                    let Ok(step) = step else {
+                        return Poll::Ready(false);
+                    };
+                    passed.set(passed.get() + step.bytes as u64);
+                    left = left.saturating_sub(step.bytes);
+                    if !step.goes_on {
+                        ready!(pipe.poll_delivered());
+                        return Poll::Ready(false);
+                    }
+                }
+                Poll::Ready(true)
+            })
+            .await;
+            if goes_on {
+                yield_now().await;
             }
-        })
-        .await;
+        }
         let mut pause = Duration::from_millis(1);
         while alive.unsent().is_ok_and(|bytes| bytes > 0) {
             sleep(pause).await;
@@ -205,11 +313,35 @@ struct Pipe {
     /// Bytes that were read and that the other side has not taken yet, from `taken` on.
     kept: Vec<u8>,
     taken: usize,
+    /// An urgent byte that comes after those.
+    urgent: Option<u8>,
+    /// An urgent byte was taken since the socket's watch was armed.
+    took_urgent: bool,
     read_size: usize,
     ended: bool,
     done: bool,
     /// The sender has reset: what is left is delivered, but no FIN follows it.
     reset: bool,
+}
+
+/// What one step of a direction came to.
+struct Step {
+    /// How many bytes the other side took.
+    bytes: usize,
+    /// False if the direction has finished, or waits for one of the sockets.
+    goes_on: bool,
+}
+
+impl Step {
+    const fn moved(bytes: usize) -> Self {
+        let goes_on = true;
+        Self { bytes, goes_on }
+    }
+
+    const fn stopped(bytes: usize) -> Self {
+        let goes_on = false;
+        Self { bytes, goes_on }
+    }
 }
 
 impl Pipe {
@@ -218,6 +350,8 @@ impl Pipe {
             from,
             kept: Vec::new(),
             taken: 0,
+            urgent: None,
+            took_urgent: false,
             read_size: FIRST_READ,
             ended: false,
             done: false,
@@ -226,64 +360,89 @@ impl Pipe {
     }
 
     fn has_kept(&self) -> bool {
-        self.taken < self.kept.len()
+        self.taken < self.kept.len() || self.urgent.is_some()
     }
 
-    /// Moves what can be moved now; true if anything was. Wakes the task when more can be.
-    fn poll(
+    /// False while the sender's socket is not read: everything was, or the receiver takes nothing more.
+    fn reads(&self) -> bool {
+        !self.ended && !self.has_kept()
+    }
+
+    /// Ready once nothing that was read waits for the receiver.
+    fn poll_delivered(&self) -> Poll<()> {
+        match self.has_kept() {
+            true => Poll::Pending,
+            false => Poll::Ready(()),
+        }
+    }
+
+    /// Moves what one read gives. Where the direction waits, the task is woken when it can go on.
+    fn step(
         &mut self,
         cx: &mut Context<'_>,
-        from: &Stream,
-        to: &Stream,
+        (from, to): (&Stream, &Stream),
+        reading: Reading,
         scratch: &mut [u8],
         observer: &mut impl Observer,
-    ) -> Result<bool, Stop> {
-        let mut moved = false;
-        while !self.done {
-            if !self.write_kept(cx, to, observer, &mut moved)? {
-                return Ok(moved);
+    ) -> Result<Step, Stop> {
+        if self.done {
+            return Ok(Step::stopped(0));
+        }
+        let mut bytes = self.write_kept(cx, to, observer)?;
+        if self.has_kept() {
+            return Ok(Step::stopped(bytes));
+        }
+        if self.ended {
+            self.done = true;
+            if !self.reset {
+                to.finish();
+                observer.end(self.from);
             }
-            if self.ended {
-                self.done = true;
-                if !self.reset {
-                    to.finish();
-                    observer.end(self.from);
-                }
-                return Ok(true);
-            }
-            let size = self.read_size.min(scratch.len());
-            match from.poll_read(cx, &mut scratch[..size]) {
-                Poll::Pending => return Ok(moved),
-                Poll::Ready(Err(_)) => return Err(Stop::ReadFailed(self.from)),
-                Poll::Ready(Ok(0)) => self.ended = true,
-                Poll::Ready(Ok(n)) => {
-                    moved = true;
-                    self.write_or_keep(cx, to, &scratch[..n], observer)?;
-                    if n == size {
-                        self.read_size = (size * 4).min(scratch.len());
-                    }
+            return Ok(Step::stopped(bytes));
+        }
+        if from.has_urgent()
+            && let Some(byte) = from.take_urgent()
+        {
+            (self.urgent, self.took_urgent) = (Some(byte), true);
+            return Ok(Step::moved(bytes));
+        }
+        let size = self.read_size.min(scratch.len());
+        let read = match reading {
+            Reading::WhenReady => from.poll_read(cx, &mut scratch[..size]),
+            Reading::Now => Poll::Ready(from.read_now(&mut scratch[..size])),
+        };
+        match read {
+            Poll::Pending => return Ok(Step::stopped(bytes)),
+            Poll::Ready(Err(_)) if reading == Reading::Now => self.ended = true,
+            Poll::Ready(Err(_)) => return Err(Stop::Broken(self.from)),
+            Poll::Ready(Ok(0)) => self.ended = true,
+            Poll::Ready(Ok(n)) => {
+                bytes += self.write_or_keep(cx, to, &scratch[..n], observer)?;
+                if n == size {
+                    self.read_size = (size * 4).min(scratch.len());
                 }
             }
         }
-        Ok(moved)
+        Ok(Step::moved(bytes))
     }
 
-    /// True once nothing is kept any more.
+    /// Writes what is kept, as far as the receiver takes it, and says how much that was.
     fn write_kept(
         &mut self,
         cx: &mut Context<'_>,
         to: &Stream,
         observer: &mut impl Observer,
-        moved: &mut bool,
-    ) -> Result<bool, Stop> {
-        while self.has_kept() {
+    ) -> Result<usize, Stop> {
+        let broken = Stop::Broken(other(self.from));
+        let mut bytes = 0;
+        while self.taken < self.kept.len() {
             match to.poll_write(cx, &self.kept[self.taken..]) {
-                Poll::Pending => return Ok(false),
-                Poll::Ready(Err(_)) => return Err(Stop::WriteFailed(other(self.from))),
+                Poll::Pending => return Ok(bytes),
+                Poll::Ready(Err(_)) => return Err(broken),
                 Poll::Ready(Ok(n)) => {
-                    *moved = true;
                     observer.data(self.from, &self.kept[self.taken..self.taken + n]);
                     self.taken += n;
+                    bytes += n;
                 }
             }
         }
@@ -291,33 +450,45 @@ impl Pipe {
             self.kept = Vec::new();
             self.taken = 0;
         }
-        Ok(true)
+        if let Some(byte) = self.urgent {
+            match to.poll_write_urgent(cx, byte) {
+                Poll::Pending => return Ok(bytes),
+                Poll::Ready(Err(_)) => return Err(broken),
+                Poll::Ready(Ok(())) => {
+                    self.urgent = None;
+                    bytes += 1;
+                }
+            }
+        }
+        Ok(bytes)
     }
 
+    /// Writes what was read, keeps what the receiver does not take, and says how much it took.
     fn write_or_keep(
         &mut self,
         cx: &mut Context<'_>,
         to: &Stream,
         bytes: &[u8],
         observer: &mut impl Observer,
-    ) -> Result<(), Stop> {
+    ) -> Result<usize, Stop> {
         let written = match to.poll_write(cx, bytes) {
             Poll::Pending => 0,
             Poll::Ready(Ok(n)) => n,
-            Poll::Ready(Err(_)) => return Err(Stop::WriteFailed(other(self.from))),
+            Poll::Ready(Err(_)) => return Err(Stop::Broken(other(self.from))),
         };
         if written > 0 {
             observer.data(self.from, &bytes[..written]);
         }
         self.kept.extend_from_slice(&bytes[written..]);
-        Ok(())
+        Ok(written)
     }
 }
 
-/// Waits for a side's reset; costs nothing until it is first asked.
+/// Wakes the task for what neither a reader nor a writer is woken for: that the socket has broken while nobody reads it,
+/// and an urgent byte with nothing before it.
 struct Watch<'a> {
     stream: &'a Stream,
-    waiting: Option<Pin<Box<dyn Future<Output = ()> + 'a>>>,
+    waiting: Option<(Interest, Pin<Box<dyn Future<Output = ()> + 'a>>)>,
 }
 
 impl<'a> Watch<'a> {
@@ -328,12 +499,24 @@ impl<'a> Watch<'a> {
         }
     }
 
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    /// Sees to it that the task is woken. Costs a look at a flag where the watch is armed already; `again` if what it
+    /// waited for has come and was dealt with.
+    fn arm(&mut self, cx: &mut Context<'_>, again: bool) {
+        // What has been told already would not be waited for.
+        let interest = match self.stream.has_urgent() {
+            true => Interest::ERROR,
+            false => Interest::ERROR.add(Interest::PRIORITY),
+        };
+        let armed = self.waiting.as_ref().is_some_and(|(armed, _)| *armed == interest);
+        if armed && !again {
+            return;
+        }
         let stream = self.stream;
-        self.waiting
-            .get_or_insert_with(|| Box::pin(stream.reset()))
-            .as_mut()
-            .poll(cx)
+        let mut waiting: Pin<Box<dyn Future<Output = ()> + 'a>> = Box::pin(stream.told_of(interest));
+        self.waiting = match waiting.as_mut().poll(cx) {
+            Poll::Ready(()) => None,
+            Poll::Pending => Some((interest, waiting)),
+        };
     }
 }
 

@@ -263,7 +263,7 @@ async fn govern(
 ) -> io::Result<()> {
     let (stop, stopped) = watch::channel(false);
     for listener in listeners {
-        let socket = Acceptor::new(listener.socket)?;
+        let socket = Acceptor::new(listener.socket, worker.settings.keepalive)?;
         spawn_local(accept(worker.clone(), listener.arrival, socket, stopped.clone()));
     }
     dns::relay::start(&worker, dns, &stopped)?;

@@ -3,7 +3,7 @@
 
 use socket2::SockRef;
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     thread::{self, JoinHandle},
@@ -181,17 +181,203 @@ fn a_slow_reader_stops_the_writer_and_loses_nothing() {
     relay.join().unwrap();
 }
 
+/// What a receiver reads: ordinary bytes as they are, an urgent one in brackets at its place.
+fn read_with_urgent(socket: &TcpStream, expected: usize) -> String {
+    let mut text = String::new();
+    let mut seen = 0;
+    while seen < expected {
+        let mut buffer = [0; 64];
+        // A read never goes past the mark, so that what is urgent comes between two reads.
+        let mut urgent = [std::mem::MaybeUninit::uninit()];
+        if text.ends_with("before") && SockRef::from(socket).recv_out_of_band(&mut urgent).is_ok() {
+            text.push_str("[!]");
+            seen += 1;
+            continue;
+        }
+        let wanted = if text.len() < 6 { 6 - text.len() } else { 64 };
+        socket.set_nonblocking(text.ends_with("before")).unwrap();
+        match { socket }.read(&mut buffer[..wanted]) {
+            Ok(n) => {
+                text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
+                seen += n;
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
+            Err(error) => panic!("{error} after {text}"),
+        }
+        socket.set_nonblocking(false).unwrap();
+    }
+    text
+}
+
+fn send_with_urgent(mut socket: &TcpStream) {
+    socket.write_all(b"before").unwrap();
+    SockRef::from(socket).send_out_of_band(b"!").unwrap();
+}
+
 #[test]
-fn urgent_bytes_stay_in_their_place_and_stop_nothing() {
-    let (mut client, mut server, relay) = relayed(None);
-    client.write_all(b"before").unwrap();
-    SockRef::from(&client).send_out_of_band(b"!").unwrap();
-    client.write_all(b"after").unwrap();
-    let mut got = [0; 12];
-    server.read_exact(&mut got).unwrap();
-    assert_eq!(&got, b"before!after");
+fn urgent_byte_is_read_as_urgent_and_is_not_in_the_stream() {
+    let (mut plain_client, plain_server) = connected();
+    let (mut client, server, relay) = relayed(None);
+    for (client, server) in [(&mut plain_client, &plain_server), (&mut client, &server)] {
+        send_with_urgent(client);
+        // The urgent byte comes without anything after it.
+        assert_eq!(read_with_urgent(server, 7), "before[!]");
+        client.write_all(b"after").unwrap();
+        assert_eq!(read_with_urgent(server, 5), "after");
+        // Again, on the same connection.
+        send_with_urgent(client);
+        assert_eq!(read_with_urgent(server, 7), "before[!]");
+    }
+    drop((client, server));
+    let (_, seen) = relay.join().unwrap();
+    assert_eq!(seen.client, b"beforeafterbefore");
+}
+
+#[test]
+fn receiver_that_ignores_urgent_bytes_reads_what_it_reads_directly() {
+    let (mut plain_client, plain_server) = connected();
+    let (mut client, server, relay) = relayed(None);
+    for (client, server) in [(&mut plain_client, &plain_server), (&mut client, &server)] {
+        send_with_urgent(client);
+        client.write_all(b"after").unwrap();
+        client.shutdown(Shutdown::Write).unwrap();
+        assert_eq!(read_all(server), b"beforeafter");
+    }
     drop((client, server));
     relay.join().unwrap();
+}
+
+#[test]
+fn receiver_that_wants_urgent_bytes_in_line_finds_them_there() {
+    let (mut client, server, relay) = relayed(None);
+    SockRef::from(&server).set_out_of_band_inline(true).unwrap();
+    send_with_urgent(&client);
+    client.write_all(b"after").unwrap();
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(read_all(&server), b"before!after");
+    drop((client, server));
+    relay.join().unwrap();
+}
+
+/// Sends until the other side refuses, then reads what it has said.
+fn upload_until_refused(mut socket: &TcpStream) -> Vec<u8> {
+    let body = [7; 64 << 10];
+    while socket.write_all(&body).is_ok() {}
+    let mut answer = Vec::new();
+    // The reset comes after the answer, or has been told to the writer.
+    let _ = socket.read_to_end(&mut answer);
+    answer
+}
+
+#[test]
+fn answer_to_an_upload_that_is_refused_early_always_arrives() {
+    const TIMES: usize = 200;
+    for uploader in [Side::Client, Side::Server] {
+        for _ in 0..TIMES {
+            let (client, server, relay) = relayed(None);
+            let (sender, mut refuser) = match uploader {
+                Side::Client => (client, server),
+                Side::Server => (server, client),
+            };
+            let upload = thread::spawn(move || upload_until_refused(&sender));
+            refuser.read_exact(&mut [0; 100]).unwrap();
+            refuser.write_all(b"413 too large").unwrap();
+            // With unread bytes: the reset follows the answer at once.
+            drop(refuser);
+            assert_eq!(upload.join().unwrap(), b"413 too large", "{uploader:?} uploads");
+            relay.join().unwrap();
+        }
+    }
+}
+
+#[test]
+fn reset_of_a_side_whose_bytes_nobody_takes_is_noticed_and_its_bytes_arrive() {
+    for dead in [Side::Client, Side::Server] {
+        let (client, server, relay) = relayed(None);
+        let (dying, slow) = match dead {
+            Side::Client => (client, server),
+            Side::Server => (server, client),
+        };
+        dying.set_nonblocking(true).unwrap();
+        let mut sent = 0;
+        let mut refused = 0;
+        while refused < 50 {
+            match { &dying }.write(&[5; 4096]) {
+                Ok(n) => (sent, refused) = (sent + n, 0),
+                Err(_) => {
+                    refused += 1;
+                    thread::park_timeout(Duration::from_millis(10));
+                }
+            }
+        }
+        reset(dying);
+        // Bytes that were still the sender's own are gone with it, as they would be without a relay.
+        let mut got = 0;
+        let mut buffer = [0; 64 << 10];
+        let error = loop {
+            match { &slow }.read(&mut buffer) {
+                Ok(0) => panic!("an orderly end after {got} bytes"),
+                Ok(n) => got += n,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+        assert!(got > 0 && got <= sent, "{got} of {sent}");
+        let (how, seen) = relay.join().unwrap();
+        assert_eq!(how, Close::Reset(dead));
+        let relayed = seen.client.len().max(seen.server.len());
+        assert_eq!(got, relayed, "what the relay had read has arrived");
+    }
+}
+
+/// Counts what passes.
+struct Counter<'a>(&'a Cell<usize>);
+
+impl Observer for Counter<'_> {
+    fn data(&mut self, _: Side, bytes: &[u8]) {
+        self.0.set(self.0.get() + bytes.len());
+    }
+
+    fn end(&mut self, _: Side) {}
+}
+
+#[test]
+fn bulk_lets_the_threads_other_connections_have_their_turn() {
+    const SCRATCH: usize = 64 << 10;
+    /// One turn, and the read that went over it.
+    const LIMIT: usize = (256 << 10) + 2 * SCRATCH;
+    let (mut client, from_client) = connected();
+    let (server, from_server) = connected();
+    let sender = thread::spawn(move || client.write_all(&vec![1; 64 << 20]).unwrap());
+    let reader = thread::spawn(move || read_all(&server).len());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let passed: &'static Cell<usize> = Box::leak(Box::default());
+    let most = tokio::task::LocalSet::new().block_on(&runtime, async {
+        let bulk = tokio::task::spawn_local(async move {
+            let scratch = RefCell::new(vec![0; SCRATCH].into_boxed_slice());
+            let streams = [from_client, from_server].map(|socket| Stream::new(socket, None).unwrap());
+            let [client, server] = streams;
+            Pair::new(client, server)
+                .relay(&scratch, None, &mut Counter(passed))
+                .await
+        });
+        let mut most = 0;
+        while !bulk.is_finished() {
+            let before = passed.get();
+            tokio::task::yield_now().await;
+            most = most.max(passed.get() - before);
+        }
+        most
+    });
+    sender.join().unwrap();
+    assert_eq!(reader.join().unwrap(), 64 << 20);
+    assert!(
+        most > 0 && most <= LIMIT,
+        "{most} bytes while another task waited"
+    );
 }
 
 #[test]

@@ -58,6 +58,7 @@ matrix! {
     closed_port
     call_to_the_own_address
     connections_from_before
+    half_closed_connections_outlive_connection_tracking
     sidecar_killed
     other_settings
     removal
@@ -234,6 +235,39 @@ mod cases {
             sidecar.connections(Direction::Inbound) + sidecar.connections(Direction::Outbound),
             0
         );
+    }
+
+    /// Connection tracking forgets a half-closed connection that is silent for a minute; here for two seconds.
+    pub fn half_closed_connections_outlive_connection_tracking(stage: &Stage, mode: Mode) {
+        install(&stage.pod, &["--mode", mode.name().unwrap()]).unwrap();
+        let tracking = "netfilter/nf_conntrack_tcp_timeout_close_wait";
+        if let Err(error) = stage.pod.sysctl(tracking, "2") {
+            assert_eq!(mode, Mode::Ebpf, "{error}");
+        }
+        let config = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&config, "relay:\n  keepalive: 1s\n").unwrap();
+        let path = config.path().to_str().unwrap();
+        let sidecar = Sidecar::start(&stage.pod, &["--config", path]).unwrap();
+        let (inbound, outbound) = (
+            listen(&stage.pod, pod(stage)),
+            listen(&stage.client, outside(stage)),
+        );
+        let pairs = [pair(&stage.client, &inbound), pair(&stage.pod, &outbound)];
+        for (there, here) in &pairs {
+            converse(there, here, b"a question");
+            there.shutdown(std::net::Shutdown::Write).unwrap();
+            assert_end(here);
+        }
+        // The silence itself is what is tried.
+        thread::sleep(Duration::from_millis(3500));
+        for (there, here) in pairs {
+            converse(&here, &there, b"an answer that took its time");
+            drop(here);
+            assert_end(&there);
+        }
+        for direction in [Direction::Inbound, Direction::Outbound] {
+            assert_eq!(sidecar.connections(direction), 1, "{direction:?}");
+        }
     }
 
     pub fn sidecar_killed(stage: &Stage, mode: Mode) {

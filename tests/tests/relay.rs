@@ -4,7 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
 use std::{
-    io::{ErrorKind, Write},
+    io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpStream},
     thread,
 };
@@ -65,6 +65,7 @@ matrix! {
     Light reset_by_the_client_is_a_reset_for_the_server;
     Light reset_by_the_server_is_a_reset_for_the_client;
     Light reset_after_the_end_still_arrives;
+    Light answer_to_an_upload_that_is_refused_early_always_arrives;
     Light server_that_speaks_first_is_heard_at_once;
     Light slow_reader_stops_the_sender_and_loses_nothing;
     Light refused_destination_is_refused_and_nothing_else;
@@ -153,6 +154,29 @@ mod cases {
                 "{error}"
             );
         }
+    }
+
+    pub fn answer_to_an_upload_that_is_refused_early_always_arrives(stage: &Stage) {
+        const TIMES: u32 = 60;
+        const ANSWER: &[u8] = b"HTTP/1.1 413 Payload Too Large\r\nConnection: close\r\n\r\n";
+        let listener = listen(stage.callee(), stage.server(PORT));
+        let lost = (0..TIMES).filter(|_| {
+            let (mut client, mut server) = pair(stage.caller(), &listener);
+            let upload = thread::spawn(move || {
+                let body = [7; 64 << 10];
+                while client.write_all(&body).is_ok() {}
+                let mut answer = Vec::new();
+                // The reset comes after the answer, or has been told to the writer.
+                let _ = client.read_to_end(&mut answer);
+                answer
+            });
+            server.read_exact(&mut [0; 100]).unwrap();
+            server.write_all(ANSWER).unwrap();
+            // With unread bytes: the reset follows the answer at once.
+            drop(server);
+            upload.join().unwrap() != ANSWER
+        });
+        assert_eq!(lost.count(), 0, "answers lost of {TIMES}");
     }
 
     pub fn server_that_speaks_first_is_heard_at_once(stage: &Stage) {
