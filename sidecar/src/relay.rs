@@ -484,11 +484,14 @@ impl Pipe {
     }
 }
 
+/// A wait for an event of one socket.
+type Waiting<'a> = Pin<Box<dyn Future<Output = ()> + 'a>>;
+
 /// Wakes the task for what neither a reader nor a writer is woken for: that the socket has broken while nobody reads it,
 /// and an urgent byte with nothing before it.
 struct Watch<'a> {
     stream: &'a Stream,
-    waiting: Option<(Interest, Pin<Box<dyn Future<Output = ()> + 'a>>)>,
+    waiting: Option<(Interest, Waiting<'a>)>,
 }
 
 impl<'a> Watch<'a> {
@@ -512,7 +515,7 @@ impl<'a> Watch<'a> {
             return;
         }
         let stream = self.stream;
-        let mut waiting: Pin<Box<dyn Future<Output = ()> + 'a>> = Box::pin(stream.told_of(interest));
+        let mut waiting: Waiting<'a> = Box::pin(stream.told_of(interest));
         self.waiting = match waiting.as_mut().poll(cx) {
             Poll::Ready(()) => None,
             Poll::Pending => Some((interest, waiting)),
