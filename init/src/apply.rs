@@ -41,7 +41,22 @@ pub async fn install(plan: &Plan, set: &Interception) -> Result<Outcome, Error> 
 
     let mut created = Created::before(&families)?;
     let mut changes = Changes::default();
-    match put(plan, set, &present, &routing, &mut created, &mut changes).await {
+    let chosen = choose(plan, set, &present);
+    let result = match chosen {
+        Ok((_, ref lesser))
+            if is_in_force(lesser, &present) && routing.is_exactly(&families, &plan.pieces).await? =>
+        {
+            tracing::info!("this configuration is in force already: nothing to do");
+            created.look_again()?;
+            for family in &families {
+                created.discard(*family)?;
+            }
+            return Ok(Outcome::Unchanged);
+        }
+        Ok((tool, plan)) => put(&tool, &plan, set, &present, &routing, &mut created, &mut changes).await,
+        Err(cause) => created.look_again().and(Err(cause)),
+    };
+    match result {
         Ok(()) => Ok(Outcome::Changed),
         Err(cause) => {
             tracing::warn!("installation failed, taking back what was applied");
@@ -76,7 +91,25 @@ pub fn is_in_force(plan: &Plan, present: &[InForce]) -> bool {
     plan.families.iter().all(same)
 }
 
+/// The tool that works, with the plan or with the best of those that do without what the kernel lacks.
+fn choose(plan: &Plan, set: &Interception, present: &[InForce]) -> Result<(Tool, Plan), Error> {
+    let first = match backend::choose(present, &plan.families, set) {
+        Ok(tool) => return Ok((tool, plan.clone())),
+        Err(error @ Error::NoBackend(_)) => error,
+        Err(error) => return Err(error),
+    };
+    for (lesser, lost) in plan.lesser() {
+        if let Ok(tool) = backend::choose(present, &lesser.families, set) {
+            tracing::debug!("{first}");
+            tracing::warn!("{lost}");
+            return Ok((tool, lesser));
+        }
+    }
+    Err(first)
+}
+
 async fn put(
+    tool: &Tool,
     plan: &Plan,
     set: &Interception,
     present: &[InForce],
@@ -84,9 +117,7 @@ async fn put(
     created: &mut Created,
     changes: &mut Changes,
 ) -> Result<(), Error> {
-    let chosen = backend::choose(present, &plan.families, set);
     created.look_again()?;
-    let tool = chosen?;
     if tool.kind() == Kind::Legacy {
         // What a failed trial of nft left.
         for (family, _) in &plan.families {
@@ -101,7 +132,7 @@ async fn put(
         if tool.kind() == Kind::Nft {
             created.mark(*family, &mut wanted);
         }
-        switch::prepare(&tool, *family, &wanted, set, with_marks).await?;
+        switch::prepare(tool, *family, &wanted, set, with_marks).await?;
         let changed = tool.bring(*family, |now| with_marks(&wanted, now))?;
         tracing::info!(
             "{family}: rules {}",
@@ -109,11 +140,11 @@ async fn put(
         );
     }
     for (family, _) in &plan.families {
-        created::clean(&tool, *family)?;
+        created::clean(tool, *family)?;
     }
     for other in present
         .iter()
-        .filter(|shown| shown.tool != tool && !shown.is_empty())
+        .filter(|shown| shown.tool != *tool && !shown.is_empty())
     {
         for (family, _) in &plan.families {
             withdraw(&other.tool, *family)?;
@@ -190,8 +221,11 @@ fn draining(family: Family, now: &Ruleset, set: &Interception) -> Ruleset {
         let rule = format!("-p tcp -j REDIRECT --to-ports {}", set.outbound_port);
         rest.tables.entry("nat".into()).or_default().rule(TRACKED, rule);
     }
-    if now.tables.contains_key("mangle") {
-        let mut lasting = plan::lasting(family, set);
+    if let Some(mangle) = now.tables.get("mangle") {
+        let mut lasting = match mangle.chains.contains_key(plan::TAKEN) {
+            true => plan::lasting(family, set),
+            false => plan::invalid(set),
+        };
         let marks = rest.tables.remove("mangle").unwrap_or_default();
         lasting.chains.extend(marks.chains);
         rest.tables.insert("mangle".into(), lasting);

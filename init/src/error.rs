@@ -40,6 +40,21 @@ pub enum Error {
         /// The line of its input that it complains about, where it names one.
         line: Option<String>,
     },
+    /// The kernel lacks a part of what the rules of a table need.
+    #[error(
+        "{family}: {cause}; the kernel has no usable {family} table {table}: load what is missing of its modules on the \
+         host ({modules}), use --mode ebpf, which needs none of them{}", without_family(*.family)
+    )]
+    Module {
+        /// The address family that lacks it.
+        family: Family,
+        /// The table.
+        table: String,
+        /// What the trial of it needs.
+        modules: String,
+        /// What the program said.
+        cause: Box<Error>,
+    },
     /// Somebody's rules keep iptables from reading ours.
     #[error(
         "{program} cannot read table {table}: somebody added rules to it with nft that iptables has no words for; take those out (see `nft list ruleset`) and try again"
@@ -141,6 +156,13 @@ impl fmt::Display for Attempts {
             write!(f, "\n  {name}: {}", said.replace('\n', "\n    "))?;
         }
         Ok(())
+    }
+}
+
+fn without_family(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "",
+        Family::V6 => ", or boot with ipv6.disable=1 if nobody needs IPv6",
     }
 }
 

@@ -1,10 +1,12 @@
 //! What is to be in force, made from the configuration alone: no I/O, so it can be printed and tested anywhere.
 
+mod invalid;
 mod mangle;
 mod nat;
 mod zones;
 
-pub use mangle::lasting;
+pub use invalid::table as invalid;
+pub use mangle::{TAKEN, lasting};
 
 use crate::{
     Family,
@@ -33,6 +35,25 @@ impl Plan {
         }
     }
 
+    /// The same plan for kernels that lack what the rules can do without, best first, each with what is lost.
+    pub fn lesser(&self) -> Vec<(Self, &'static str)> {
+        let without = |change: fn(&mut Ruleset)| {
+            let mut plan = self.clone();
+            plan.families.iter_mut().for_each(|(_, rules)| change(rules));
+            plan
+        };
+        vec![
+            (without(forget_listeners), LISTENERS_UNKNOWN),
+            (
+                without(|rules| {
+                    forget_listeners(rules);
+                    invalid::forget(rules);
+                }),
+                NEITHER,
+            ),
+        ]
+    }
+
     /// The rules of a family; none for one that the plan doesn't have.
     pub fn rules(&self, family: Family) -> Ruleset {
         let found = self.families.iter().find(|(planned, _)| *planned == family);
@@ -40,15 +61,35 @@ impl Plan {
     }
 }
 
+/// Matches a first packet only where somebody listens at its destination, on whatever address (xt_socket, which
+/// leaves out listeners on every address unless `--nowildcard` is given). Valid in PREROUTING alone.
+pub const LISTENED_AT: &str = " -m socket --nowildcard";
+
+const LISTENERS_UNKNOWN: &str = "this kernel has no `socket` match (module xt_socket): a port that nobody listens on \
+    looks open to clients, so that a tcpSocket probe of Kubernetes succeeds there";
+const NEITHER: &str = "this kernel has neither a `socket` match (module xt_socket) nor a usable mangle table: a port \
+    that nobody listens on looks open to clients, and replies that connection tracking calls invalid may reset connections";
+
+/// Takes every inbound connection, whether somebody listens at its destination or not.
+fn forget_listeners(rules: &mut Ruleset) {
+    let chains = rules
+        .tables
+        .values_mut()
+        .flat_map(|table| table.chains.values_mut());
+    for rule in chains.flatten() {
+        *rule = rule.replace(LISTENED_AT, "");
+    }
+}
+
 fn ruleset(family: Family, config: &Config) -> Ruleset {
     let mut ruleset = Ruleset::default();
     let nat = nat::table(family, config);
     ruleset.tables.insert("nat".into(), nat);
-    if config.interception.mode == Mode::Tproxy {
-        ruleset
-            .tables
-            .insert("mangle".into(), mangle::table(family, config));
-    }
+    let mangle = match config.interception.mode {
+        Mode::Tproxy => mangle::table(family, config),
+        _ => invalid::table(&config.interception),
+    };
+    ruleset.tables.insert("mangle".into(), mangle);
     if config.interception.dns
         && let Some(zones) = zones::table(family, &config.interception)
     {

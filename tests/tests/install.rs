@@ -12,6 +12,8 @@ mod support;
 mod check;
 #[path = "install/errors.rs"]
 mod errors;
+#[path = "install/left_alone.rs"]
+mod left_alone;
 #[path = "install/removal.rs"]
 mod removal;
 #[path = "install/replacement.rs"]

@@ -30,8 +30,12 @@ pub async fn prepare(
 ) -> Result<(), Error> {
     let now = tool.read(family)?.without_marks();
     let has = |rules: &Ruleset, table| rules.tables.contains_key(table);
+    let by_tproxy = |rules: &Ruleset| {
+        let mangle = rules.tables.get(MANGLE);
+        mangle.is_some_and(|mangle| mangle.chains.contains_key(plan::TAKEN))
+    };
     let step = |rules: &Ruleset| tool.bring(family, |now| marked(rules, now)).map(drop);
-    match (has(&now, MANGLE), has(wanted, MANGLE)) {
+    match (by_tproxy(&now), by_tproxy(wanted)) {
         (false, true) if has(&now, NAT) => {
             let mut both = now.clone();
             guard(&mut both, set);

@@ -13,14 +13,19 @@
 //!   the later one's SYN is dropped rather than the earlier connection disturbed.
 //! - Answers to such a dial get `mark`, by which the routing rule sends them to lo instead of to the client.
 
-use super::nat::{endpoints, interface, link_local, owners, return_ports, to};
+use super::{
+    LISTENED_AT, invalid,
+    nat::{PASSING, endpoints, interface, link_local, owners, return_ports, to},
+};
 use crate::{Family, ruleset::Table};
 use weir_config::{Config, Interception, Ports};
 
 /// Connections that begin.
 const INBOUND: &str = "WEIR_INBOUND";
 /// Gives to the inbound listener.
-const TPROXY: &str = "WEIR_TPROXY";
+const TPROXY: &str = TAKEN;
+/// The chain that is there for as long as connections are that came by TPROXY.
+pub const TAKEN: &str = "WEIR_TPROXY";
 /// Connections that begin here and stay here.
 const OUTPUT: &str = "WEIR_OUTPUT";
 /// Those of the sidecar.
@@ -61,6 +66,7 @@ pub fn lasting(family: Family, set: &Interception) -> Table {
         ),
     );
     table.rule(ANSWER, format!("-j MARK {}", assign(mark)));
+    invalid::add(&mut table, set);
     table.jump(
         "PREROUTING",
         format!("{NOT_SYN} -m connmark --mark {mark:#x} -m conntrack --ctdir ORIGINAL -j {TPROXY}"),
@@ -76,6 +82,7 @@ pub fn lasting(family: Family, set: &Interception) -> Table {
 fn inbound(table: &mut Table, family: Family, set: &Interception, endpoints: &[u16]) {
     let mark = set.mark;
     link_local(table, INBOUND, family);
+    table.rule(INBOUND, PASSING);
     // Of what stays here, the sidecar's own calls, as found in OUTPUT.
     table.rule(INBOUND, format!("-i lo -m connmark ! --mark {mark:#x} -j RETURN"));
     table.rule(INBOUND, format!("-i lo -p tcp -j {TPROXY}"));
@@ -95,10 +102,13 @@ fn inbound(table: &mut Table, family: Family, set: &Interception, endpoints: &[u
     return_ports(table, INBOUND, endpoints);
     return_ports(table, INBOUND, set.exclude_inbound_ports.listed());
     match &set.include_inbound_ports {
-        Ports::All => table.rule(INBOUND, format!("-p tcp -j {TPROXY}")),
+        Ports::All => table.rule(INBOUND, format!("-p tcp{LISTENED_AT} -j {TPROXY}")),
         Ports::List(ports) => {
             for port in ports {
-                table.rule(INBOUND, format!("-p tcp -m tcp --dport {port} -j {TPROXY}"));
+                table.rule(
+                    INBOUND,
+                    format!("-p tcp -m tcp --dport {port}{LISTENED_AT} -j {TPROXY}"),
+                );
             }
         }
     }

@@ -12,11 +12,14 @@
 //! - The sidecar is known by user or by group, with both tried before anything is decided, so that neither shadows
 //!   the other.
 //! - DNS over UDP: each resolver of /etc/resolv.conf has a port of its own, so that the sidecar knows which was asked.
+//! - What the namespace only forwards is left alone, and so is a connection to a port that nobody listens on: it is
+//!   refused, as it would be without the sidecar.
 //! - The probe's destinations are always redirected, whatever the lists say, so that a redirect can always be proved.
 //!
 //! In mode `tproxy` only the outbound side is here; the inbound one, and the sidecar's calls to the pod's own service,
 //! are in [`super::mangle`].
 
+use super::LISTENED_AT;
 use crate::{Family, ruleset::Table};
 use ipnet::IpNet;
 use weir_config::{Cidrs, Config, Interception, Mode, Ports, probe};
@@ -35,6 +38,8 @@ const OUTPUT_DNS: &str = "WEIR_OUTPUT_DNS";
 const REDIRECT: &str = "WEIR_REDIRECT";
 /// A connection's first packet, as iptables-save writes `--syn`.
 const SYN: &str = "-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN";
+/// Leaves alone what this namespace only forwards.
+pub(super) const PASSING: &str = "-m addrtype ! --dst-type LOCAL -j RETURN";
 /// The same of a connection for DNS.
 const DNS_SYN: &str = "-p tcp -m tcp --dport 53 --tcp-flags FIN,SYN,RST,ACK SYN";
 
@@ -106,16 +111,20 @@ fn inbound(table: &mut Table, family: Family, set: &Interception, endpoints: &[u
     }
     table.jump("PREROUTING", format!("{SYN} -j {INBOUND}"));
     link_local(table, INBOUND, family);
+    table.rule(INBOUND, PASSING);
     for name in &set.exclude_interfaces.0 {
         table.rule(INBOUND, format!("{}-j RETURN", interface("-i", name)));
     }
     return_ports(table, INBOUND, endpoints);
     return_ports(table, INBOUND, set.exclude_inbound_ports.listed());
     match &set.include_inbound_ports {
-        Ports::All => table.rule(INBOUND, format!("-p tcp -j {IN_REDIRECT}")),
+        Ports::All => table.rule(INBOUND, format!("-p tcp{LISTENED_AT} -j {IN_REDIRECT}")),
         Ports::List(ports) => {
             for port in ports {
-                table.rule(INBOUND, format!("-p tcp -m tcp --dport {port} -j {IN_REDIRECT}"));
+                table.rule(
+                    INBOUND,
+                    format!("-p tcp -m tcp --dport {port}{LISTENED_AT} -j {IN_REDIRECT}"),
+                );
             }
         }
     }

@@ -99,7 +99,9 @@ fn a_kernel_without_what_the_rules_need_is_told_with_the_rule() {
     pod.weir_init("install").failed_saying(&[
         "iptables-nft",
         "RULE_APPEND failed",
-        "-A WEIR_TRIAL_OUTPUT",
+        "-j WEIR_TRIAL_OUTPUT",
+        "IPv4 table mangle",
+        "nft_compat, xt_conntrack",
         "tried",
     ]);
     assert_same(&pod.state(), &before);

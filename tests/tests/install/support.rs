@@ -9,6 +9,7 @@ use std::{
     os::{fd::AsRawFd, unix::fs::symlink},
     path::PathBuf,
     process::Output,
+    sync::Mutex,
     thread::JoinHandle,
     time::Duration,
 };
@@ -51,7 +52,7 @@ pub struct Pod {
     /// The mode, where the command does not name another.
     pub mode: &'static str,
     pub path: TempDir,
-    _lab: Lab,
+    lab: Mutex<Lab>,
 }
 
 /// What a run of `weir-init` gave.
@@ -117,7 +118,7 @@ impl Pod {
             variant,
             mode,
             path,
-            _lab: lab,
+            lab: Mutex::new(lab),
         };
         if variant == Variant::Legacy {
             // The kernel makes a legacy table when it is first looked at, and nobody can take it away again.
@@ -128,6 +129,17 @@ impl Pod {
             }
         }
         pod
+    }
+
+    /// A node behind the pod, which the pod forwards for, and their addresses: `a` is the new node's.
+    pub fn behind(&self) -> (Node, Link) {
+        let mut lab = self.lab.lock().unwrap();
+        let node = lab.node("behind").unwrap();
+        let link = lab.join(&node, &self.pod).unwrap();
+        for setting in ["ipv4/ip_forward", "ipv6/conf/all/forwarding"] {
+            self.pod.sysctl(setting, "1").unwrap();
+        }
+        (node, link)
     }
 
     pub fn weir_init(&self, arguments: &str) -> Run {
@@ -244,6 +256,12 @@ impl Server {
             listener,
             thread: Some(thread),
         }
+    }
+}
+
+impl Server {
+    pub fn address(&self) -> SocketAddr {
+        self.listener.local_addr().unwrap()
     }
 }
 
