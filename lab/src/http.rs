@@ -1,6 +1,6 @@
 //! Just enough HTTP to ask a health endpoint and to read metrics.
 
-use crate::{LabError, error::Context};
+use crate::{LabError, error::Context, patience::patience};
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
@@ -27,9 +27,9 @@ pub(crate) fn get(address: SocketAddr, path: &str) -> Result<(u16, String), LabE
 }
 
 fn exchange(address: SocketAddr, path: &str) -> std::io::Result<Vec<u8>> {
-    let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = TcpStream::connect_timeout(&address, patience(PATIENCE))?;
+    stream.set_read_timeout(Some(patience(PATIENCE)))?;
+    stream.set_write_timeout(Some(patience(PATIENCE)))?;
     // HTTP/1.0: the answer is never chunked and the connection ends with it.
     stream.write_all(format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n").as_bytes())?;
     let mut answer = Vec::new();

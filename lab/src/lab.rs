@@ -4,6 +4,7 @@ use crate::{
     LabError, Line, Node, Quality,
     error::Output,
     namespace::{self, Namespace, ip},
+    patience::patience,
     require_root,
 };
 use std::{
@@ -183,10 +184,10 @@ fn await_up(node: &Node, interface: &str) -> Result<(), LabError> {
         if last.contains("state UP") {
             return Ok(());
         }
-        if start.elapsed() > LINK_UP {
+        if start.elapsed() > patience(LINK_UP) {
             return Err(LabError::NotReady {
                 what: format!("{interface} of {}", node.name()),
-                waited: LINK_UP,
+                waited: patience(LINK_UP),
                 last,
                 output: Output::default(),
             });

@@ -22,6 +22,7 @@ mod lab;
 mod line;
 mod namespace;
 mod node;
+mod patience;
 mod process;
 mod root;
 

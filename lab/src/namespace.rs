@@ -3,7 +3,7 @@
 //! Its name says whose it is: `weir-lab-PID-START-…`, the process that made it and the time that process started, so
 //! that a namespace of a process that is gone is known as such even after its number was given to another.
 
-use crate::{LabError, error::Context};
+use crate::{LabError, error::Context, patience::patience};
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
@@ -105,7 +105,7 @@ fn started(pid: u32) -> Option<u64> {
 }
 
 fn remove(name: &str) -> Result<(), LabError> {
-    let deadline = Instant::now() + REAP;
+    let deadline = Instant::now() + patience(REAP);
     loop {
         let pids = pids(name)?;
         if pids.is_empty() || Instant::now() > deadline {

@@ -5,6 +5,7 @@ use crate::{
     error::{Context, Output},
     http,
     namespace::{self, Namespace, ip},
+    patience::patience,
 };
 use nix::sched::{CloneFlags, setns};
 use std::{
@@ -21,7 +22,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const CONNECT: Duration = Duration::from_secs(2);
+/// For a connection to a node of the lab.
+pub(crate) const CONNECT: Duration = Duration::from_secs(2);
 /// Between two tries at something that gives no sign when it becomes ready.
 pub(crate) const RETRY: Duration = Duration::from_millis(10);
 
@@ -164,7 +166,7 @@ impl Node {
         self.enter(|| {
             let start = Instant::now();
             loop {
-                let Err(error) = TcpStream::connect_timeout(&address, CONNECT) else {
+                let Err(error) = TcpStream::connect_timeout(&address, patience(CONNECT)) else {
                     return Ok(());
                 };
                 if start.elapsed() > limit {

@@ -4,7 +4,8 @@ use crate::{
     LabError, Node,
     error::{Context, Output},
     http,
-    node::RETRY,
+    node::{CONNECT, RETRY},
+    patience::patience,
 };
 use nix::{
     sys::signal::{Signal, kill},
@@ -88,7 +89,7 @@ impl Process {
     pub fn wait_ready(&mut self, address: impl Into<SocketAddr>, limit: Duration) -> Result<(), LabError> {
         let address = address.into();
         self.wait_until(&format!("listening at {address}"), limit, move || {
-            TcpStream::connect_timeout(&address, Duration::from_secs(2))
+            TcpStream::connect_timeout(&address, patience(CONNECT))
                 .map(drop)
                 .context(|| "connect".into())
         })
@@ -208,7 +209,7 @@ impl Process {
     /// The kernel refuses.
     pub fn kill(&mut self) -> Result<ExitStatus, LabError> {
         self.signal(Signal::SIGKILL)?;
-        self.wait(GRACE)
+        self.wait(patience(GRACE))
     }
 
     /// What it has used.
@@ -240,7 +241,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.terminate(GRACE).is_err() {
+        if self.terminate(patience(GRACE)).is_err() {
             let _ = self.kill(); // Nothing more can be done.
         }
     }
