@@ -343,8 +343,8 @@ fn assert_near(what: &str, seen: u64, kernel: u64, else_by: u64) {
 }
 
 #[test]
-fn round_trips_and_retransmits_are_the_kernels_own() {
-    let name = "round_trips_and_retransmits_are_the_kernels_own";
+fn timing_round_trips_and_retransmits_are_the_kernels_own() {
+    let name = "timing_round_trips_and_retransmits_are_the_kernels_own";
     for (family, drop_every) in [(V4, 0), (V4, 100), (V6, 40)] {
         if skip_unless_root(name) {
             return;

@@ -279,10 +279,10 @@ fn a_connection_that_outlives_the_sidecar_or_its_patience_says_so() {
 }
 
 #[test]
-fn round_trips_and_repeats_are_the_networks_and_the_kernels() {
+fn timing_round_trips_and_repeats_are_the_networks_and_the_kernels() {
     const DELAY: Duration = Duration::from_millis(15);
     const BYTES: u64 = 1 << 20;
-    if skip_unless_root("round_trips_and_repeats_are_the_networks_and_the_kernels") {
+    if skip_unless_root("timing_round_trips_and_repeats_are_the_networks_and_the_kernels") {
         return;
     }
     for (direction, near, far) in [

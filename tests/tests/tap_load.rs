@@ -217,8 +217,8 @@ impl Seen {
 }
 
 #[test]
-fn every_request_is_decoded_at_fifty_thousand_a_second() {
-    if skip_unless_root("every_request_is_decoded_at_fifty_thousand_a_second") {
+fn timing_every_request_is_decoded_at_fifty_thousand_a_second() {
+    if skip_unless_root("timing_every_request_is_decoded_at_fifty_thousand_a_second") {
         return;
     }
     const COUNT: usize = 150_000;
