@@ -133,6 +133,14 @@ pub enum Error {
     /// A netlink socket failed.
     #[error("netlink: {0}")]
     Netlink(io::Error),
+    /// The kernel is too old.
+    #[error("{what} needs Linux {since} or later")]
+    Kernel {
+        /// What can't be had here.
+        what: &'static str,
+        /// The first version that has it.
+        since: &'static str,
+    },
     /// Another installer holds the namespace.
     #[error("cannot wait for another weir-init in this namespace: {0}")]
     Lock(io::Error),

@@ -10,9 +10,7 @@ use crate::{
 };
 use clients::Group;
 use std::fmt::Write as _;
-use weir_bpf::{
-    Kind, PortMap, PortMapSettings, is_port_map_stopped, map_program, netns_cookie, stop_port_map,
-};
+use weir_bpf::{Kind, PortMap, PortMapSettings, is_port_map_stopped, map_program, stop_port_map};
 use weir_config::{Config, Interfaces, Mode};
 
 /// What the programs are told.
@@ -28,7 +26,7 @@ fn settings(config: &Config) -> Result<PortMapSettings, Error> {
             .map(|pair| (pair.original, pair.mapped))
             .collect(),
         group: set.cgroup.clone(),
-        netns: netns_cookie().map_err(Error::Netlink)?,
+        netns: clients::namespace()?,
     })
 }
 
@@ -154,14 +152,14 @@ pub async fn take_away() -> Result<bool, Error> {
 /// # Errors
 /// Those of the kernel.
 pub fn drain() -> Result<(), Error> {
-    Ok(stop_port_map(netns_cookie().map_err(Error::Netlink)?)?)
+    Ok(stop_port_map(clients::namespace()?)?)
 }
 
 /// What is not as the configuration has it, in words.
 fn differences(scene: &Scene, config: &Config) -> Result<Vec<String>, Error> {
     let wanted = wanted(scene, config)?;
     let mut wrong = wanted.differences(scene);
-    if is_port_map_stopped(netns_cookie().map_err(Error::Netlink)?)? {
+    if is_port_map_stopped(clients::namespace()?)? {
         wrong.push("it takes no new connections, as it is being removed".into());
     }
     let clients = clients::present()?;

@@ -1,6 +1,7 @@
 //! This machine's own clients: programs on a control group, which see connect(2) before any rule for local connections.
 
 use crate::Error;
+use nix::libc;
 use std::{
     fmt,
     fs::{self, File},
@@ -38,6 +39,17 @@ impl fmt::Display for Group {
     }
 }
 
+/// The number of this network namespace, by which programs tell its sockets from others'.
+pub fn namespace() -> Result<u64, Error> {
+    netns_cookie().map_err(|error| match error.raw_os_error() {
+        Some(libc::ENOPROTOOPT) => Error::Kernel {
+            what: "a port map",
+            since: "5.14",
+        },
+        _ => Error::Netlink(error),
+    })
+}
+
 /// The control group that is meant; none if local clients are to be left alone.
 pub fn group(setting: &str) -> Result<Option<Group>, Error> {
     let path = match setting {
@@ -53,7 +65,7 @@ pub fn group(setting: &str) -> Result<Option<Group>, Error> {
 
 /// Those in force in this network namespace.
 pub fn present() -> Result<Vec<Attached>, Error> {
-    Ok(Attached::of_namespace(netns_cookie().map_err(Error::Netlink)?)?)
+    Ok(Attached::of_namespace(namespace()?)?)
 }
 
 /// Attaches programs beside older ones: as long as both are there, the second finds nothing to do.
