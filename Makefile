@@ -4,7 +4,7 @@ FUZZ_SECONDS ?= 60
 ARGS ?=
 
 .DEFAULT_GOAL := build
-.PHONY: build demo test bench fuzz lint setup clean
+.PHONY: build demo test test-kernels bench fuzz lint setup clean
 
 build: ## target/release/{weir,weir-init,weir-sidecar}
 	@scripts/setup build
@@ -16,6 +16,9 @@ demo: build ## a pod in a namespace, its traffic decoded: make demo ARGS=--help
 
 test: ## everything: setup, build, lint, tests; ends with "N passed, N failed, N skipped"
 	@scripts/test
+
+test-kernels: ## the compact suite under Linux 5.10, 6.1 and 6.12, emulated (docs/testing.md)
+	@scripts/test-kernels
 
 bench: build ## CPU and requests a second beside haproxy and Envoy: make bench ARGS=--help
 	@scripts/setup demo bench
@@ -30,7 +33,7 @@ lint: ## formatting, clippy, licences
 	@scripts/lint
 
 setup: ## install what building, testing and the demo need, where it is missing
-	@scripts/setup build demo test
+	@scripts/setup build demo test kernels
 
 clean:
 	cargo clean
