@@ -23,7 +23,12 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
         worker.metrics.accept_errors.add(1);
         return;
     };
-    let (destination, way) = match original_destination(client.get(), arrival) {
+    let (destination, way) = match original_destination(
+        client.get(),
+        ClientAddress(peer),
+        arrival,
+        worker.dialer.addresses(),
+    ) {
         Ok(Some(found)) => found,
         Ok(None) => return refuse(&worker, arrival, &client, peer),
         Err(_) => return, // gone before it was looked at
@@ -33,9 +38,7 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
     }
     let direction = arrival.direction;
     let _open = worker.metrics.of(direction).open();
-    let source = worker
-        .settings
-        .source_of(direction, way, (peer.ip(), destination.0.ip()));
+    let source = worker.settings.source_of(direction, way, (peer, destination.0));
     // Its port is its own for as long as this lives.
     let _in_use = worker.dialer.client(peer);
     let _leg = worker.dialer.accepted(peer, destination.0);

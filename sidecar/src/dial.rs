@@ -7,9 +7,11 @@
 //! source is one of the spare local addresses that the installer has set aside, in turn. It also tells the redirect
 //! rules this dial from the application's call to its own service. Never loopback: applications trust it.
 //!
-//! *Outbound*, the source port must not be one that the application needs for itself: see [`crate::ports`].
+//! *Outbound*, the source address is that of the application's own connection, which may have chosen it; the source port
+//! must not be one that the application needs for itself: see [`crate::ports`].
 
 use crate::{
+    addresses::Addresses,
     clients::{ClientPorts, InUse},
     legs::{Leg, Legs},
     original::OriginalDestination,
@@ -46,6 +48,7 @@ const SLOW: Duration = Duration::from_millis(250);
 pub struct Dialer {
     ports: SparePorts,
     clients: ClientPorts,
+    addresses: Addresses,
     legs: Option<Arc<Legs>>,
     mark: Option<u32>,
     turn: AtomicU32,
@@ -60,7 +63,7 @@ type Begun = (Socket, Option<Leg>);
 #[derive(Debug, thiserror::Error)]
 #[error("{reason}: {source}")]
 pub struct DialError {
-    /// A short stable name: `refused`, `timeout`, `unreachable`, `no_spare_address`, `no_port`,
+    /// A short stable name: `refused`, `timeout`, `unreachable`, `no_spare_address`, `no_port`, `no_address`,
     /// `client_gone`, `other`.
     pub reason: &'static str,
     /// What the kernel said.
@@ -69,12 +72,13 @@ pub struct DialError {
 
 impl DialError {
     /// Every `reason`, for counters.
-    pub const REASONS: [&str; 7] = [
+    pub const REASONS: [&str; 8] = [
         "refused",
         "timeout",
         "unreachable",
         "no_spare_address",
         "no_port",
+        "no_address",
         "client_gone",
         "other",
     ];
@@ -100,6 +104,7 @@ impl Dialer {
         Self {
             ports: SparePorts::of_this_namespace(),
             clients: ClientPorts::of_this_namespace(),
+            addresses: Addresses::default(),
             legs: None,
             mark,
             turn: AtomicU32::new(0),
@@ -116,6 +121,11 @@ impl Dialer {
     /// Tells of a connection that was accepted, for as long as what it gives lives.
     pub fn accepted(&self, client: SocketAddr, server: SocketAddr) -> Option<Leg> {
         self.legs.as_ref().map(|legs| legs.accepted(client, server))
+    }
+
+    /// This machine's addresses.
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
     }
 
     /// Remembers that a client uses its port itself, for as long as what it gives lives.
@@ -137,10 +147,9 @@ impl Dialer {
             match (direction, source) {
                 (Direction::Ingress, Source::Client(client)) => self.dial_as(client, destination.0).await,
                 (Direction::Ingress, Source::Own) => Ok((self.dial_own(destination.0).await?, None)),
-                (Direction::Ingress, Source::Spare) => Ok((self.dial_local(destination.0).await?, None)),
-                (Direction::Egress | Direction::Unknown, _) => {
-                    Ok((self.dial_out(destination.0).await?, None))
-                }
+                (Direction::Ingress, _) => Ok((self.dial_local(destination.0).await?, None)),
+                (_, Source::Application(own)) => self.dial_out(destination.0, own).await,
+                (_, _) => Ok((self.dial_any(destination.0, None).await?, None)),
             }
         };
         match self.timeout {
@@ -251,13 +260,15 @@ impl Dialer {
         // Lets connections in TIME_WAIT and to other destinations hold the port too; a listener's is refused.
         socket.set_reuse_address(true)?;
         match socket.bind(&source.into()) {
-            // What binds without privilege is local.
-            Ok(()) => return Ok(None),
-            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {}
-            Err(error) => return Err(error),
+            // What binds without privilege is local, unless sockets may bind to any address.
+            Ok(()) if self.addresses.is_local(source.ip()) => return Ok(None),
+            Ok(()) => transparent(&socket)?,
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => {
+                transparent(&socket)?;
+                socket.bind(&source.into()).map_err(no_low_port)?;
+            }
+            Err(error) => return Err(no_low_port(error)),
         }
-        transparent(&socket)?;
-        socket.bind(&source.into())?;
         let leg = self.begin(&socket, destination)?;
         Ok(Some((socket, leg)))
     }
@@ -291,31 +302,66 @@ impl Dialer {
         Err(DialError::new(last))
     }
 
-    async fn dial_out(&self, destination: SocketAddr) -> Result<Stream, DialError> {
+    /// From the address of the application's own connection; from the kernel's choice where that can't be had.
+    async fn dial_out(
+        &self,
+        destination: SocketAddr,
+        own: SocketAddr,
+    ) -> Result<(Stream, Option<NotKept>), DialError> {
+        // Where the pod has one address the kernel has no other choice.
+        let is_chosen = !own.ip().is_loopback() && !self.addresses.is_only(own.ip());
+        if !is_chosen {
+            return Ok((self.dial_any(destination, None).await?, None));
+        }
+        match self.dial_any(destination, Some(own)).await {
+            Err(error) if error.reason == "no_address" => {
+                tracing::debug!(%own, %destination, %error, "cannot dial from the application's address");
+                let stream = self.dial_any(destination, None).await?;
+                Ok((stream, Some(NotKept::APPLICATION)))
+            }
+            result => Ok((result?, None)),
+        }
+    }
+
+    async fn dial_any(&self, destination: SocketAddr, own: Option<SocketAddr>) -> Result<Stream, DialError> {
         if self.ports.is_busy(destination) {
             for _ in 0..PORT_ATTEMPTS {
                 let Some(port) = self.ports.next() else { break };
-                match self.dial_from_port(destination, port).await {
+                match self.dial_from_port(destination, own, port).await {
                     Err(error) if is_taken(&error) => {}
                     result => return result.map_err(DialError::new),
                 }
             }
         }
         let socket = self.socket(destination).map_err(DialError::new)?;
+        if let Some(own) = own {
+            bind_address(&socket, own).map_err(|source| DialError {
+                reason: "no_address",
+                source,
+            })?;
+        }
         self.connect(socket, destination).await.map_err(DialError::new)
     }
 
-    async fn dial_from_port(&self, destination: SocketAddr, port: u16) -> io::Result<Stream> {
+    async fn dial_from_port(
+        &self,
+        destination: SocketAddr,
+        own: Option<SocketAddr>,
+        port: u16,
+    ) -> io::Result<Stream> {
         let socket = self.socket(destination)?;
-        let any: IpAddr = if destination.is_ipv6() {
+        if destination.is_ipv6() {
             socket.set_only_v6(true)?;
-            Ipv6Addr::UNSPECIFIED.into()
-        } else {
-            Ipv4Addr::UNSPECIFIED.into()
+        }
+        let any: IpAddr = match destination {
+            SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         };
+        let mut source = own.unwrap_or(SocketAddr::new(any, 0));
+        source.set_port(port);
         // Lets connections to other destinations, and those in TIME_WAIT, hold the port too; a listener's is refused.
         socket.set_reuse_address(true)?;
-        socket.bind(&SocketAddr::new(any, port).into())?;
+        socket.bind(&source.into())?;
         self.connect(socket, destination).await
     }
 
@@ -330,13 +376,26 @@ impl Dialer {
 }
 
 /// Binds to an address alone: the port is chosen by connect(2), which may then share it between destinations.
-fn bind_spare(socket: &Socket, source: IpAddr) -> io::Result<()> {
+fn bind_address(socket: &Socket, mut source: SocketAddr) -> io::Result<()> {
     setsockopt(socket, sockopt::IpBindAddressNoPort, &true)?;
+    source.set_port(0);
+    socket.bind(&source.into())
+}
+
+fn bind_spare(socket: &Socket, source: IpAddr) -> io::Result<()> {
     if source.is_ipv6() {
         // A local route makes an IPv4 address one's own for bind(2), but not an IPv6 one.
         socket.set_freebind_v6(true)?;
     }
-    socket.bind(&SocketAddr::new(source, 0).into())
+    bind_address(socket, SocketAddr::new(source, 0))
+}
+
+/// A port below `net.ipv4.ip_unprivileged_port_start` is none that is free.
+fn no_low_port(error: io::Error) -> io::Error {
+    match error.raw_os_error().map(Errno::from_raw) {
+        Some(Errno::EACCES) => Errno::EADDRINUSE.into(),
+        _ => error,
+    }
 }
 
 fn is_taken(error: &io::Error) -> bool {

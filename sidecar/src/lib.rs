@@ -5,6 +5,7 @@
 //! together and [`worker`] runs them, one single-threaded runtime a core. Where nothing is redirected, [`tap`] feeds the
 //! decoders instead. [`app`] wires everything at start.
 
+pub mod addresses;
 pub mod admin;
 pub mod app;
 pub mod clients;

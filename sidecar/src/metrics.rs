@@ -52,9 +52,9 @@ impl Counter {
 /// How connections end.
 const ENDS: [&str; 5] = ["finished", "client_reset", "server_reset", "idle", "abandoned"];
 /// Why connections do not begin.
-const DIAL_FAILURES: [&str; 7] = crate::dial::DialError::REASONS;
+const DIAL_FAILURES: [&str; 8] = crate::dial::DialError::REASONS;
 /// Why a client's address was not kept.
-const NOT_KEPT: [&str; 5] = crate::source::REASONS;
+const NOT_KEPT: [&str; 6] = crate::source::REASONS;
 const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 
 /// A data thread's counters.
@@ -118,7 +118,7 @@ impl WorkerMetrics {
         }
     }
 
-    /// The application saw a spare address instead of the client's.
+    /// A dial had another address than the connection it was for.
     pub fn source_not_kept(&self, why: NotKept) {
         count(&NOT_KEPT, &self.not_kept, why.0, 1);
     }
@@ -385,7 +385,7 @@ impl Collector for Metrics {
         counters(
             encoder,
             "weir_source_not_kept",
-            "Inbound connections whose client's address the application did not see although it was to, by reason",
+            "Connections that were dialled from another address than the client's (inbound) or the application's (outbound) although they were to have it, by reason",
             NOT_KEPT.iter().enumerate().map(not_kept).collect(),
         )?;
         let total = |get: fn(&WorkerMetrics) -> &Counter| vec![(Labels::new(), self.sum(get))];

@@ -1,6 +1,6 @@
 //! Where a redirected connection wanted to go: one way for every mode of redirection.
 
-use crate::listen::Arrival;
+use crate::{addresses::Addresses, listen::Arrival};
 use socket2::SockRef;
 use std::{
     fmt, io,
@@ -34,14 +34,16 @@ impl fmt::Display for OriginalDestination {
 
 /// Asks NAT first (`SO_ORIGINAL_DST`, `IP6T_SO_ORIGINAL_DST`: REDIRECT), then takes the socket's own address (TPROXY and
 /// eBPF assignment leave the destination in place). A port map changes the port alone, and its listener says to which one
-/// it had been. Nothing if that is the listener itself: the connection was not
-/// redirected but dialled here directly, or it loops.
+/// it had been. Nothing if that is the listener itself: the connection was not redirected but dialled here directly, or it
+/// loops. The same port of another machine is a destination like any other.
 ///
 /// # Errors
 /// The socket has no local address any more: the client is gone.
 pub fn original_destination(
     client: &TcpStream,
+    ClientAddress(peer): ClientAddress,
     arrival: Arrival,
+    addresses: &Addresses,
 ) -> io::Result<Option<(OriginalDestination, Way)>> {
     let mut local = client.local_addr()?;
     if let Some(port) = arrival.original {
@@ -49,7 +51,6 @@ pub fn original_destination(
         return Ok(Some((OriginalDestination(local), Way::Mapped)));
     }
     // Tracking that set in after the connection had begun may have it the wrong way round: from here to the client.
-    let peer = client.peer_addr().ok();
     let socket = SockRef::from(client);
     let nat = if local.is_ipv4() {
         socket.original_dst_v4()
@@ -59,9 +60,13 @@ pub fn original_destination(
     let nat = nat
         .ok()
         .and_then(|address| address.as_socket())
-        .filter(|address| *address != local && Some(*address) != peer);
+        .filter(|address| *address != local && *address != peer);
     let destination = nat.unwrap_or(local);
-    let itself = destination.port() == arrival.port && (nat.is_none() || destination.ip() == local.ip());
+    let itself = destination.port() == arrival.port
+        && match nat {
+            Some(destination) => destination.ip() == local.ip(),
+            None => addresses.is_local(destination.ip()),
+        };
     let way = if nat.is_some() {
         Way::Translated
     } else {

@@ -92,6 +92,14 @@ pub fn reserved() -> Vec<RangeInclusive<u16>> {
     parse_reserved(&setting("ip_local_reserved_ports"))
 }
 
+/// The first port that a program may bind to without NET_BIND_SERVICE.
+pub fn first_unprivileged() -> u16 {
+    setting("ip_unprivileged_port_start")
+        .trim()
+        .parse()
+        .unwrap_or(1024)
+}
+
 fn setting(name: &str) -> String {
     std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}")).unwrap_or_default()
 }

@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-/// Why the application sees a spare address although the client's was to be kept.
-pub const REASONS: [&str; 5] = [
+/// Why a dial did not have the address that was to be kept.
+pub const REASONS: [&str; 6] = [
     "no_privilege",
     "local_address",
     "no_port",
     "slow",
     "refused_by_kernel",
+    "application_address",
 ];
 
 /// The address that a dial has.
@@ -20,9 +21,11 @@ pub enum Source {
     Own,
     /// The client's, as far as possible.
     Client(IpAddr),
+    /// That which the application's own outbound connection has, with whatever port.
+    Application(SocketAddr),
 }
 
-/// A dial that was to have the client's address, and why it had not.
+/// A dial that was to have the address of the connection it is for, and why it had not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NotKept(pub &'static str);
 
@@ -37,6 +40,8 @@ impl NotKept {
     pub const SLOW: Self = Self(REASONS[3]);
     /// The kernel would not have it.
     pub const REFUSED: Self = Self(REASONS[4]);
+    /// Outbound: the address that the application has chosen can't be had, so the server sees the kernel's choice.
+    pub const APPLICATION: Self = Self(REASONS[5]);
 }
 
 /// True if the client's address can be told from every address of this machine by itself: not loopback, not link-local,

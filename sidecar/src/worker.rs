@@ -68,11 +68,17 @@ pub struct Settings {
 impl Settings {
     /// Which address a connection's dial is to have: a connection that came by NAT tells nothing of the routing that
     /// answers to its client's address need.
-    pub fn source_of(&self, direction: Direction, way: Way, (client, server): (IpAddr, IpAddr)) -> Source {
+    pub fn source_of(
+        &self,
+        direction: Direction,
+        way: Way,
+        (client, server): (SocketAddr, SocketAddr),
+    ) -> Source {
         match (self.source, direction, way) {
+            (_, Direction::Egress, _) => Source::Application(client),
             // Applications may trust a client that is on this machine, and no other is to look like one.
-            (_, _, Way::Mapped) if is_same_machine(client, server) => Source::Own,
-            (SourceAddress::Client, Direction::Ingress, Way::InPlace) => Source::Client(client),
+            (_, _, Way::Mapped) if is_same_machine(client.ip(), server.ip()) => Source::Own,
+            (SourceAddress::Client, Direction::Ingress, Way::InPlace) => Source::Client(client.ip()),
             _ => Source::Spare,
         }
     }

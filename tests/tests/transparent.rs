@@ -58,6 +58,7 @@ macro_rules! mode {
                     Light Inbound syn_cookies_do_no_harm;
                     Light Inbound documents_carry_the_mode;
                     Light Inbound port_that_clients_use_themselves_harms_nobody;
+                    Light Inbound port_of_a_client_does_not_hide_its_address;
                     Heavy Inbound no_short_connection_of_a_client_fails_when_servers_close_first;
                 }
                 without {
@@ -71,6 +72,9 @@ macro_rules! mode {
                     dial_that_gets_no_answer_is_made_from_a_spare_address;
                     connection_without_a_port_for_its_client_is_made_from_a_spare_address;
                     connections_from_before_go_on;
+                    address_is_kept_where_binding_is_free;
+                    outbound_connection_keeps_the_address_that_the_application_chose;
+                    listeners_ports_of_other_machines_are_reached_and_its_own_are_not;
                     removal_leaves_nothing;
                 }
             }
@@ -80,6 +84,14 @@ macro_rules! mode {
 
 mode! { tproxy Tproxy }
 mode! { ebpf Ebpf }
+
+mod redirect {
+    use super::*;
+    promises! { Redirected: with {} without {
+        outbound_connection_keeps_the_address_that_the_application_chose;
+        listeners_ports_of_other_machines_are_reached_and_its_own_are_not;
+    } }
+}
 
 /// Between modes that translate addresses alike; a change from or to mode ebpf may still break a connection that is just
 /// being opened.

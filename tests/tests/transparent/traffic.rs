@@ -4,11 +4,12 @@ use crate::support::*;
 use std::{
     fs,
     io::{Read, Write},
+    net::SocketAddr,
     thread,
 };
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn, how_many},
-    peer::{accept, again, listen},
+    peer::{accept, again, assert_reset, connect, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage},
     weir::{Sidecar, init, wait_for},
 };
@@ -103,6 +104,119 @@ pub fn port_that_clients_use_themselves_harms_nobody(stage: &Stage) {
         not_kept(sidecar(stage)) > 0,
         "such a client's address is not borrowed"
     );
+}
+
+/// A client can't choose whether the application sees it: not by one port that the sidecar would dial from itself, and not
+/// by many, as address translation takes them, where the namespace lets programs bind to low ports.
+pub fn port_of_a_client_does_not_hide_its_address(stage: &Stage) {
+    let listener = listen(&stage.pod, stage.server(PORT));
+    let from = |port: u16| {
+        let client = stage.client.enter(|| {
+            let [v4, v6] = stage.link.a.at(port);
+            let source = stage.pick(v4, v6);
+            let socket =
+                socket2::Socket::new(socket2::Domain::for_address(source), socket2::Type::STREAM, None)
+                    .unwrap();
+            socket.bind(&source.into()).unwrap();
+            socket.connect(&stage.server(PORT).into()).unwrap();
+            std::net::TcpStream::from(socket)
+        });
+        (client.unwrap(), accept(&listener))
+    };
+    let own = stage.link.a.at(0)[usize::from(stage.family == Family::V6)].ip();
+    // All stay open, so that none may share its addresses and ports with another.
+    let open: Vec<_> = [20_000, 45_001, 20_001, 45_002].map(from).into_iter().collect();
+    for (_, server) in &open {
+        assert_eq!(server.peer_addr().unwrap().ip(), own);
+    }
+    assert_eq!(not_kept(sidecar(stage)), 0);
+    let many: Vec<_> = (21_000..21_020).map(from).collect();
+    let last = many.last().unwrap().1.peer_addr().unwrap();
+    // Low ports are not allowed in this namespace, so that for this client there is none left.
+    assert!(is_spare(last.ip()), "{last}");
+    for (client, server) in open.iter().chain(&many) {
+        converse(client, server, b"undisturbed");
+    }
+}
+
+/// The same where sockets may bind to any address, and to low ports.
+pub fn address_is_kept_where_binding_is_free(stage: &Stage, mode: Mode) {
+    stage.pod.sysctl("ipv4/ip_nonlocal_bind", "1").unwrap();
+    stage.pod.sysctl("ipv6/ip_nonlocal_bind", "1").unwrap();
+    stage.pod.sysctl("ipv4/ip_unprivileged_port_start", "0").unwrap();
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    assert_kept(stage, &sidecar);
+    let address = stage.server(PORT);
+    let _server = Server::short(listen(&stage.pod, address), Talk::PLAIN, First::Client);
+    let tally = churn(
+        &stage.client,
+        address,
+        200,
+        Ports::InTurn(20_000..=32_047),
+        Talk::PLAIN,
+        First::Client,
+    );
+    assert_eq!((tally.succeeded, tally.stalled), (200, 0), "{tally}");
+    assert_eq!(not_kept(&sidecar), 0, "{}", sidecar.metrics());
+}
+
+/// The server sees the address that the application has chosen.
+pub fn outbound_connection_keeps_the_address_that_the_application_chose(stage: &Stage, mode: Mode) {
+    let second = stage.pick("198.18.0.22", "fd00:198:18::22");
+    let length = stage.pick("24", "64 nodad");
+    stage
+        .pod
+        .ip(&format!("addr add {second}/{length} dev eth0")
+            .replace("/64 nodad dev eth0", "/64 dev eth0 nodad"))
+        .unwrap();
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let outside = stage.link.a.at(PORT)[usize::from(stage.family == Family::V6)];
+    let listener = listen(&stage.client, outside);
+    let first = stage.link.b.at(0)[usize::from(stage.family == Family::V6)].ip();
+    for own in [second.parse().unwrap(), first] {
+        // More than one, so that the sidecar begins to choose ports itself.
+        for _ in 0..70 {
+            let client = stage.pod.enter(|| {
+                let socket =
+                    socket2::Socket::new(socket2::Domain::for_address(outside), socket2::Type::STREAM, None)
+                        .unwrap();
+                socket.bind(&SocketAddr::new(own, 0).into()).unwrap();
+                socket.connect(&outside.into()).unwrap();
+                std::net::TcpStream::from(socket)
+            });
+            let (client, server) = (client.unwrap(), accept(&listener));
+            assert_eq!(server.peer_addr().unwrap().ip(), own);
+            converse(&client, &server, b"hello");
+        }
+    }
+    assert_eq!(not_kept(&sidecar), 0);
+    assert_eq!(sidecar.connections(Direction::Outbound), 140);
+}
+
+/// The ports that the sidecar listens at are other machines' like any other; its own can't be dialled.
+pub fn listeners_ports_of_other_machines_are_reached_and_its_own_are_not(stage: &Stage, mode: Mode) {
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let family = usize::from(stage.family == Family::V6);
+    for port in [15001, 15006, 15053] {
+        let outside = stage.link.a.at(port)[family];
+        let listener = listen(&stage.client, outside);
+        let (client, server) = pair(&stage.pod, &listener);
+        converse(&client, &server, b"hello");
+    }
+    assert_eq!(sidecar.connections(Direction::Outbound), 3);
+    for port in [15001, 15006] {
+        for ip in [
+            stage.link.b.at(0)[family].ip(),
+            stage.pick("127.0.0.1", "::1").parse().unwrap(),
+        ] {
+            if let Ok(client) = connect(&stage.pod, SocketAddr::new(ip, port)) {
+                assert_reset(&client);
+            }
+        }
+    }
 }
 
 pub fn no_short_connection_of_a_client_fails_when_servers_close_first(stage: &Stage) {
