@@ -9,11 +9,13 @@ mod grace;
 mod hook;
 mod load;
 mod loaded;
+mod loader;
 mod networks;
 mod port_map;
 mod ports;
 mod settings;
 mod sources;
+mod types;
 
 pub use cgroup::Attached;
 pub use hook::{Kind, MAP_PREFIX, PREFIX, Side, program};

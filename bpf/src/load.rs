@@ -1,8 +1,12 @@
 //! Loading the programs into the kernel.
 
-use crate::{Kind, PortSet, Settings, Side, hook};
+use crate::{
+    Kind, PortSet, Settings, Side, hook,
+    loader::loader,
+    types::{self, Wanted},
+};
 use aya::{
-    Btf, Ebpf, EbpfError, EbpfLoader,
+    Btf, Ebpf, EbpfError,
     maps::{
         Array, MapData, MapError, PerCpuArray,
         lpm_trie::{Key, LpmTrie},
@@ -17,6 +21,12 @@ use std::{
 
 static PLAIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect-0.bpf.o"));
 static READS_TIME_WAIT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/redirect-1.bpf.o"));
+
+/// What c/time_wait.h reads.
+pub(crate) const TIME_WAIT: [Wanted<'static>; 1] = [(
+    "tcp_timewait_sock",
+    &["tw_sk.__tw_common.skc_tw_rcv_nxt", "tw_ts_recent"],
+)];
 
 /// What the settings are for, compiled.
 pub(crate) fn object() -> &'static [u8] {
@@ -48,6 +58,9 @@ pub enum LoadError {
     /// A control group doesn't take a program.
     #[error("the control group takes no eBPF program: {0}")]
     ControlGroup(io::Error),
+    /// The kernel's types don't tell what the programs have to know.
+    #[error("cannot read the kernel's types (BTF): {0}")]
+    Types(io::Error),
     /// The compiled-in object lacks something: a mistake in the build.
     #[error("the eBPF object has no {0}")]
     Missing(&'static str),
@@ -68,7 +81,7 @@ impl LoadError {
             Self::Program { cause, .. } => Some(cause.as_ref()),
             Self::Object(cause) => Some(cause.as_ref()),
             Self::Map { source, .. } => Some(source),
-            Self::ControlGroup(source) => Some(source),
+            Self::ControlGroup(source) | Self::Types(source) => Some(source),
             Self::Missing(_) => None,
         };
         while let Some(error) = source {
@@ -140,13 +153,16 @@ impl Redirect {
     /// # Errors
     /// [`LoadError`]; nothing is left behind.
     pub fn load(settings: &Settings) -> Result<Self, LoadError> {
-        match load(READS_TIME_WAIT, settings) {
+        let full = types::of_kernel(&TIME_WAIT)
+            .map_err(LoadError::Types)
+            .and_then(|types| load(READS_TIME_WAIT, Some(&types), settings));
+        match full {
             Ok(object) => Ok(Self {
                 object,
                 reads_time_wait: None,
             }),
             Err(refused) => Ok(Self {
-                object: load(PLAIN, settings)?,
+                object: load(PLAIN, None, settings)?,
                 reads_time_wait: Some(refused),
             }),
         }
@@ -206,7 +222,7 @@ pub(crate) fn program<'a>(
     program.try_into().map_err(LoadError::of_program(name))
 }
 
-fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
+fn load(object: &[u8], types: Option<&Btf>, settings: &Settings) -> Result<Ebpf, LoadError> {
     let raw = settings.raw();
     let entries = |v6: bool| {
         let nets = settings
@@ -215,8 +231,7 @@ fn load(object: &[u8], settings: &Settings) -> Result<Ebpf, LoadError> {
             .filter(|(net, _)| net.addr().is_ipv6() == v6);
         u32::try_from(nets.count()).unwrap_or(u32::MAX).max(1)
     };
-    let mut object = EbpfLoader::new()
-        .btf(Btf::from_sys_fs().ok().as_ref())
+    let mut object = loader(types)
         .override_global("settings", &raw, true)
         .map_max_entries("networks_v4", entries(false))
         .map_max_entries("networks_v6", entries(true))

@@ -4,9 +4,11 @@ use crate::{
     Kind, LoadError, Side, cgroup,
     cgroup::HOOKS,
     load::{self, program},
+    loader::loader,
+    types::{self, Wanted},
 };
 use aya::{
-    Btf, Ebpf, EbpfLoader,
+    Btf, Ebpf,
     maps::{Array, HashMap, MapData},
     programs::{CgroupSockAddr, SchedClassifier},
 };
@@ -22,6 +24,15 @@ static PLAIN: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/por
 static READS_KERNEL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/port_map-1.bpf.o"));
 
 pub(crate) const PROGRAMS: [&str; 4] = ["weir_map_in", "weir_map_in_l3", "weir_map_out", "weir_map_out_l3"];
+
+/// What c/local_clients.h reads.
+pub(crate) const SOCKET: [Wanted<'static>; 2] = [
+    ("tcp_sock", &["inet_conn.icsk_inet.sk.__sk_common.skc_net.net"]),
+    (
+        "net",
+        &["ipv4.sysctl_ip_nonlocal_bind", "ipv6.sysctl.ip_nonlocal_bind"],
+    ),
+];
 
 /// The map that says whether new connections are taken.
 pub(crate) const TAKING: &str = "taking";
@@ -110,13 +121,16 @@ impl PortMap {
     /// # Errors
     /// [`LoadError`]; nothing is left behind.
     pub fn load(settings: &PortMapSettings, clients: bool) -> Result<Self, LoadError> {
-        match load(READS_KERNEL, settings, clients) {
+        let full = types::of_kernel(&SOCKET)
+            .map_err(LoadError::Types)
+            .and_then(|types| load(READS_KERNEL, Some(&types), settings, clients));
+        match full {
             Ok(object) => Ok(Self {
                 object,
                 reads_kernel: None,
             }),
             Err(refused) => Ok(Self {
-                object: load(PLAIN, settings, clients)?,
+                object: load(PLAIN, None, settings, clients)?,
                 reads_kernel: Some(refused),
             }),
         }
@@ -172,10 +186,14 @@ pub fn map_program(kind: Kind, side: Side) -> Option<&'static str> {
     }
 }
 
-fn load(object: &[u8], settings: &PortMapSettings, clients: bool) -> Result<Ebpf, LoadError> {
+fn load(
+    object: &[u8],
+    types: Option<&Btf>,
+    settings: &PortMapSettings,
+    clients: bool,
+) -> Result<Ebpf, LoadError> {
     let entries = u32::try_from(settings.ports.len()).unwrap_or(u32::MAX).max(1);
-    let mut object = EbpfLoader::new()
-        .btf(Btf::from_sys_fs().ok().as_ref())
+    let mut object = loader(types)
         .override_global("settings", &settings.raw(), true)
         .map_max_entries("mapped_ports", entries)
         .map_max_entries("original_ports", entries)

@@ -1,8 +1,8 @@
 //! Counting who sends how much (`c/sources.bpf.c`): loaded, attached, and read interval by interval.
 
-use crate::{LoadError, PortSet, grace, load::program};
+use crate::{LoadError, PortSet, grace, load::program, loader::loader};
 use aya::{
-    Ebpf, EbpfLoader,
+    Ebpf,
     maps::{Array, MapData, MapError, PerCpuArray, PerCpuHashMap, PerCpuValues},
     programs::{
         LinkOrder, SchedClassifier, TcAttachType, TcHandle,
@@ -106,7 +106,7 @@ impl Sources {
     /// # Errors
     /// [`LoadError`]; nothing is left behind.
     pub fn load(ports: Option<&PortSet>) -> Result<Self, LoadError> {
-        let mut object = EbpfLoader::new()
+        let mut object = loader(None)
             .override_global("settings", &u32::from(ports.is_none()), true)
             .load(OBJECT)?;
         if let Some(ports) = ports {
