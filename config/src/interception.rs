@@ -46,8 +46,8 @@ impl Mode {
         }
     }
 
-    /// The metric of the spare local route while this mode is in force, from which the sidecar learns it (of
-    /// [`Mode::Tap`] it knows by itself). 0 for [`Mode::Auto`], which is never in force itself.
+    /// The number that [`Mode::metric`] gives to it, from which the sidecar learns the mode (of [`Mode::Tap`] it knows by
+    /// itself). 0 for [`Mode::Auto`], which is never in force itself.
     pub fn code(self) -> u32 {
         match self {
             Self::Auto => 0,
@@ -59,8 +59,22 @@ impl Mode {
         }
     }
 
-    /// The mode with this [code](Self::code).
+    /// The metric where new connections wait for a sidecar (mode `ebpf` with [`MissingProxy::Hold`]).
+    pub const HELD: u32 = 6;
+
+    /// The metric of the spare local route while this mode is in force with this policy.
+    pub fn metric(self, missing: MissingProxy) -> u32 {
+        match (self, missing) {
+            (Self::Ebpf, MissingProxy::Hold) => Self::HELD,
+            _ => self.code(),
+        }
+    }
+
+    /// The mode with this [code](Self::code) or [metric](Self::metric).
     pub fn from_code(code: u32) -> Option<Self> {
+        if code == Self::HELD {
+            return Some(Self::Ebpf);
+        }
         [Self::Redirect, Self::Tproxy, Self::Ebpf, Self::PortMap, Self::Tap]
             .into_iter()
             .find(|mode| mode.code() == code)

@@ -30,7 +30,7 @@ const PRIORITY: u32 = 1337;
 pub enum Piece {
     /// The spare addresses are local.
     Spare {
-        /// Which mode is in force: [`Mode::code`].
+        /// Which mode is in force: [`Mode::metric`].
         metric: u32,
     },
     /// Every address is local in this table.
@@ -55,7 +55,9 @@ pub fn pieces(mode: Mode, set: &Interception) -> Vec<Piece> {
         pieces.push(Piece::Everything { table });
         pieces.push(Piece::Rule { mark, table });
     }
-    pieces.push(Piece::Spare { metric: mode.code() });
+    pieces.push(Piece::Spare {
+        metric: mode.metric(set.on_missing_proxy),
+    });
     pieces
 }
 

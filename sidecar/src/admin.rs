@@ -206,7 +206,7 @@ async fn readiness(state: &State) -> Result<(), &'static str> {
     if state.draining.load(Ordering::Relaxed) {
         return Err("draining");
     }
-    if let Some(reason) = mode::hindrance(state.mode.get(), state.privileges) {
+    if let Some(reason) = mode::hindrance(&state.mode, state.privileges) {
         return Err(reason);
     }
     let ask_all = async {

@@ -14,6 +14,7 @@ use nix::{
     },
     unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
 };
+use socket2::{Domain, Socket, Type};
 
 /// Open files that are asked for: two a connection.
 const FILES: u64 = 1 << 20;
@@ -25,6 +26,15 @@ pub struct Identity {
     pub net_raw: bool,
     /// It is not the proxy's user, for want of the right to become it: its traffic must be marked.
     pub marks: bool,
+    /// It may mark its traffic.
+    pub may_mark: bool,
+}
+
+impl Identity {
+    /// True if its traffic should be marked and can't be.
+    pub fn is_unmarked(&self) -> bool {
+        self.marks && !self.may_mark
+    }
 }
 
 /// Gives up every capability but NET_RAW and the way to any, where no traffic is redirected: root becomes the proxy's user
@@ -91,7 +101,17 @@ pub fn assume(uid: u32, gid: u32) -> anyhow::Result<Identity> {
         marks = geteuid().as_raw() != uid && net_raw;
     }
     keep(net_raw)?;
-    Ok(Identity { net_raw, marks })
+    Ok(Identity {
+        net_raw,
+        marks,
+        may_mark: may_mark(),
+    })
+}
+
+/// Whether the kernel lets this process mark packets: with NET_RAW alone only from Linux 5.17 on. Any mark tells.
+fn may_mark() -> bool {
+    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None);
+    socket.is_ok_and(|socket| socket.set_mark(1).is_ok())
 }
 
 /// Gives up NET_RAW, too.

@@ -131,6 +131,9 @@ fn open(
                     io::ErrorKind::AddrInUse => {
                         "; does a sidecar run here already? Choose other ports with --inbound-port and --outbound-port, or in --port-map"
                     }
+                    io::ErrorKind::PermissionDenied if matches!(extra, Some(Extra::Mark(_))) => {
+                        "; below Linux 5.17 NET_RAW is not enough to mark connections: run as the user of --proxy-uid"
+                    }
                     _ => "",
                 };
                 return Err(ListenError {

@@ -31,6 +31,11 @@ impl InForce {
         Mode::from_code(self.0.load(Ordering::Relaxed))
     }
 
+    /// True if new connections wait where nobody takes them.
+    pub fn holds(&self) -> bool {
+        self.0.load(Ordering::Relaxed) == Mode::HELD
+    }
+
     /// Its name, for documents.
     pub fn name(&self) -> &'static str {
         self.get().map_or("unknown", Mode::name)
@@ -41,8 +46,8 @@ impl InForce {
         Self(AtomicU32::new(mode.code()))
     }
 
-    fn set(&self, mode: Option<Mode>) {
-        self.0.store(mode.map_or(0, Mode::code), Ordering::Relaxed);
+    fn set(&self, metric: u32) {
+        self.0.store(metric, Ordering::Relaxed);
     }
 }
 
@@ -69,19 +74,20 @@ impl Reader {
         // The entry that matches rather than the route that comes of it: only that has its metric and owner.
         question.header.flags = RouteFlags::LookupTable | RouteFlags::FibMatch;
         let mut answers = std::pin::pin!(self.0.route().get(question).execute());
-        let mut mode = None;
+        let mut metric = 0;
         // An error is the kernel's way to say that there is none.
         while let Ok(Some(route)) = answers.try_next().await {
             if route.header.protocol == RouteProtocol::Other(ROUTE_PROTOCOL)
                 && route.header.destination_prefix_length == SPARE_V4.prefix_len()
             {
-                mode = route.attributes.iter().find_map(|attribute| match attribute {
-                    RouteAttribute::Priority(metric) => Mode::from_code(*metric),
+                let of_route = route.attributes.iter().find_map(|attribute| match attribute {
+                    RouteAttribute::Priority(metric) => Some(*metric),
                     _ => None,
                 });
+                metric = of_route.unwrap_or(0);
             }
         }
-        seen.set(mode);
+        seen.set(metric);
     }
 
     /// Looks again and again, and says what changes and what then is missing.
@@ -92,29 +98,54 @@ impl Reader {
             self.read(&seen).await;
             if seen.get() != before {
                 tracing::info!(mode = seen.name(), "the mode of redirection has changed");
-                advise(seen.get(), privileges, source);
+                advise(&seen, privileges, source);
             }
         }
     }
 }
 
 /// Why the sidecar can't do its work in this mode with these privileges.
-pub fn hindrance(mode: Option<Mode>, privileges: Privileges) -> Option<&'static str> {
-    // The programs of mode `ebpf` let pass what nobody listens for.
-    let hindered = mode == Some(Mode::Tproxy) && !privileges.transparent;
-    hindered.then_some(
-        "the mode in force needs listeners with NET_RAW, which this process did not have at its start",
-    )
+pub fn hindrance(in_force: &InForce, privileges: Privileges) -> Option<&'static str> {
+    match in_force.get() {
+        Some(Mode::Tproxy) if !privileges.transparent => Some(
+            "the mode in force needs listeners with NET_RAW, which this process did not have at its start",
+        ),
+        // With the policy `bypass` the programs let pass what nobody can take.
+        Some(Mode::Ebpf) if in_force.holds() && !takes_outbound(privileges) => Some(
+            "outbound connections wait for a sidecar that may take them (--on-missing-proxy hold), and this one may not",
+        ),
+        _ => None,
+    }
+}
+
+/// True if mode `ebpf` gives outbound connections to a sidecar with these privileges.
+fn takes_outbound(privileges: Privileges) -> bool {
+    privileges.transparent && !privileges.unmarked
 }
 
 /// Says what is missing for this mode, and how to get it.
-pub fn advise(mode: Option<Mode>, privileges: Privileges, source: SourceAddress) {
+pub fn advise(in_force: &InForce, privileges: Privileges, source: SourceAddress) {
     /// What measurement shows to work under Docker and Kubernetes.
     const HOW: &str = "give the container NET_RAW and the program the file capability cap_net_raw=+p \
         (`setcap cap_net_raw=+p weir-sidecar`), or, where privileges may not be raised \
         (allowPrivilegeEscalation: false, no-new-privileges), run it as user 0 with group 1337 and NET_RAW alone";
-    let name = mode.map_or("unknown", Mode::name);
-    if hindrance(mode, privileges).is_some() {
+    let (mode, name) = (in_force.get(), in_force.name());
+    let hindrance = hindrance(in_force, privileges);
+    if mode == Some(Mode::Ebpf) && privileges.unmarked {
+        let what = hindrance.unwrap_or("outbound connections and DNS go past the sidecar unseen");
+        tracing::warn!(
+            mode = name,
+            "{what}: below Linux 5.17 NET_RAW is not enough to mark connections, and the programs know a sidecar of another \
+             user than --proxy-uid by its mark alone; run it as that user, with the file capability cap_net_raw=+p, or use \
+             `weir-init install --mode redirect`, which knows it by its group"
+        );
+    } else if mode == Some(Mode::Ebpf) && hindrance.is_some() {
+        tracing::error!(
+            mode = name,
+            "NET_RAW is missing, and with --on-missing-proxy hold outbound connections wait for a sidecar that has it; {HOW}; \
+             or install with --on-missing-proxy bypass"
+        );
+    } else if hindrance.is_some() {
         tracing::error!(
             mode = name,
             "this mode needs NET_RAW, which is missing: inbound connections wait in vain; {HOW}; \
@@ -134,6 +165,44 @@ pub fn advise(mode: Option<Mode>, privileges: Privileges, source: SourceAddress)
             mode = name,
             "NET_RAW is missing, so the application sees a spare local address in place of the client's; {HOW}, \
              and start it again; or say --source-address proxy"
+        );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use weir_config::MissingProxy;
+
+    #[test]
+    fn a_sidecar_that_may_not_take_what_waits_for_it_is_not_ready() {
+        let full = Privileges {
+            transparent: true,
+            foreign_source: true,
+            unmarked: false,
+        };
+        let plain = Privileges::default();
+        let unmarked = Privileges {
+            unmarked: true,
+            ..full
+        };
+        let bypass = InForce::of(Mode::Ebpf);
+        let hold = InForce::default();
+        hold.set(Mode::Ebpf.metric(MissingProxy::Hold));
+        assert_eq!(
+            (hold.get(), hold.holds(), bypass.holds()),
+            (Some(Mode::Ebpf), true, false)
+        );
+        let is_ready = |mode: &InForce, privileges| hindrance(mode, privileges).is_none();
+        assert_eq!([full, plain, unmarked].map(|it| is_ready(&bypass, it)), [true; 3]);
+        assert_eq!(
+            [full, plain, unmarked].map(|it| is_ready(&hold, it)),
+            [true, false, false]
+        );
+        let tproxy = InForce::of(Mode::Tproxy);
+        assert_eq!(
+            [full, plain, unmarked].map(|it| is_ready(&tproxy, it)),
+            [true, false, true]
         );
     }
 }

@@ -7,4 +7,7 @@ pub struct Privileges {
     pub transparent: bool,
     /// It may dial from addresses that are not the machine's.
     pub foreign_source: bool,
+    /// The programs of mode `ebpf` can't tell its own connections from an application's: it has another user than the
+    /// proxy's, and may not mark them.
+    pub unmarked: bool,
 }

@@ -39,9 +39,9 @@ pub(super) fn open(
     };
     // The last moment: capabilities are a thread's own, and from here on there are more threads.
     let privileges = reduce(identity, mode, config)?;
-    mode::advise(mode.get(), privileges, config.relay.source_address);
-    if mode.get() == Some(Mode::Ebpf) && !privileges.transparent {
-        // Nobody could answer from the resolver's address. Without a socket the programs let queries pass.
+    mode::advise(mode, privileges, config.relay.source_address);
+    if mode.get() == Some(Mode::Ebpf) && (!privileges.transparent || privileges.unmarked) {
+        // Nobody could answer from the resolver's address, or ask it unseen. Without a socket the programs let queries pass.
         dns.clear();
     }
     let settings = Arc::new(settings(config, mode, names));
@@ -86,6 +86,8 @@ fn settings(config: &Config, mode: &Arc<InForce>, names: &Arc<Names>) -> Setting
 fn open_listeners(config: &Config, identity: Identity, threads: usize) -> anyhow::Result<Vec<Listener>> {
     let set = &config.interception;
     let net_raw = identity.net_raw;
+    // In place, what leaves would come back here if its own dials can't be told from an application's.
+    let takes_outbound = net_raw && !identity.is_unmarked();
     if !set.port_map.0.is_empty() {
         let mut listeners = Vec::new();
         for pair in &set.port_map.0 {
@@ -97,14 +99,14 @@ fn open_listeners(config: &Config, identity: Identity, threads: usize) -> anyhow
         }
         return Ok(listeners);
     }
-    let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, net_raw, threads)?;
+    let mut listeners = listen::listeners(Direction::Egress, set.outbound_port, takes_outbound, threads)?;
     listeners.extend(listen::listeners(
         Direction::Ingress,
         set.inbound_port,
         net_raw,
         threads,
     )?);
-    match listen::listeners(Direction::Egress, set.dns_port, net_raw, threads) {
+    match listen::listeners(Direction::Egress, set.dns_port, takes_outbound, threads) {
         Ok(opened) => listeners.extend(opened),
         Err(error) => without_dns(set, error)?,
     }
@@ -130,6 +132,7 @@ fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result
     Ok(Privileges {
         transparent: identity.net_raw,
         foreign_source: keep,
+        unmarked: identity.is_unmarked(),
     })
 }
 

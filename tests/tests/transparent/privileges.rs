@@ -89,6 +89,12 @@ pub fn missing_net_raw_is_told_and_outbound_connections_work(stage: &Stage, mode
         let (client, server) = pair(&stage.pod, &outside);
         converse(&client, &server, b"past the sidecar");
         assert_eq!(sidecar.connections(Direction::Outbound), 0);
+        // Held, it would wait for a sidecar that may take it.
+        install(&stage.pod, &["--mode", "ebpf", "--on-missing-proxy", "hold"]).unwrap();
+        wait_for("an answer about readiness", || {
+            let answer = stage.pod.http_get(local(15021), "/healthz/ready");
+            answer.is_ok_and(|(status, text)| status == 503 && text.contains("--on-missing-proxy hold"))
+        });
     } else {
         wait_for("an answer about readiness", || {
             let answer = stage.pod.http_get(local(15021), "/healthz/ready");
