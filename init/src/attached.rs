@@ -25,6 +25,10 @@ impl Set {
 /// What a filter's name ends with while it only lets open connections end.
 pub const DRAINING: &str = ":draining";
 
+/// What it means that others' programs come first.
+pub const MAY_END: &str =
+    "connections that it lets pass for good (TC_ACT_OK) are neither redirected nor seen";
+
 /// The interfaces of a namespace, and what of ours is on them.
 pub struct Scene {
     /// To change it.
@@ -207,6 +211,37 @@ impl Wanted<'_> {
             wrong.push(format!("interface {} has a program and should not", filter.index));
         }
         wrong
+    }
+
+    /// What others have before our programs, in words: a packet that it lets pass for good (`TC_ACT_OK`, `TCX_PASS`) does not
+    /// come to ours. Whether it does so nobody can tell.
+    ///
+    /// # Errors
+    /// Those of looking.
+    pub async fn in_the_way(&self, scene: &Scene) -> Result<Vec<String>, Error> {
+        let mut found = Vec::new();
+        for (interface, _) in &self.places {
+            for side in [Side::Ingress, Side::Egress] {
+                let mut others = weir_bpf::tcx_programs(interface.index, side).map_err(Error::Netlink)?;
+                if scene.clsact.contains(&interface.index) {
+                    others.extend(scene.tc.before_ours(interface, side).await?);
+                }
+                let place = format!("{} {}", interface.name, word(side));
+                found.extend(others.into_iter().map(|other| format!("{place}: {other}")));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Says so at an installation.
+    ///
+    /// # Errors
+    /// Those of looking.
+    pub async fn warn_of_others(&self, scene: &Scene) -> Result<(), Error> {
+        for other in self.in_the_way(scene).await? {
+            tracing::warn!("{other} comes before the programs of this mode: {MAY_END}");
+        }
+        Ok(())
     }
 
     /// Attaching as commands of iproute2.

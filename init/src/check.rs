@@ -8,12 +8,13 @@
 mod answer;
 mod probe;
 mod report;
+mod resolvers;
 
 pub use probe::ask;
 pub use report::{Item, Report, Verdict};
 
 use crate::{
-    Error, Family, Plan, apply,
+    Error, Family, Plan, apply, attached,
     backend::InForce,
     ebpf, looking, modes, port_map, privilege,
     routes::{self, Piece, Plumbing},
@@ -60,6 +61,14 @@ pub async fn check(config: &Config) -> Result<Report, Error> {
     if let Some(verdict) = programs {
         let verdict = verdict.map_or_else(Verdict::Failed, Verdict::Ok);
         report.add("programs", None, verdict);
+        let others = match config.interception.mode {
+            Mode::PortMap => port_map::in_the_way(config).await?,
+            _ => ebpf::in_the_way(config).await?,
+        };
+        if !others.is_empty() {
+            let said = format!("{} first: {}", others.join(", "), attached::MAY_END);
+            report.add("others", None, Verdict::NotProbed(said));
+        }
     } else {
         let plan = Plan::new(config, &families);
         let present = apply::present(&families)?;
@@ -74,6 +83,9 @@ pub async fn check(config: &Config) -> Result<Report, Error> {
             let (name, verdict) = routed(*family, piece, &present);
             report.add(name, *family, verdict);
         }
+    }
+    if let Some(verdict) = resolvers::rewritten(&config.interception) {
+        report.add("resolvers", None, verdict);
     }
     if config.interception.mode == Mode::PortMap {
         // A token to a mapped port would go on to the application.

@@ -83,9 +83,20 @@ async fn put(
     if let Some(lo) = scene.loopback().filter(|_| !scene.accepts_local) {
         scene.tc.accept_local(lo, true).await?;
     }
-    wanted(scene, config)
+    let wanted = wanted(scene, config);
+    wanted
         .put(scene, |kind, side| programs.descriptor(kind, side))
-        .await
+        .await?;
+    wanted.warn_of_others(scene).await
+}
+
+/// What others have before the programs, in words.
+///
+/// # Errors
+/// Those of looking.
+pub async fn in_the_way(config: &Config) -> Result<Vec<String>, Error> {
+    let scene = Scene::look(Set::Redirect).await?;
+    wanted(&scene, config).in_the_way(&scene).await
 }
 
 /// Whether programs of ours are attached anywhere.

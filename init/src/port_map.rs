@@ -123,9 +123,11 @@ async fn put(
     routing
         .complete(families, &routes::pieces(Mode::PortMap, set), changes)
         .await?;
-    wanted(scene, config)?
+    let wanted = wanted(scene, config)?;
+    wanted
         .put(scene, |kind, side| programs.descriptor(kind, side))
         .await?;
+    wanted.warn_of_others(scene).await?;
     match group {
         Some(group) => {
             clients::put(group, programs)?;
@@ -134,6 +136,15 @@ async fn put(
         None => tracing::info!("connections of this machine's own clients are left alone"),
     }
     Ok(())
+}
+
+/// What others have before the programs, in words.
+///
+/// # Errors
+/// Those of looking.
+pub async fn in_the_way(config: &Config) -> Result<Vec<String>, Error> {
+    let scene = Scene::look(Set::PortMap).await?;
+    wanted(&scene, config)?.in_the_way(&scene).await
 }
 
 /// Takes the map away, and what was made for it. True if there was any.

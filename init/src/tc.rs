@@ -19,7 +19,7 @@ use rtnetlink::{
     },
 };
 use std::os::fd::{AsRawFd as _, BorrowedFd};
-use weir_bpf::{Kind, PREFIX, Side};
+use weir_bpf::{Kind, PREFIX, SOURCES_PROGRAM, Side};
 use weir_config::Interfaces;
 
 /// The filters' priority.
@@ -163,6 +163,18 @@ impl Tc {
             }
         }
         Ok(false)
+    }
+
+    /// The filters of others that come before ours on this side, in words. The interface has a clsact qdisc.
+    ///
+    /// # Errors
+    /// [`Error::TrafficControl`].
+    pub async fn before_ours(&self, interface: &Interface, side: Side) -> Result<Vec<String>, Error> {
+        let found = self.on(interface, side).await?;
+        let mut before: Vec<String> = found.iter().filter_map(of_others).collect();
+        before.sort();
+        before.dedup();
+        Ok(before)
     }
 
     async fn on(&self, interface: &Interface, side: Side) -> Result<Vec<TcMessage>, Error> {
@@ -324,7 +336,9 @@ fn interface(link: &LinkMessage) -> Option<Interface> {
         | LinkLayerType::Ppp
         | LinkLayerType::Sit
         | LinkLayerType::Tunnel
-        | LinkLayerType::Tunnel6 => Some(Kind::Bare),
+        | LinkLayerType::Tunnel6
+        | LinkLayerType::Ipgre
+        | LinkLayerType::Ip6gre => Some(Kind::Bare),
         _ => None,
     };
     let is_bridge = link.attributes.iter().any(|attribute| match attribute {
@@ -378,6 +392,33 @@ fn of_ours(message: &TcMessage, side: Side) -> Option<Filter> {
         found: Found::of(u32::from(message.header.handle)),
         name,
     })
+}
+
+/// A filter that a packet meets before ours; nothing for that of `weir top sources`, which lets everything go on.
+fn of_others(message: &TcMessage) -> Option<String> {
+    let priority = message.header.info >> 16;
+    // Each priority is told of once by itself, without a filter.
+    if priority == 0 || priority >= u32::from(PRIORITY) || u32::from(message.header.handle) == 0 {
+        return None;
+    }
+    let mut words = format!("filter pref {priority}");
+    for attribute in &message.attributes {
+        match attribute {
+            TcAttribute::Kind(kind) => words = format!("{words} {kind}"),
+            TcAttribute::Options(options) => {
+                for option in options {
+                    if let TcOption::Bpf(TcFilterBpfOption::ProgName(name)) = option {
+                        if name == SOURCES_PROGRAM {
+                            return None;
+                        }
+                        words = format!("{words} {name}");
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+    Some(words)
 }
 
 fn failure(what: &str, error: &rtnetlink::Error) -> Error {

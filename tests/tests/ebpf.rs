@@ -3,6 +3,8 @@
 
 #[path = "ebpf/edges.rs"]
 mod edges;
+#[path = "ebpf/others.rs"]
+mod others;
 
 use std::{io::ErrorKind, thread};
 use weir_lab::{Node, binary};
