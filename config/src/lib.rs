@@ -29,7 +29,7 @@ pub use flows::Flows;
 pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V4, SPARE_V6};
 pub use layout::Layout;
 pub use list::{Cidrs, Interfaces, MappedPort, PortMap, Ports, Servers};
-pub use load::{Config, load};
+pub use load::{Config, load, parse};
 pub use pins::{Pinned, Pins};
 pub use records::{Decoding, Records};
 pub use relay::{Relay, SourceAddress};

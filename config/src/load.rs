@@ -44,7 +44,11 @@ pub fn load(path: Option<&Path>) -> Result<Config, ConfigError> {
     })
 }
 
-fn parse(text: &str) -> Result<Config, String> {
+/// Reads a configuration's YAML; not yet validated.
+///
+/// # Errors
+/// What is wrong, with its place.
+pub fn parse(text: &str) -> Result<Config, String> {
     if text
         .lines()
         .all(|line| line.trim().is_empty() || line.trim_start().starts_with('#'))

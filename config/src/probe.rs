@@ -1,6 +1,6 @@
 //! The token probe that proves a redirect end to end.
 //!
-//! `weir-init check` connects to an address that nobody has, on [`PORT`], and writes one line, its random token.
+//! `weir-init check` connects to an address that nobody has, on [`PORT`] or [`TRIAL_PORT`], and writes one line, its random token.
 //! Whoever answers for the sidecar (the sidecar itself, or `check` in its place where none runs) replies with
 //! [`reply`], which shows that the connection was redirected and that its original destination was recovered.
 
@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// The destination port of a probe.
 pub const PORT: u16 = 15002;
+/// The destination port of a probe that tries a mode before it is put in force, beside the one that is: that one leaves it
+/// alone.
+pub const TRIAL_PORT: u16 = 15003;
 /// Outbound probes go here: the last address of the benchmarking network (RFC 2544), never a host.
 pub const OUTBOUND_V4: Ipv4Addr = Ipv4Addr::new(198, 19, 255, 254);
 /// Outbound IPv6 probes go here: in the documentation prefix (RFC 3849), never a host.
@@ -17,7 +20,7 @@ pub const MAX_TOKEN: usize = 64;
 
 /// True for an original destination that only a probe has.
 pub fn is_probe(destination: SocketAddr) -> bool {
-    destination.port() == PORT
+    [PORT, TRIAL_PORT].contains(&destination.port())
         && match destination.ip() {
             IpAddr::V4(ip) => ip == OUTBOUND_V4 || crate::SPARE_V4.contains(&ip),
             IpAddr::V6(ip) => ip == OUTBOUND_V6 || crate::SPARE_V6.contains(&ip),

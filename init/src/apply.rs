@@ -10,7 +10,7 @@ use crate::{
     routes::{Changes, Plumbing},
     ruleset::{Ruleset, transition},
 };
-use created::Created;
+pub use created::Created;
 use std::fmt::Write as _;
 use weir_config::Interception;
 
@@ -108,6 +108,15 @@ fn choose(plan: &Plan, set: &Interception, present: &[InForce]) -> Result<(Tool,
     Err(first)
 }
 
+/// The tool with which rules for this plan work.
+///
+/// # Errors
+/// As for looking and choosing.
+pub fn choose_for(plan: &Plan, set: &Interception, families: &[Family]) -> Result<Tool, Error> {
+    let present = backend::in_force(&backend::installed(families)?, families)?;
+    choose(plan, set, &present).map(|(tool, _)| tool)
+}
+
 async fn put(
     tool: &Tool,
     plan: &Plan,
@@ -187,6 +196,22 @@ async fn take_back(
         first = first.and(created.discard(*family));
     }
     first.and(routing.take_back(changes).await)
+}
+
+/// Fails where rules of ours are in force, by the mode, and none are to be seen: they can only be where this process may not
+/// look.
+///
+/// # Errors
+/// [`Error::NetRaw`].
+pub fn find_rules(families: &[Family]) -> Result<(), Error> {
+    let all = installed(families)?;
+    if all.iter().any(|shown| !shown.is_empty()) {
+        return Ok(());
+    }
+    match all.into_iter().find_map(|shown| shown.unreadable) {
+        Some(error @ Error::NetRaw(_)) => Err(error),
+        _ => Ok(()),
+    }
 }
 
 /// Takes our iptables rules away, whatever configuration they were installed with, but for what connections need that are

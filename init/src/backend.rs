@@ -15,7 +15,7 @@ pub struct InForce {
     /// By family, in the order asked for.
     pub rules: Vec<(Family, Ruleset)>,
     /// Why the tool can't read; then it is of no use here.
-    unreadable: Option<Error>,
+    pub unreadable: Option<Error>,
 }
 
 impl InForce {
@@ -44,6 +44,11 @@ pub fn in_force(tools: &[Tool], families: &[Family]) -> Result<Vec<InForce>, Err
             match tool.read(*family) {
                 Ok(read) => rules.push((*family, read)),
                 Err(error @ Error::Privilege(_)) => return Err(error),
+                // Nothing of ours may be there, and other people's rules are none of our business.
+                Err(error @ Error::NetRaw(_)) => {
+                    tracing::debug!("{error}");
+                    unreadable = Some(error);
+                }
                 Err(error) if nftables::holds_chains_of_ours(*family)? => return Err(error),
                 Err(error) => unreadable = Some(error),
             }

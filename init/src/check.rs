@@ -91,7 +91,9 @@ pub async fn check(config: &Config) -> Result<Report, Error> {
         // A token to a mapped port would go on to the application.
         report.add("listeners", None, listeners(config));
     } else {
-        report.items.extend(probes(config).await.items);
+        report
+            .items
+            .extend(probes(config, weir_config::probe::PORT).await.items);
     }
     Ok(report)
 }
@@ -116,16 +118,16 @@ fn listeners(config: &Config) -> Verdict {
     }
 }
 
-/// Sends tokens through the redirect of a configuration whose mode is not `auto`.
-pub async fn probes(config: &Config) -> Report {
+/// Sends tokens through the redirect of a configuration whose mode is not `auto`, to one of the ports of [`weir_config::probe`].
+pub async fn probes(config: &Config, port_of_probes: u16) -> Report {
     let set = &config.interception;
     let mut report = Report::new(set.mode);
     for (name, port) in [("outbound", set.outbound_port), ("inbound", set.inbound_port)] {
         for family in Family::of_this_kernel() {
-            let answerer = answer::listen(family, port, set.mode, name);
+            let answerer = answer::listen(family, port, set.mode, port_of_probes, name);
             let verdict = match name {
-                "outbound" => probe::outbound(family, set, &answerer).await,
-                _ => probe::inbound(family, set, &answerer).await,
+                "outbound" => probe::outbound(family, set, port_of_probes, &answerer).await,
+                _ => probe::inbound(family, set, port_of_probes, &answerer).await,
             };
             report.add(name, family, verdict);
             answerer.stop().await;

@@ -15,6 +15,8 @@ use std::{
 
 /// SOCK_DIAG_BY_FAMILY, include/uapi/linux/sock_diag.h.
 const BY_FAMILY: u16 = 20;
+/// Listening sockets: 1 << TCP_LISTEN.
+const LISTENING: u32 = 1 << 10;
 /// Every state (1 << TCP_*) but TIME_WAIT (6), CLOSE (7), LISTEN (10) and NEW_SYN_RECV (12).
 const OPEN: u32 = 0b1011_0011_1110;
 const HEADER: usize = 16;
@@ -26,13 +28,26 @@ const REQUEST: usize = 56;
 /// # Errors
 /// The kernel has no sock_diag.
 pub fn open(family: Family) -> Result<HashSet<(SocketAddr, SocketAddr)>, Errno> {
+    sockets(family, OPEN)
+}
+
+/// The addresses that somebody listens at. An IPv6 socket that serves both families counts as IPv6 alone.
+///
+/// # Errors
+/// The kernel has no sock_diag.
+pub fn listeners(family: Family) -> Result<HashSet<SocketAddr>, Errno> {
+    let sockets = sockets(family, LISTENING)?;
+    Ok(sockets.into_iter().map(|(local, _)| local).collect())
+}
+
+fn sockets(family: Family, states: u32) -> Result<HashSet<(SocketAddr, SocketAddr)>, Errno> {
     let netlink = socket(
         AddressFamily::Netlink,
         SockType::Raw,
         SockFlag::SOCK_CLOEXEC,
         SockProtocol::NetlinkSockDiag,
     )?;
-    send(netlink.as_raw_fd(), &request(family), MsgFlags::empty())?;
+    send(netlink.as_raw_fd(), &request(family, states), MsgFlags::empty())?;
     let mut connections = HashSet::new();
     let mut buffer = vec![0; 64 << 10];
     loop {
@@ -55,7 +70,7 @@ pub fn open(family: Family) -> Result<HashSet<(SocketAddr, SocketAddr)>, Errno> 
     }
 }
 
-fn request(family: Family) -> Vec<u8> {
+fn request(family: Family, states: u32) -> Vec<u8> {
     let flags = (libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16;
     let mut message = Vec::with_capacity(HEADER + REQUEST);
     message.extend(((HEADER + REQUEST) as u32).to_ne_bytes());
@@ -67,7 +82,7 @@ fn request(family: Family) -> Vec<u8> {
         Family::V6 => libc::AF_INET6,
     };
     message.extend([number as u8, libc::IPPROTO_TCP as u8, 0, 0]);
-    message.extend(OPEN.to_ne_bytes());
+    message.extend(states.to_ne_bytes());
     message.resize(HEADER + REQUEST, 0);
     message
 }
@@ -99,6 +114,11 @@ mod tests {
             let client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
             let near = client.local_addr().unwrap();
             let far = client.peer_addr().unwrap();
+            assert!(
+                listeners(family)
+                    .unwrap()
+                    .contains(&listener.local_addr().unwrap())
+            );
             let found = open(family).unwrap();
             assert!(found.contains(&(near, far)) && found.contains(&(far, near)));
             assert!(

@@ -16,7 +16,7 @@ use weir_config::{Config, Mode};
 pub use settings::settings;
 
 /// The interfaces that get programs, lo first: what the others send there must be expected.
-fn wanted<'a>(scene: &'a Scene, config: &Config) -> Wanted<'a> {
+pub fn wanted<'a>(scene: &'a Scene, config: &Config) -> Wanted<'a> {
     let excluded = &config.interception.exclude_interfaces;
     let mut places: Vec<_> = scene
         .interfaces

@@ -118,6 +118,19 @@ pub enum Error {
          --exclude-interfaces {0}, or use --mode ebpf or redirect"
     )]
     Bridge(String),
+    /// The namespace is not a pod's or a container's.
+    #[error(
+        "this is the host's own network namespace: a redirect here takes the traffic of every program of the machine, and \
+         stays when the pod or container is gone; run this in the application's namespace (Kubernetes: not with \
+         hostNetwork, Docker: not with --network host), or say that it is meant with --host-network"
+    )]
+    HostNetwork,
+    /// Legacy tables are in use and can't be looked at.
+    #[error(
+        "{0} can't look at its tables, which are in use here: CAP_NET_RAW is missing, which it needs beside NET_ADMIN \
+         (`--cap-add NET_RAW`; Kubernetes: securityContext.capabilities.add: [NET_ADMIN, NET_RAW])"
+    )]
+    NetRaw(String),
     /// A port map beside another mode.
     #[error("mode {0} is in force here, and {1} can't be beside it; run `weir-init remove` first")]
     OtherMode(&'static str, &'static str),

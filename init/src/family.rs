@@ -45,22 +45,22 @@ impl Family {
         }
     }
 
-    /// Where the outbound probe goes: an address that nobody has.
-    pub fn outbound_probe(self) -> SocketAddr {
+    /// Where an outbound probe goes: an address that nobody has.
+    pub fn outbound_probe(self, port: u16) -> SocketAddr {
         let ip: IpAddr = match self {
             Self::V4 => probe::OUTBOUND_V4.into(),
             Self::V6 => probe::OUTBOUND_V6.into(),
         };
-        SocketAddr::new(ip, probe::PORT)
+        SocketAddr::new(ip, port)
     }
 
-    /// Where the inbound probe goes: the last usable spare address.
-    pub fn inbound_probe(self) -> SocketAddr {
+    /// Where an inbound probe goes: the last usable spare address.
+    pub fn inbound_probe(self, port: u16) -> SocketAddr {
         let last = match self {
             Self::V4 => u32::from(SPARE_V4.broadcast()) - 1,
-            Self::V6 => return SocketAddr::new(SPARE_V6.broadcast().into(), probe::PORT),
+            Self::V6 => return SocketAddr::new(SPARE_V6.broadcast().into(), port),
         };
-        SocketAddr::new(Ipv4Addr::from(last).into(), probe::PORT)
+        SocketAddr::new(Ipv4Addr::from(last).into(), port)
     }
 
     /// True for a network of this family.
@@ -100,10 +100,18 @@ mod tests {
     #[test]
     fn probes_have_destinations_that_the_sidecar_answers() {
         for family in [Family::V4, Family::V6] {
-            assert!(probe::is_probe(family.outbound_probe()));
-            assert!(probe::is_probe(family.inbound_probe()));
+            for port in [probe::PORT, probe::TRIAL_PORT] {
+                assert!(probe::is_probe(family.outbound_probe(port)));
+                assert!(probe::is_probe(family.inbound_probe(port)));
+            }
         }
-        assert_eq!(Family::V4.inbound_probe().to_string(), "192.0.0.126:15002");
-        assert_eq!(Family::V6.inbound_probe().to_string(), "[100::ff]:15002");
+        assert_eq!(
+            Family::V4.inbound_probe(probe::PORT).to_string(),
+            "192.0.0.126:15002"
+        );
+        assert_eq!(
+            Family::V6.inbound_probe(probe::PORT).to_string(),
+            "[100::ff]:15002"
+        );
     }
 }

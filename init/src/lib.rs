@@ -12,12 +12,14 @@
 
 pub mod apply;
 pub mod attached;
+pub mod auto;
 pub mod backend;
 pub mod check;
 pub mod connections;
 pub mod ebpf;
 pub mod error;
 pub mod family;
+pub mod host;
 pub mod lock;
 pub mod looking;
 pub mod modes;
@@ -29,6 +31,7 @@ pub mod privilege;
 pub mod routes;
 pub mod ruleset;
 pub mod tc;
+pub mod trial;
 
 pub use error::Error;
 pub use family::Family;

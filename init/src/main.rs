@@ -8,13 +8,14 @@ use std::{
 };
 use tracing_subscriber::EnvFilter;
 use weir_config::{
-    Config, Mode, Period,
-    args::{FileArgs, IdentityArgs, RedirectArgs},
+    Config, Mode, OnFailure, Period,
+    args::{FailureArgs, FileArgs, IdentityArgs, RedirectArgs},
 };
 use weir_init::{
     apply::Outcome,
     check,
     modes::{self, Removal},
+    trial,
 };
 
 /// Redirects this network namespace's traffic to weir-sidecar.
@@ -35,6 +36,8 @@ enum Command {
         /// Print what would be applied, and touch nothing; needs no privilege
         #[arg(long)]
         dry_run: bool,
+        #[command(flatten)]
+        failure: FailureArgs,
         #[command(flatten)]
         settings: Settings,
     },
@@ -67,6 +70,9 @@ enum Command {
         #[command(flatten)]
         settings: Settings,
     },
+    /// Tries mode ebpf with the configuration on standard input, for mode auto, which runs this apart
+    #[command(hide = true)]
+    Trial,
     /// Sends one token, for `check`, which runs this as the sidecar's user
     #[command(hide = true)]
     Probe {
@@ -116,17 +122,40 @@ async fn main() -> ExitCode {
     }
 }
 
+/// Weir's own failure is not the application's: it goes on without being seen.
+async fn degrade(config: &Config, error: weir_init::Error) {
+    let mut said = format!("{error:#}");
+    if let weir_init::Error::Rollback { .. } = error
+        && let Err(error) = modes::remove(config, std::time::Duration::ZERO, true).await
+    {
+        said = format!("{said}; {error}");
+    }
+    let said: Vec<&str> = said.lines().map(str::trim).collect();
+    tracing::error!(
+        "degraded: this installation failed, nothing of it is left, and the application goes on without it (on_failure: \
+         degrade): {}",
+        said.join(" ")
+    );
+}
+
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Install { dry_run, settings } => {
-            let config = settings.config()?;
+        Command::Install {
+            dry_run,
+            failure,
+            settings,
+        } => {
+            let mut config = settings.config()?;
+            failure.apply(&mut config);
             if dry_run {
                 print!("{}", modes::describe(&config).await?);
                 return Ok(ExitCode::SUCCESS);
             }
-            let (mode, outcome) = modes::install(&config).await?;
-            if outcome == Outcome::Changed {
-                tracing::info!("installed, mode {}", mode.name());
+            match modes::install(&config).await {
+                Ok((mode, Outcome::Changed)) => tracing::info!("installed, mode {}", mode.name()),
+                Ok(_) => {}
+                Err(error) if config.on_failure == OnFailure::Degrade => degrade(&config, error).await,
+                Err(error) => return Err(error.into()),
             }
         }
         Command::Remove { dry_run: true, .. } => print!("{}", modes::describe_removal().await?),
@@ -159,6 +188,13 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
             if !report.is_ok() {
                 return Ok(ExitCode::FAILURE);
             }
+        }
+        Command::Trial => {
+            let settings = std::io::read_to_string(std::io::stdin())?;
+            let config = weir_config::parse(&settings)
+                .map_err(anyhow::Error::msg)?
+                .validated()?;
+            trial::ebpf(&config).await.map_err(anyhow::Error::msg)?;
         }
         Command::Probe {
             source,

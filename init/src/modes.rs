@@ -1,26 +1,22 @@
 //! Which way of redirecting is put in force, and how one takes another's place.
 //!
-//! The new one is complete before the old one goes. `auto` goes down the ladder: a mode counts only once it is
-//! installed and random tokens have come back through it. Its last rung is to install nothing: see [`looking`].
+//! The new one is complete before the old one goes. How `auto` chooses: see [`auto`].
 
 use crate::{
     Error, Family, Plan,
     apply::{self, Outcome},
     attached::{self, Set},
-    check,
+    auto,
     ebpf::{self, Draining},
-    error::Attempts,
-    lock, looking,
+    host, lock, looking,
     open::{self, Way},
     port_map, privilege,
     routes::{self, Changes, Piece, Plumbing},
     tc::{Interface, Tc},
+    trial,
 };
 use std::{fmt::Write as _, time::Duration};
 use weir_config::{Config, Mode};
-
-/// The modes that `auto` tries, best first.
-const LADDER: [Mode; 3] = [Mode::Ebpf, Mode::Tproxy, Mode::Redirect];
 
 /// How long a change of modes waits for the connections that came by the old one.
 const CHANGE: Duration = Duration::from_secs(5);
@@ -37,7 +33,7 @@ pub enum Removal {
 }
 
 /// The configuration with this mode.
-fn with(config: &Config, mode: Mode) -> Config {
+pub(crate) fn with(config: &Config, mode: Mode) -> Config {
     let mut config = config.clone();
     config.interception.mode = mode;
     config
@@ -49,11 +45,13 @@ fn with(config: &Config, mode: Mode) -> Config {
 /// Nothing is left behind, except for [`Error::Rollback`].
 pub async fn install(config: &Config) -> Result<(Mode, Outcome), Error> {
     let wanted = config.interception.mode;
+    host::check(&config.interception)?;
     if let Err(error) = privilege::check() {
-        return match wanted == Mode::Auto && looking::is_all_that_is_left().await? {
-            true => look(vec![("ebpf, tproxy and redirect".to_owned(), error.to_string())]),
-            false => Err(error),
-        };
+        if wanted != Mode::Auto || !looking::is_all_that_is_left().await? {
+            return Err(error);
+        }
+        looking::fall_back(vec![("ebpf, tproxy and redirect".to_owned(), error.to_string())])?;
+        return Ok((Mode::Tap, Outcome::Unchanged));
     }
     if let Some(mode) = in_force().await?
         && (mode == Mode::PortMap) != (wanted == Mode::PortMap)
@@ -61,7 +59,7 @@ pub async fn install(config: &Config) -> Result<(Mode, Outcome), Error> {
         return Err(Error::OtherMode(mode.name(), wanted.name()));
     }
     match wanted {
-        Mode::Auto => climb(config).await,
+        Mode::Auto => auto::install(config).await,
         Mode::PortMap => Ok((wanted, put_map(config).await?)),
         Mode::Tap => Err(Error::Tap),
         mode => Ok((mode, put(config).await?)),
@@ -76,58 +74,16 @@ async fn put_map(config: &Config) -> Result<Outcome, Error> {
     }
 }
 
-/// From the best mode to the last, until one works.
-async fn climb(config: &Config) -> Result<(Mode, Outcome), Error> {
-    let before = in_force().await?;
-    let mut attempts = Vec::new();
-    for mode in LADDER {
-        let config = with(config, mode);
-        let tried = match put(&config).await {
-            Ok(outcome) => prove(&config).await.map(|()| outcome),
-            Err(error) => Err(error.to_string()),
-        };
-        match tried {
-            Ok(outcome) => {
-                tracing::info!("{}: works, proved by tokens through it", mode.name());
-                return Ok((mode, outcome));
-            }
-            Err(reason) => {
-                tracing::warn!("{}: not here: {reason}", mode.name());
-                attempts.push((mode.name().to_owned(), reason));
-            }
-        }
-        // What was in force before is better than nothing, and the next rung takes its place.
-        if before != Some(mode) && in_force().await? == Some(mode) {
-            remove(&config, Duration::ZERO, true).await?;
-        }
-    }
-    match in_force().await? {
-        None => look(attempts),
-        // What can't be replaced is not to be taken for gone.
-        Some(_) => Err(Error::NoMode(Attempts(attempts))),
-    }
-}
-
-fn look(attempts: Vec<(String, String)>) -> Result<(Mode, Outcome), Error> {
-    looking::fall_back(attempts)?;
-    Ok((Mode::Tap, Outcome::Unchanged))
-}
-
-async fn prove(config: &Config) -> Result<(), String> {
-    let report = check::probes(config).await;
-    match report.is_ok() {
-        true => Ok(()),
-        false => Err(report.failures().join("; ")),
-    }
-}
-
 /// Puts one mode in force and takes the others away.
-async fn put(config: &Config) -> Result<Outcome, Error> {
+pub(crate) async fn put(config: &Config) -> Result<Outcome, Error> {
     let families = Family::of_this_kernel();
     if config.interception.mode != Mode::Ebpf {
         return put_rules(config, &families).await;
     }
     let _lock = lock::acquire()?;
+    if by_rules().await? {
+        apply::find_rules(&families)?;
+    }
     let installed = ebpf::install(config, &families).await?;
     let withdrawn = apply::withdraw_rules(&families, &config.interception)?;
     let patience = if withdrawn { CHANGE } else { Duration::ZERO };
@@ -216,6 +172,11 @@ pub async fn in_force() -> Result<Option<Mode>, Error> {
     }))
 }
 
+/// True if a mode of iptables is in force.
+async fn by_rules() -> Result<bool, Error> {
+    Ok(matches!(in_force().await?, Some(Mode::Redirect | Mode::Tproxy)))
+}
+
 /// Takes everything away, whatever it was installed with. Nothing new is redirected from then on; connections that are
 /// open may go on for so long. What those need that are open then stays, unless `force` is given.
 ///
@@ -228,6 +189,9 @@ pub async fn remove(config: &Config, patience: Duration, force: bool) -> Result<
     privilege::check()?;
     let families = Family::of_this_kernel();
     let _lock = lock::acquire()?;
+    if by_rules().await? {
+        apply::find_rules(&families)?;
+    }
     // Only then are there programs of the port map, and the privilege to ask for them.
     let is_map = in_force().await? == Some(Mode::PortMap);
     let draining = match force || is_map {
@@ -270,7 +234,7 @@ pub async fn describe(config: &Config) -> Result<String, Error> {
     match config.interception.mode {
         Mode::Auto => {
             let mut text = String::new();
-            for mode in LADDER {
+            for mode in auto::ladder(trial::serves(config), &config.interception).0 {
                 let config = with(config, mode);
                 let _ = writeln!(text, "### {}, if nothing before it works\n", mode.name());
                 text.push_str(&Box::pin(describe(&config)).await?);

@@ -7,6 +7,7 @@ mod zones;
 
 pub use invalid::table as invalid;
 pub use mangle::{TAKEN, lasting};
+pub use nat::trials;
 
 use crate::{
     Family,

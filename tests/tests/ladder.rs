@@ -113,7 +113,7 @@ fn every_rung_that_failed_is_named_with_its_reason() {
         "mode tap",
         "ebpf:",
         "CAP_BPF",
-        "tproxy: none of",
+        "tproxy: it needs a sidecar with NET_RAW",
         "redirect: none of",
         "nothing is held",
     ] {

@@ -102,7 +102,11 @@ impl Tool {
     /// Those of running the program, and [`Error::Unreadable`].
     pub fn read(&self, family: Family) -> Result<Ruleset, Error> {
         let program = name(family, self.suffix, "save");
-        let saved = run(&program, &[], "")?;
+        let saved = match run(&program, &[], "") {
+            // It opens a raw socket; that NET_ADMIN is there has been seen before.
+            Err(Error::Privilege(_)) if self.kind == Kind::Legacy => return Err(Error::NetRaw(program)),
+            saved => saved?,
+        };
         match unreadable(&saved) {
             Some(table) => Err(Error::Unreadable { program, table }),
             None => Ok(ruleset::parse(&saved)),

@@ -57,17 +57,18 @@ impl Answerer {
 
 /// Listens on the loopback address, where redirected local connections arrive, unless somebody else does.
 ///
-/// In mode `ebpf` it listens on the probes' own port: on the sidecar's, it would be taken for a sidecar, and get the
-/// connections of others.
-pub fn listen(family: Family, port: u16, mode: Mode, name: &'static str) -> Answerer {
+/// In mode `ebpf`, and where a mode is tried beside another, it listens on the probes' own port: on the sidecar's, it would be
+/// taken for a sidecar, and get the connections of others.
+pub fn listen(family: Family, port: u16, mode: Mode, probe_port: u16, name: &'static str) -> Answerer {
     let ebpf = mode == Mode::Ebpf;
-    if ebpf && is_taken(SocketAddr::new(family.loopback(), port)) {
+    let apart = ebpf || probe_port == probe::TRIAL_PORT;
+    if apart && is_taken(SocketAddr::new(family.loopback(), port)) {
         return Answerer::Sidecar;
     }
-    let port = if ebpf { probe::PORT } else { port };
+    let port = if apart { probe_port } else { port };
     match bind(SocketAddr::new(family.loopback(), port), ebpf) {
         Ok(listener) => Answerer::Check(Listening(tokio::spawn(serve(listener, family, name)))),
-        Err(error) if !ebpf && error.kind() == io::ErrorKind::AddrInUse => Answerer::Sidecar,
+        Err(error) if !apart && error.kind() == io::ErrorKind::AddrInUse => Answerer::Sidecar,
         Err(error) => Answerer::Nobody(error),
     }
 }

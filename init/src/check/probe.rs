@@ -15,8 +15,8 @@ use tokio::{
 use weir_config::{Interception, probe};
 
 /// As an application would: to an address that nobody has.
-pub async fn outbound(family: Family, set: &Interception, answerer: &Answerer) -> Verdict {
-    let destination = family.outbound_probe();
+pub async fn outbound(family: Family, set: &Interception, port: u16, answerer: &Answerer) -> Verdict {
+    let destination = family.outbound_probe(port);
     if let Err(error) = find_route(destination) {
         return Verdict::NotProbed(format!("no route to {destination}: {error}"));
     }
@@ -40,11 +40,11 @@ pub async fn outbound(family: Family, set: &Interception, answerer: &Answerer) -
 
 /// As the sidecar would call the application that it stands beside, but from an address that is not a spare one: a
 /// child process with the sidecar's user and group connects to a spare address.
-pub async fn inbound(family: Family, set: &Interception, answerer: &Answerer) -> Verdict {
+pub async fn inbound(family: Family, set: &Interception, port: u16, answerer: &Answerer) -> Verdict {
     if family == Family::V6 && routes::ipv6_is_off() {
         return Verdict::NotProbed("IPv6 is switched off on the loopback interface".into());
     }
-    let destination = family.inbound_probe();
+    let destination = family.inbound_probe(port);
     let answer = match token() {
         Ok(token) => {
             as_sidecar(

@@ -50,11 +50,11 @@ fn ports(ports: &Ports) -> PortSet {
 }
 
 fn inbound_probes() -> (Ipv4Addr, Ipv6Addr) {
-    let v4 = match Family::V4.inbound_probe().ip() {
+    let v4 = match Family::V4.inbound_probe(probe::PORT).ip() {
         IpAddr::V4(ip) => ip,
         IpAddr::V6(_) => Ipv4Addr::UNSPECIFIED,
     };
-    let v6 = match Family::V6.inbound_probe().ip() {
+    let v6 = match Family::V6.inbound_probe(probe::PORT).ip() {
         IpAddr::V6(ip) => ip,
         IpAddr::V4(_) => Ipv6Addr::UNSPECIFIED,
     };

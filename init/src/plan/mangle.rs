@@ -15,7 +15,7 @@
 
 use super::{
     LISTENED_AT, invalid,
-    nat::{PASSING, endpoints, interface, link_local, owners, return_ports, to},
+    nat::{PASSING, endpoints, interface, link_local, owners, return_ports, to, trials},
 };
 use crate::{Family, ruleset::Table};
 use weir_config::{Config, Interception, Ports};
@@ -116,6 +116,9 @@ fn inbound(table: &mut Table, family: Family, set: &Interception, endpoints: &[u
 
 fn own(table: &mut Table, family: Family, set: &Interception, endpoints: &[u16]) {
     table.rule(OUTPUT, format!("-s {} -j RETURN", family.spare()));
+    for trial in trials(family) {
+        table.rule(OUTPUT, format!("{trial} -j RETURN"));
+    }
     table.rule(OUTPUT, format!("{}-j RETURN", to(family.loopback().into())));
     for owner in owners(set) {
         table.rule(OUTPUT, format!("{owner} -j {SELF}"));

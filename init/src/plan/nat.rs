@@ -14,7 +14,8 @@
 //! - DNS over UDP: each resolver of /etc/resolv.conf has a port of its own, so that the sidecar knows which was asked.
 //! - What the namespace only forwards is left alone, and so is a connection to a port that nobody listens on: it is
 //!   refused, as it would be without the sidecar.
-//! - The probe's destinations are always redirected, whatever the lists say, so that a redirect can always be proved.
+//! - The probe's destinations are always redirected, whatever the lists say, so that a redirect can always be proved;
+//!   those of a trial are always left alone, so that another mode can be proved while this one is in force.
 //!
 //! In mode `tproxy` only the outbound side is here; the inbound one, and the sidecar's calls to the pod's own service,
 //! are in [`super::mangle`].
@@ -58,12 +59,15 @@ pub fn table(family: Family, config: &Config) -> Table {
         inbound(&mut table, family, set, &endpoints(config));
         own_calls(&mut table, set, &endpoints(config));
     }
+    for trial in trials(family) {
+        table.rule(OUTPUT, format!("{trial} -j RETURN"));
+    }
     sidecar(&mut table, family, set);
     table.rule(
         OUTPUT,
         format!(
             "{}-p tcp -m tcp --dport {} -j {REDIRECT}",
-            to(family.outbound_probe().ip().into()),
+            to(family.outbound_probe(probe::PORT).ip().into()),
             probe::PORT
         ),
     );
@@ -82,6 +86,13 @@ pub fn table(family: Family, config: &Config) -> Table {
     }
     table.jump("OUTPUT", format!("{SYN} -j {OUTPUT}"));
     table
+}
+
+/// Matches of the probes, outbound and inbound, by which another mode is tried while this one is in force.
+pub fn trials(family: Family) -> [String; 2] {
+    let port = probe::TRIAL_PORT;
+    [family.outbound_probe(port), family.inbound_probe(port)]
+        .map(|to| format!("-d {} -p tcp -m tcp --dport {port}", IpNet::from(to.ip())))
 }
 
 /// The sidecar's own endpoints; 0 for one that is not served.

@@ -154,7 +154,13 @@ impl Pod {
     }
 
     pub fn install(&self, flags: &[&str]) -> String {
-        self.init(&[&["install", "--mode", self.way.flag()], flags].concat())
+        self.init(
+            &[
+                &["install", "--sidecar-net-raw", "--mode", self.way.flag()],
+                flags,
+            ]
+            .concat(),
+        )
     }
 
     /// That the mode in force is this way's, proved by tokens.

@@ -34,13 +34,16 @@ pub fn auto_works_where_all_capabilities_but_net_admin_are_dropped() {
         "--security-opt",
         "no-new-privileges",
     ];
-    let (done, said) = pod.try_init(&least, &["install", "--mode", "auto"]);
+    let (done, said) = pod.try_init(&least, &["install", "--sidecar-net-raw", "--mode", "auto"]);
     assert!(done && said.contains("installed, mode tproxy"), "{said}");
     let (done, said) = pod.try_init(&least, &["check", "--mode", "auto"]);
     assert!(done && said.contains("SETUID"), "{said}");
     pod.check(&[]);
     let with_programs = [&least[..], &["--cap-add", "SYS_ADMIN"]].concat();
-    let (done, said) = pod.try_init(&with_programs, &["install", "--mode", "auto"]);
+    let (done, said) = pod.try_init(
+        &with_programs,
+        &["install", "--sidecar-net-raw", "--mode", "auto"],
+    );
     assert!(done && said.contains("installed, mode ebpf"), "{said}");
     let (done, said) = pod.try_init(&["--user", "1000", "--cap-add", "NET_ADMIN"], &["install"]);
     assert!(!done && said.contains("CAP_NET_ADMIN is missing"), "{said}");

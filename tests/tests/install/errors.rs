@@ -203,3 +203,120 @@ fn rules_that_iptables_cannot_read_hide_nothing() {
     let run = pod.weir_init_with(&every, "install").succeeded();
     assert!(run.stderr.contains("using iptables-legacy"), "{}", run.stderr);
 }
+
+/// `weir-init` in the pod without some capabilities, with every variant of iptables.
+fn without(pod: &Pod, capabilities: &str, arguments: &str) -> crate::support::Run {
+    let mut command = pod.pod.command("setpriv");
+    command.args(["--bounding-set", capabilities, "--inh-caps", "-all"]);
+    command.arg(weir_lab::binary("weir-init").unwrap());
+    command.args(arguments.split(' ')).output().unwrap().into()
+}
+
+#[test]
+fn the_hosts_own_namespace_is_refused_unless_it_is_meant() {
+    let for_the_machine = Path::new("/proc/sys/net/core/netdev_max_backlog");
+    if skip_unless_root("the_hosts_own_namespace_is_refused_unless_it_is_meant") || !for_the_machine.exists()
+    {
+        println!("skipped: this is not the host's own namespace");
+        return;
+    }
+    // Without the privilege to change anything, in case it is not refused.
+    let run = |arguments: &[&str]| -> crate::support::Run {
+        let mut command = std::process::Command::new("setpriv");
+        command.args([
+            "--bounding-set",
+            "-net_admin,-sys_admin,-bpf,-net_raw",
+            "--inh-caps",
+            "-all",
+        ]);
+        command.arg(weir_lab::binary("weir-init").unwrap()).arg("install");
+        command.args(arguments).output().unwrap().into()
+    };
+    for mode in ["redirect", "tproxy", "ebpf", "auto"] {
+        run(&["--mode", mode]).failed_saying(&["host's own network namespace", "--host-network"]);
+    }
+    run(&["--mode", "redirect", "--host-network"]).failed_saying(&["CAP_NET_ADMIN"]);
+    run(&["--port-map", "8000:9000"]).failed_saying(&["CAP_NET_ADMIN"]);
+    let degraded = run(&["--mode", "redirect", "--on-failure", "degrade"]).succeeded();
+    assert!(degraded.stderr.contains("--host-network"), "{}", degraded.stderr);
+}
+
+#[test]
+fn a_failure_never_holds_the_application_up_where_that_is_asked_for() {
+    if skip_unless_root("a_failure_never_holds_the_application_up_where_that_is_asked_for") {
+        return;
+    }
+    let pod = Pod::new("degrade", Variant::Nft);
+    let before = pod.state();
+    for (capabilities, arguments, word) in [
+        ("-net_admin,-sys_admin,-bpf", "--mode redirect", "CAP_NET_ADMIN"),
+        ("-sys_admin,-bpf", "--mode ebpf", "CAP_BPF"),
+    ] {
+        let arguments = format!("install {arguments}");
+        without(&pod, capabilities, &arguments).failed_saying(&[word]);
+        let run = without(&pod, capabilities, &format!("{arguments} --on-failure degrade")).succeeded();
+        let said: Vec<_> = run
+            .stderr
+            .lines()
+            .filter(|line| line.contains("degraded:"))
+            .collect();
+        assert!(said.len() == 1 && said[0].contains(word), "{}", run.stderr);
+        assert_same(&pod.state(), &before);
+    }
+    // A wrong configuration is no failure of Weir's.
+    without(&pod, "-net_raw", "install --proxy-uid 0 --on-failure degrade").failed_saying(&["proxy_uid"]);
+}
+
+#[test]
+fn legacy_tables_of_others_are_no_hindrance_without_net_raw() {
+    if skip_unless_root("legacy_tables_of_others_are_no_hindrance_without_net_raw") {
+        return;
+    }
+    let pod = Pod::new("legacy-seen", Variant::Legacy);
+    let before = pod.state();
+    for mode in ["redirect", "tproxy", "ebpf", "auto"] {
+        without(&pod, "-net_raw", &format!("install --mode {mode}")).succeeded();
+        without(&pod, "-net_raw", "check").succeeded();
+        without(&pod, "-net_raw", "remove").succeeded();
+        assert_same(&pod.state(), &before);
+    }
+    // Where rules of ours are in them, that is what is said.
+    pod.weir_init("install").succeeded();
+    for command in ["remove", "install --mode ebpf"] {
+        without(&pod, "-net_raw", command).failed_saying(&["tables-legacy-save", "CAP_NET_RAW"]);
+    }
+    pod.weir_init("check").succeeded();
+    pod.weir_init("remove").succeeded();
+    assert_same(&pod.state(), &before);
+}
+
+#[test]
+fn a_program_without_privilege_can_not_hold_the_installers_lock() {
+    if skip_unless_root("a_program_without_privilege_can_not_hold_the_installers_lock") {
+        return;
+    }
+    let pod = Pod::new("lock", Variant::Nft);
+    let mut command = pod.pod.command("python3");
+    command.arg("-c");
+    command.arg(
+        "import os, socket\n\
+         os.setgid(65534); os.setuid(65534)\n\
+         held = [socket.socket(socket.AF_UNIX) for _ in range(3)]\n\
+         for one, name in zip(held, ('', '-0', '-1')): one.bind('\\0weir-init' + name)\n\
+         held[0].listen(1); held[1].listen(0)\n\
+         full = socket.socket(socket.AF_UNIX); full.connect('\\0weir-init-0')\n\
+         print('held', flush=True)\n\
+         import sys; sys.stdin.read()",
+    );
+    command
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped());
+    let mut holder = command.spawn().unwrap();
+    let mut said = [0; 5];
+    std::io::Read::read_exact(holder.stdout.as_mut().unwrap(), &mut said).unwrap();
+    let run = pod.weir_init("install").succeeded();
+    assert!(!run.stderr.contains("waiting"), "{}", run.stderr);
+    pod.weir_init("remove").succeeded();
+    drop(holder.stdin.take());
+    holder.wait().unwrap();
+}
