@@ -61,6 +61,34 @@ static __always_inline int sidecar_listens(struct __sk_buff *skb, const struct p
 	return 1;
 }
 
+/* True if the sidecar has lately failed to reach this packet's destination: it then holds a socket of UDP that is bound to
+ * that address, at the outbound listener's number, and connected to the first spare address at the destination's port.
+ * Only the sidecar may bind to an address that is not this machine's. */
+static __always_inline int is_unreached(struct __sk_buff *skb, const struct packet *p)
+{
+	struct bpf_sock_tuple t = {};
+	struct bpf_sock *sk;
+	int found;
+
+	if (p->v6) {
+		t.ipv6.saddr[0] = bpf_htonl(0x01000000); /* 100:: */
+		__builtin_memcpy(t.ipv6.daddr, p->tuple.ipv6.daddr, 16);
+		t.ipv6.sport = bpf_htons(p->dport);
+		t.ipv6.dport = bpf_htons(settings.outbound_port);
+	} else {
+		t.ipv4.saddr = bpf_htonl(0xc0000040); /* 192.0.0.64 */
+		t.ipv4.daddr = p->tuple.ipv4.daddr;
+		t.ipv4.sport = bpf_htons(p->dport);
+		t.ipv4.dport = bpf_htons(settings.outbound_port);
+	}
+	sk = look_up(skb, &t, p->v6, IPPROTO_UDP);
+	if (!sk)
+		return 0;
+	found = !is_on_every_address(sk, p);
+	bpf_sk_release(sk);
+	return found;
+}
+
 /* Gives the packet to the sidecar. Where nobody listens, `missing` is what becomes of it. */
 static __always_inline int assign(struct __sk_buff *skb, struct packet *p, __u16 port, __u32 counter, int missing)
 {

@@ -231,6 +231,10 @@ static __always_inline int decide(struct __sk_buff *skb, struct packet *p, struc
 	fate->decision = LEFT_ALONE;
 	if (!is_wanted(p) || !(settings.hold || sidecar_listens(skb, p, listener_port(skb, p))))
 		return 0;
+	if (!settings.hold && is_unreached(skb, p)) {
+		count(COUNT_UNREACHED);
+		return 0;
+	}
 	fate->decision = DIVERTED;
 	return 1;
 }

@@ -53,5 +53,6 @@ enum counter {
 	COUNT_UNSEEN,        /* passed to the application, as TIME_WAIT could not be ended */
 	COUNT_FAILED,        /* the kernel refused an assignment */
 	COUNT_GIVEN_BACK,    /* a diverted SYN that the sidecar did not take, sent on to its server */
+	COUNT_UNREACHED,     /* passed, as the sidecar has lately failed to reach the destination */
 	COUNTERS,
 };

@@ -132,7 +132,7 @@ pub struct RelayArgs {
     /// Data threads; 0 for one a core [default: 0]
     #[arg(long, env = "WEIR_THREADS", value_name = "N")]
     pub threads: Option<usize>,
-    /// Longest wait for the original destination; 0s leaves it to the kernel, as without Weir [default: 0s]
+    /// Longest wait for the destination of an outbound connection, which is then reset; 0s leaves it to the kernel [default: 10s]
     #[arg(long, env = "WEIR_CONNECT_TIMEOUT", value_name = "PERIOD")]
     pub connect_timeout: Option<Period>,
     /// Close a connection after so long without a byte; 0s for never, as without Weir [default: 0s]

@@ -20,7 +20,8 @@ pub enum SourceAddress {
 pub struct Relay {
     /// Data threads; 0 for one a core.
     pub threads: usize,
-    /// Longest wait for a connection to the original destination; `0s` leaves it to the kernel, as without Weir.
+    /// Longest wait for an outbound connection, which the application believes to be open already; then it is reset. `0s`
+    /// leaves it to the kernel (two minutes). Enough for a third SYN, sent after 7 s.
     pub connect_timeout: Period,
     /// A connection without a byte for so long is closed; `0s` for never, as without Weir.
     pub idle_timeout: Period,
@@ -45,7 +46,7 @@ impl Default for Relay {
     fn default() -> Self {
         Self {
             threads: 0,
-            connect_timeout: Period::seconds(0),
+            connect_timeout: Period::seconds(10),
             idle_timeout: Period::seconds(0),
             keepalive: Period::seconds(30),
             source_address: SourceAddress::Client,

@@ -18,6 +18,7 @@ use crate::{
     ports::SparePorts,
     socket::{Stream, tcp, transparent},
     source::{NotKept, Source, is_suitable},
+    unreached::Unreached,
 };
 use nix::{errno::Errno, sys::socket::setsockopt, sys::socket::sockopt};
 use socket2::Socket;
@@ -54,6 +55,7 @@ pub struct Dialer {
     turn: AtomicU32,
     timeout: Option<Duration>,
     keepalive: Option<Duration>,
+    unreached: Unreached,
 }
 
 /// A socket that connects, and what is told of it.
@@ -83,6 +85,19 @@ impl DialError {
         "other",
     ];
 
+    /// It took too long.
+    pub fn timeout() -> Self {
+        Self::new(io::ErrorKind::TimedOut.into())
+    }
+
+    /// The client reset its connection before its destination was reached.
+    pub fn client_gone() -> Self {
+        Self {
+            reason: "client_gone",
+            source: io::ErrorKind::ConnectionReset.into(),
+        }
+    }
+
     fn new(source: io::Error) -> Self {
         let reason = match source.kind() {
             io::ErrorKind::ConnectionRefused => "refused",
@@ -98,9 +113,15 @@ impl DialError {
 }
 
 impl Dialer {
-    /// A dialer for this namespace. Without a timeout the kernel's own applies (tcp_syn_retries), as without Weir.
+    /// A dialer for this namespace. `timeout` is for whoever waits for outbound dials; without it the kernel's own applies
+    /// (tcp_syn_retries). Markers of destinations that can't be reached have the port `markers`.
     /// With a mark, its packets carry that (SO_MARK, which needs NET_RAW).
-    pub fn new(timeout: Option<Duration>, keepalive: Option<Duration>, mark: Option<u32>) -> Self {
+    pub fn new(
+        timeout: Option<Duration>,
+        keepalive: Option<Duration>,
+        mark: Option<u32>,
+        markers: u16,
+    ) -> Self {
         Self {
             ports: SparePorts::of_this_namespace(),
             clients: ClientPorts::of_this_namespace(),
@@ -110,6 +131,7 @@ impl Dialer {
             turn: AtomicU32::new(0),
             timeout,
             keepalive,
+            unreached: Unreached::new(markers),
         }
     }
 
@@ -121,6 +143,16 @@ impl Dialer {
     /// Tells of a connection that was accepted, for as long as what it gives lives.
     pub fn accepted(&self, client: SocketAddr, server: SocketAddr) -> Option<Leg> {
         self.legs.as_ref().map(|legs| legs.accepted(client, server))
+    }
+
+    /// Longest wait for an outbound connection.
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// Destinations that could not be reached lately.
+    pub fn unreached(&self) -> &Unreached {
+        &self.unreached
     }
 
     /// This machine's addresses.
@@ -143,23 +175,12 @@ impl Dialer {
         destination: OriginalDestination,
         source: Source,
     ) -> Result<(Stream, Option<NotKept>), DialError> {
-        let connect = async {
-            match (direction, source) {
-                (Direction::Ingress, Source::Client(client)) => self.dial_as(client, destination.0).await,
-                (Direction::Ingress, Source::Own) => Ok((self.dial_own(destination.0).await?, None)),
-                (Direction::Ingress, _) => Ok((self.dial_local(destination.0).await?, None)),
-                (_, Source::Application(own)) => self.dial_out(destination.0, own).await,
-                (_, _) => Ok((self.dial_any(destination.0, None).await?, None)),
-            }
-        };
-        match self.timeout {
-            None => connect.await,
-            Some(limit) => tokio::time::timeout(limit, connect).await.unwrap_or_else(|_| {
-                Err(DialError {
-                    reason: "timeout",
-                    source: io::ErrorKind::TimedOut.into(),
-                })
-            }),
+        match (direction, source) {
+            (Direction::Ingress, Source::Client(client)) => self.dial_as(client, destination.0).await,
+            (Direction::Ingress, Source::Own) => Ok((self.dial_own(destination.0).await?, None)),
+            (Direction::Ingress, _) => Ok((self.dial_local(destination.0).await?, None)),
+            (_, Source::Application(own)) => self.dial_out(destination.0, own).await,
+            (_, _) => Ok((self.dial_any(destination.0, None).await?, None)),
         }
     }
 
@@ -411,7 +432,7 @@ mod tests {
 
     #[test]
     fn spare_addresses_come_in_turn_from_the_block_and_leave_the_probes_alone() {
-        let dialer = Dialer::new(None, None, None);
+        let dialer = Dialer::new(None, None, None, 15001);
         for v6 in [false, true] {
             let round: std::collections::HashSet<_> =
                 (0..SPARE_ADDRESSES).map(|_| dialer.spare_address(v6)).collect();

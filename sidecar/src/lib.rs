@@ -30,4 +30,5 @@ pub mod source;
 pub mod tap;
 pub mod tcp_info;
 pub mod turn;
+pub mod unreached;
 pub mod worker;

@@ -62,6 +62,8 @@ const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
 pub struct WorkerMetrics {
     ingress: DirectionMetrics,
     egress: DirectionMetrics,
+    /// Destinations that could not be reached and are left alone until they can.
+    pub left_alone: Counter,
     /// Connections that could not be accepted: out of descriptors or memory.
     pub accept_errors: Counter,
     /// Exchanges that were decoded.
@@ -389,6 +391,12 @@ impl Collector for Metrics {
             NOT_KEPT.iter().enumerate().map(not_kept).collect(),
         )?;
         let total = |get: fn(&WorkerMetrics) -> &Counter| vec![(Labels::new(), self.sum(get))];
+        counters(
+            encoder,
+            "weir_destinations_left_alone",
+            "Destinations that could not be reached; in mode ebpf connections to them pass unseen until they can",
+            total(|worker| &worker.left_alone),
+        )?;
         counters(
             encoder,
             "weir_accept_errors",

@@ -49,6 +49,7 @@ pub(super) fn open(
         config.relay.connect_timeout.non_zero(),
         config.relay.keepalive.non_zero(),
         identity.marks.then(|| set.own_mark()),
+        set.outbound_port,
     );
     let dialer = Arc::new(dialer.telling(legs));
     let start = move |pipeline: &Pipeline| {
