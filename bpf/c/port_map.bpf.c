@@ -292,7 +292,8 @@ static __always_inline int from_outside(struct __sk_buff *skb, __u32 l2)
 	struct packet p;
 	__u16 port;
 
-	if (parse(skb, &p, l2) || p.protocol != IPPROTO_TCP)
+	/* Of a frame that a bridge carries between others the FIB does not tell that it is not for this machine. */
+	if (skb->pkt_type == PACKET_OTHERHOST || parse(skb, &p, l2) || p.protocol != IPPROTO_TCP)
 		return PASS;
 	port = mapped_of(p.dport);
 	if (port)

@@ -22,9 +22,6 @@
 #define AF_INET 2
 #define AF_INET6 10
 #define SOCK_RAW 3
-/* include/uapi/linux/if_packet.h */
-#define PACKET_HOST 0
-#define PACKET_OTHERHOST 3
 
 /* What was decided for a connection of the application's own, kept with its socket. */
 enum { DIVERTED = 1, LEFT_ALONE = 2 };

@@ -158,6 +158,20 @@ fn what_is_for_another_machine_passes() {
 }
 
 #[test]
+fn frames_that_a_bridge_carries_between_others_pass() {
+    inside("frames_that_a_bridge_carries_between_others_pass", || {
+        let mut programs = load(SOMEBODY);
+        let _sidecar = listen(MAPPED);
+        for (client, server) in clients() {
+            let mut frame = Packet::tcp(client, server, SYN).bytes();
+            // The hardware address of another machine; lo's own is all zeros.
+            frame[..6].copy_from_slice(&[2, 0, 0, 0, 0, 9]);
+            assert_eq!(run(&mut programs, Kind::Ethernet, Side::Ingress, &frame), frame);
+        }
+    });
+}
+
+#[test]
 fn answers_of_the_sidecar_come_from_the_port_that_was_asked() {
     inside("answers_of_the_sidecar_come_from_the_port_that_was_asked", || {
         let _sidecar = listen(MAPPED);
