@@ -5,7 +5,7 @@
 pub struct Counters {
     /// Packets.
     pub packets: u64,
-    /// Packets of which a part was not captured (`snaplen`).
+    /// Packets of which a part was not captured (`snaplen`) that would have been read.
     pub cut_packets: u64,
     /// Packets of a link type that is not known here.
     pub unknown_link: u64,

@@ -32,7 +32,7 @@ pub use counters::Counters;
 pub use file::{FileError, Files, PacketFile, Reader, WriteError};
 pub use flow::Sink;
 pub use heading::Heading;
-pub use live::{Interfaces, Selection, Statistics, Tap, TapError, TapSettings};
+pub use live::{Datagrams, Interfaces, Selection, Statistics, Tap, TapError, TapSettings};
 pub use settings::{Bounds, FlowSettings, Select, Settings, Transport};
 pub use table::Tracker;
 use weir_protocols::Side;

@@ -2,19 +2,20 @@
 //!
 //! One socket sees every interface, those that come later too. It needs the capability NET_RAW while it is opened, and none
 //! afterwards. `ring` is the memory that the kernel writes packets into, `frames` reads them from it, `filter` is the
-//! program by which the kernel leaves out what nobody wants, `error` says what is missing.
+//! program by which the kernel leaves out what nobody wants, `links` are the interfaces, `error` says what is missing.
 
 mod error;
 mod filter;
 mod frames;
+mod links;
 mod ring;
 
 pub use error::TapError;
 
 use crate::Packet;
+use links::Link;
 use nix::{
     errno::Errno,
-    net::if_::if_nameindex,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use ring::Ring;
@@ -33,10 +34,22 @@ pub struct Selection {
     pub ports: Option<Vec<(u16, u16)>>,
     /// The same of UDP ports at which DNS is spoken, beside its own.
     pub dns: Vec<(u16, u16)>,
-    /// All other datagrams come through as well.
-    pub datagrams: bool,
+    /// What comes through of all other datagrams.
+    pub datagrams: Datagrams,
     /// Bytes of a packet that are kept, from the IP header on.
     pub snaplen: u32,
+}
+
+/// What comes through of datagrams that are no DNS.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Datagrams {
+    /// Nothing.
+    #[default]
+    None,
+    /// Their headers, and the beginning of what they carry: enough to count them.
+    Headers,
+    /// As much as of every packet.
+    Whole,
 }
 
 /// A set of interfaces by their names, which may end in `+` for all that begin so. Those that come later count too.
@@ -55,8 +68,6 @@ pub struct TapSettings {
     pub selection: Selection,
     /// Size of the ring in bytes: how much may come while nobody reads.
     pub ring_bytes: usize,
-    /// Taps with the same number share the packets, by flow.
-    pub group: Option<u16>,
 }
 
 /// What the kernel says it did since it was last asked.
@@ -75,7 +86,7 @@ impl Default for Selection {
             interfaces: Interfaces::Except(Vec::new()),
             ports: None,
             dns: Vec::new(),
-            datagrams: false,
+            datagrams: Datagrams::None,
             snaplen: 256 << 10,
         }
     }
@@ -100,19 +111,30 @@ impl Interfaces {
         })
     }
 
-    /// Indexes of the named ones that are there, in order.
-    fn indexes(&self) -> io::Result<Vec<u32>> {
-        if self.names().is_empty() {
-            return Ok(Vec::new());
+    fn in_force(&self, there: &[Link]) -> InForce {
+        let indexes = |wanted: &dyn Fn(&Link) -> bool| {
+            let mut indexes: Vec<_> = there
+                .iter()
+                .filter(|link| wanted(link))
+                .map(|link| link.index)
+                .collect();
+            indexes.sort_unstable();
+            indexes
+        };
+        InForce {
+            named: indexes(&|link| self.named(&link.name)),
+            promiscuous: indexes(&|link| link.promiscuous),
         }
-        let there = if_nameindex()?;
-        let named = there
-            .iter()
-            .filter(|interface| interface.name().to_str().is_ok_and(|name| self.named(name)));
-        let mut indexes: Vec<_> = named.map(|interface| interface.index()).collect();
-        indexes.sort_unstable();
-        Ok(indexes)
     }
+}
+
+/// Indexes of the interfaces that a filter in force names, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct InForce {
+    /// Those that the selection names.
+    named: Vec<u32>,
+    /// Those of which frames for other hosts are wanted, too.
+    promiscuous: Vec<u32>,
 }
 
 /// Sees the packets of this network namespace.
@@ -120,8 +142,7 @@ impl Interfaces {
 pub struct Tap {
     ring: Ring,
     selection: Selection,
-    /// The interfaces that the filter in force names.
-    indexes: Vec<u32>,
+    in_force: InForce,
 }
 
 impl Tap {
@@ -135,36 +156,49 @@ impl Tap {
         let mut tap = Self {
             ring,
             selection: settings.selection.clone(),
-            indexes: Vec::new(),
+            in_force: InForce::default(),
         };
-        tap.indexes = tap.selection.interfaces.indexes()?;
+        tap.in_force = tap.selection.interfaces.in_force(&links::all()?);
         tap.attach()?;
         tap.ring.start()?;
-        if let Some(group) = settings.group {
-            tap.ring.share(group)?;
-        }
         Ok(tap)
     }
 
+    /// Begins to take packets with so many taps, among which the packets are shared by flow. Other processes that do so in the
+    /// same namespace see all packets, too.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_all(settings: &TapSettings, count: usize) -> Result<Vec<Self>, TapError> {
+        let mut taps: Vec<Self> = Vec::with_capacity(count);
+        for _ in 0..count {
+            let tap = Self::open(settings)?;
+            if count > 1 {
+                tap.ring.share(taps.first().map(|first| &first.ring), count)?;
+            }
+            taps.push(tap);
+        }
+        Ok(taps)
+    }
+
     fn attach(&self) -> io::Result<()> {
-        let except = matches!(self.selection.interfaces, Interfaces::Except(_));
-        let program = filter::program(&self.selection, &self.indexes, except);
+        let program = filter::program(&self.selection, &self.in_force);
         self.ring.socket().attach_filter(&program)
     }
 
     /// True if one of the interfaces that were asked for is there now, or all were.
     pub fn has_interface(&self) -> bool {
-        matches!(self.selection.interfaces, Interfaces::Except(_)) || !self.indexes.is_empty()
+        matches!(self.selection.interfaces, Interfaces::Except(_)) || !self.in_force.named.is_empty()
     }
 
-    /// Looks which interfaces there are, as named ones may have come or been replaced.
+    /// Looks which interfaces there are, as named ones may have come or been replaced, or become promiscuous.
     ///
     /// # Errors
     /// Those of netlink and of attaching a filter: out of memory.
     pub fn refresh(&mut self) -> io::Result<()> {
-        let indexes = self.selection.interfaces.indexes()?;
-        if indexes != self.indexes {
-            self.indexes = indexes;
+        let in_force = self.selection.interfaces.in_force(&links::all()?);
+        if in_force != self.in_force {
+            self.in_force = in_force;
             self.attach()?;
         }
         Ok(())

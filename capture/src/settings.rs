@@ -47,7 +47,7 @@ pub trait Select: fmt::Debug + Send + Sync {
     fn wants(&self, flow: &Flow, transport: Transport) -> bool;
 }
 
-/// Bounds of what is kept between packets.
+/// Bounds of what one tracker keeps between packets.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// Most flows that are followed at once; past it those that were silent for longest are given up.
@@ -79,6 +79,19 @@ impl Default for Bounds {
             hole_patience: Duration::from_secs(10),
             idle: Duration::from_secs(3600),
             linger: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Bounds {
+    /// The share of each of so many trackers, which together keep what one may keep. No bound of one flow changes.
+    pub fn shared_by(self, trackers: usize) -> Self {
+        let trackers = trackers.max(1);
+        Self {
+            max_flows: (self.max_flows / trackers).max(1),
+            total_bytes: self.total_bytes / trackers,
+            fragment_bytes: self.fragment_bytes / trackers,
+            ..self
         }
     }
 }

@@ -90,6 +90,15 @@ impl Entry {
     }
 }
 
+/// What is done with a packet's content.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Content {
+    /// It is read: bytes that were not captured are missed.
+    Read,
+    /// Only its length is of interest.
+    Counted,
+}
+
 /// Follows the flows of a capture: packets in, exchanges out.
 #[derive(Debug)]
 pub struct Tracker {
@@ -151,10 +160,12 @@ impl Tracker {
     /// A packet was seen.
     pub fn packet(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) {
         self.counters.packets += 1;
-        self.counters.cut_packets += u64::from(packet.bytes.len() < packet.wire_len);
         self.tick(packet.at, sink);
-        let skipped = match self.network(packet, sink) {
-            Ok(()) => return,
+        let read = self.network(packet, sink);
+        let is_cut = packet.bytes.len() < packet.wire_len && !matches!(read, Ok(Content::Counted));
+        self.counters.cut_packets += u64::from(is_cut);
+        let skipped = match read {
+            Ok(_) => return,
             Err(Skip::UnknownLink) => &mut self.counters.unknown_link,
             Err(Skip::Malformed) => &mut self.counters.malformed,
             Err(Skip::NotIp) => &mut self.counters.not_ip,
@@ -163,14 +174,16 @@ impl Tracker {
         *skipped += 1;
     }
 
-    fn network(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) -> Result<(), Skip> {
+    fn network(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) -> Result<Content, Skip> {
         let network = link::network(packet)?;
         let mut ip = Ip::read(&network)?;
         let whole;
         if let Some(fragment) = ip.fragment {
             let taken = self.fragments.take(packet.at, &ip, fragment);
             self.counters.incomplete_fragments += self.fragments.take_incomplete();
-            let Some(payload) = taken else { return Ok(()) };
+            let Some(payload) = taken else {
+                return Ok(Content::Read);
+            };
             self.counters.reassembled += 1;
             whole = payload;
             ip.len = ip.len.saturating_sub(ip.payload.len) + whole.len();
@@ -194,10 +207,11 @@ impl Tracker {
                     },
                     sink,
                 );
+                Ok(Content::Read)
             }
             packet::UDP => {
                 let datagram = Datagram::read(&ip.payload).ok_or(Skip::Malformed)?;
-                self.datagram(
+                Ok(self.datagram(
                     datagrams::Seen {
                         at: packet.at,
                         source: (ip.source, datagram.source_port).into(),
@@ -209,11 +223,10 @@ impl Tracker {
                         interface: packet.interface,
                     },
                     sink,
-                );
+                ))
             }
-            _ => return Err(Skip::OtherTransport),
+            _ => Err(Skip::OtherTransport),
         }
-        Ok(())
     }
 
     fn segment(&mut self, seen: connection::Seen<'_>, sink: &mut dyn Sink) {
@@ -254,18 +267,22 @@ impl Tracker {
         self.counters.bound_reached += room.ended;
     }
 
-    fn datagram(&mut self, seen: datagrams::Seen<'_>, sink: &mut dyn Sink) {
+    fn datagram(&mut self, seen: datagrams::Seen<'_>, sink: &mut dyn Sink) -> Content {
         let side = seen.side(&self.settings.decoders);
+        let content = match side {
+            Some(_) => Content::Read,
+            None => Content::Counted,
+        };
         if side.is_none() && self.settings.flows.is_none() {
             self.counters.other_datagrams += 1;
-            return;
+            return content;
         }
         let key = Key::new(packet::UDP, seen.source, seen.destination);
         let place = match self.places.get(&key) {
             Some(place) => *place,
             None => {
                 let Some(datagrams) = Datagrams::open(&seen, side, &self.settings, self.lost) else {
-                    return;
+                    return content;
                 };
                 self.insert(key, Entry::Udp(Box::new(datagrams)), sink)
             }
@@ -282,6 +299,7 @@ impl Tracker {
             }) => datagrams.take(&seen, side, &mut context),
             slot => leave_out(slot, seen.at, &mut context),
         }
+        content
     }
 
     fn insert(&mut self, key: Key, entry: Entry, sink: &mut dyn Sink) -> usize {

@@ -17,7 +17,7 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 use weir_capture::{
-    Bounds, FlowSettings, Interfaces, Packet, Selection, Settings, Tap, TapSettings, Tracker,
+    Bounds, Datagrams, FlowSettings, Interfaces, Packet, Selection, Settings, Tap, TapSettings, Tracker,
 };
 use weir_config::{
     Bytes, Config, Interfaces as Names, Period, Pinned, Ports,
@@ -87,7 +87,12 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     config.flows.interval = args.flows_interval.unwrap_or(config.flows.interval);
     let config = config.validated()?;
     let signals = Signals::take_over()?;
-    let datagrams = args.flows && matches!(args.port, None | Some(Ports::All));
+    let all_ports = matches!(args.port, None | Some(Ports::All));
+    let datagrams = match (args.flows && all_ports, args.write.is_wanted()) {
+        (false, _) => Datagrams::None,
+        (true, false) => Datagrams::Headers,
+        (true, true) => Datagrams::Whole,
+    };
     let mut tap = open(args.interface.as_ref(), args.port.as_ref(), datagrams, &config)?;
     let mut kept = Kept::begin(&args.write, snaplen(&config))?;
     let flows = args.flows.then(|| FlowSettings {
@@ -145,7 +150,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
 pub fn open(
     interface: Option<&Names>,
     port: Option<&Ports>,
-    datagrams: bool,
+    datagrams: Datagrams,
     config: &Config,
 ) -> Result<Tap> {
     let selection = Selection {
@@ -182,7 +187,6 @@ pub fn open_selected(interface: Option<&Names>, selection: Selection, ring: Byte
     let tap = Tap::open(&TapSettings {
         selection,
         ring_bytes: usize::try_from(ring.0).unwrap_or(usize::MAX),
-        group: None,
     })?;
     if let Some(names) = interface
         && !tap.has_interface()

@@ -129,7 +129,7 @@ pub struct RedirectArgs {
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Relay")]
 pub struct RelayArgs {
-    /// Data threads; 0 for one a core [default: 0]
+    /// Data threads; 0 for one a core that the process may use, at most 4 [default: 0]
     #[arg(long, env = "WEIR_THREADS", value_name = "N")]
     pub threads: Option<usize>,
     /// Longest wait for the destination of an outbound connection, which is then reset; 0s leaves it to the kernel [default: 10s]

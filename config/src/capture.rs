@@ -11,7 +11,7 @@ const MOST: Bytes = Bytes::mib(1);
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Capture {
-    /// In mode `tap`, memory of each data thread for packets that wait to be read.
+    /// In mode `tap`, memory for packets that wait to be read: of the whole process, shared by its data threads.
     pub ring: Bytes,
     /// In mode `tap`, bytes that are kept of a packet, from its IP header on; those behind them are a gap of known size.
     pub snaplen: Bytes,

@@ -18,7 +18,7 @@ pub enum SourceAddress {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Relay {
-    /// Data threads; 0 for one a core.
+    /// Data threads; 0 for one a core that the process may use, and at most 4.
     pub threads: usize,
     /// Longest wait for an outbound connection, which the application believes to be open already; then it is reset. `0s`
     /// leaves it to the kernel (two minutes). Enough for a third SYN, sent after 7 s.

@@ -151,6 +151,11 @@ impl Lane {
         }
     }
 
+    /// True if sums wait to be handed on.
+    pub(crate) fn has_sums(&self) -> bool {
+        !self.sums.is_empty()
+    }
+
     fn take(&mut self) -> Option<Message> {
         let sums = (!self.sums.is_empty())
             .then(|| std::mem::replace(&mut self.sums, Aggregate::new(&self.settings)))?;

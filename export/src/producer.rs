@@ -10,7 +10,7 @@ use weir_records::Document;
 
 /// A data thread's way into the pipeline: a document is serialised once for all sinks of a layout, and in no layout that no
 /// sink wants. Documents wait here until a batch is full or [`Producer::flush`] is called,
-/// which the owner does every [`Producer::FLUSH_INTERVAL`]. A producer that is dropped flushes.
+/// which the owner does [`Producer::FLUSH_INTERVAL`] after it has pushed the first of them. A producer that is dropped flushes.
 ///
 /// Where points are wanted (layout `datakit`), documents are summed up here, and the sums go to the thread that adds up those
 /// of all producers.
@@ -28,7 +28,7 @@ struct Lane {
 }
 
 impl Producer {
-    /// How often the owner calls [`Producer::flush`].
+    /// How long the owner lets a document wait before it calls [`Producer::flush`].
     pub const FLUSH_INTERVAL: Duration = Duration::from_millis(100);
 
     pub(crate) fn new(queues: Vec<QueueIn>, points: Vec<points::Lane>) -> Self {
@@ -54,10 +54,12 @@ impl Producer {
         self.points.iter_mut().for_each(|lane| lane.push(document));
     }
 
-    /// Hands the current batches and sums on. Never blocks.
-    pub fn flush(&mut self) {
+    /// Hands the current batches and sums on; true if there was no room for some sums, which wait for the next call. Never
+    /// blocks.
+    pub fn flush(&mut self) -> bool {
         self.lanes.iter_mut().for_each(Lane::flush);
         self.points.iter_mut().for_each(points::Lane::flush);
+        self.points.iter().any(points::Lane::has_sums)
     }
 
     /// False if there is no sink, so that nobody needs to build a document.

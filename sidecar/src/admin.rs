@@ -2,6 +2,8 @@
 //!
 //! They run on the main thread, so that a scrape never delays a connection. Readiness is asked of every data thread.
 
+mod places;
+
 use crate::{
     metrics::Metrics,
     mode::{self, InForce},
@@ -19,6 +21,7 @@ use hyper::{
     service::service_fn,
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
+use places::Places;
 use socket2::Socket;
 use std::{
     convert::Infallible,
@@ -31,15 +34,17 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, mpsc, oneshot},
+    net::{TcpListener, TcpStream},
+    sync::{mpsc, oneshot},
     time::timeout,
 };
 
 /// How long data threads may take to answer, and a client to send its request.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// Connections to the endpoints at one time.
-const MAX_CONNECTIONS: usize = 64;
+/// How long a connection may last, answer included.
+const LONGEST: Duration = Duration::from_secs(10);
+/// Connections that wait to be accepted.
+const BACKLOG: i32 = 1024;
 
 /// What the endpoints answer from.
 #[derive(Debug)]
@@ -100,37 +105,42 @@ fn bind(address: SocketAddr) -> io::Result<Socket> {
     }
     socket.set_reuse_address(true)?;
     socket.bind(&address.into())?;
-    socket.listen(128)?;
+    socket.listen(BACKLOG)?;
     Ok(socket)
 }
 
-/// Answers for ever.
+/// Answers for ever. Clients that say nothing keep nobody else from being answered: see [`Places`].
 pub async fn serve(endpoint: Endpoint, listener: TcpListener, state: Arc<State>) {
-    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut places = Places::default();
     loop {
-        let Ok(place) = places.clone().acquire_owned().await else {
-            return;
-        };
-        let stream = match listener.accept().await {
-            Ok((stream, _)) => stream,
+        match listener.accept().await {
+            Ok((stream, _)) => {
+                let has_asked = Arc::new(AtomicBool::new(false));
+                let task = tokio::spawn(converse(endpoint, stream, state.clone(), has_asked.clone()));
+                places.take(task.abort_handle(), has_asked);
+            }
             Err(error) => {
                 tracing::warn!(%error, "cannot accept on the {endpoint:?} endpoint");
                 tokio::time::sleep(PATIENCE / 10).await;
-                continue;
             }
-        };
-        let state = state.clone();
-        tokio::spawn(async move {
-            let service = service_fn(|request| answer(endpoint, request, &state));
-            // A client that breaks off is its own affair.
-            let _ = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(PATIENCE * 10)
-                .serve_connection(TokioIo::new(stream), service)
-                .await;
-            drop(place);
-        });
+        }
     }
+}
+
+/// One request and its answer.
+async fn converse(endpoint: Endpoint, stream: TcpStream, state: Arc<State>, has_asked: Arc<AtomicBool>) {
+    let service = service_fn(|request| {
+        has_asked.store(true, Ordering::Relaxed);
+        answer(endpoint, request, &state)
+    });
+    let conversation = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(PATIENCE)
+        // An idle connection would hold a place.
+        .keep_alive(false)
+        .serve_connection(TokioIo::new(stream), service);
+    // A client that breaks off, or does not read its answer, is its own affair.
+    let _ = timeout(LONGEST, conversation).await;
 }
 
 async fn answer(

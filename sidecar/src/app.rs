@@ -173,13 +173,6 @@ fn host_name(configured: &str) -> Option<Arc<str>> {
         .map(Into::into)
 }
 
-fn thread_count(config: &Config) -> usize {
-    match config.relay.threads {
-        0 => std::thread::available_parallelism().map_or(1, Into::into),
-        n => n,
-    }
-}
-
 fn spawn(
     n: usize,
     commands: mpsc::Sender<Command>,

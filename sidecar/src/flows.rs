@@ -11,12 +11,12 @@ use std::{
     rc::{Rc, Weak},
     time::{Duration, Instant},
 };
-use tokio::{task::yield_now, time::sleep};
+use tokio::{sync::Notify, task::yield_now, time::sleep};
 use weir_capture::Transport;
 use weir_protocols::{Protocol, Side};
 use weir_records::{Direction, Flow, FlowEnd, Party, Progress, Reported, Sent, Timestamp};
 
-/// Longest time between two looks for flows that are to be told of.
+/// Shortest time between two looks for flows that are to be told of.
 const LOOK: Duration = Duration::from_secs(1);
 /// Flows that are told of before the traffic has its turn again.
 const BURST: usize = 16;
@@ -30,6 +30,8 @@ pub struct Flows {
     /// By when they are to be told of next, and their number: to find those costs nothing for the others.
     open: RefCell<BTreeMap<(Due, u64), Rc<Account>>>,
     next: Cell<u64>,
+    /// Woken when the first of them opens.
+    opened: Notify,
 }
 
 /// Since the thread has started; nothing for never.
@@ -44,6 +46,7 @@ impl Flows {
             started: Instant::now(),
             open: RefCell::default(),
             next: Cell::new(0),
+            opened: Notify::new(),
         }
     }
 
@@ -53,6 +56,9 @@ impl Flows {
         self.next.set(number + 1);
         let account = Rc::new(Account::new(flow, clock, transport, self.due()));
         let key = (account.due.get(), number);
+        if self.open.borrow().is_empty() {
+            self.opened.notify_one();
+        }
         self.open.borrow_mut().insert(key, account.clone());
         Open {
             flows: self.clone(),
@@ -84,11 +90,23 @@ impl Flows {
         again.collect()
     }
 
-    /// Tells of those that have been open for an interval, for ever.
+    /// How long it is until the first of them is to be told of; nothing if none is open.
+    fn first_due(&self) -> Option<Duration> {
+        let open = self.open.borrow();
+        let ((due, _), _) = open.first_key_value()?;
+        Some((*due)?.saturating_sub(self.started.elapsed()))
+    }
+
+    /// Tells of those that have been open for an interval, for ever. Wakes up only if there are any.
     pub async fn follow(self: Rc<Self>) {
         let Some(interval) = self.interval else { return };
         loop {
-            sleep(LOOK.min(interval / 8)).await;
+            let Some(due) = self.first_due() else {
+                self.opened.notified().await;
+                continue;
+            };
+            // A little later than the first one: others are due by then too.
+            sleep(due.max(LOOK.min(interval / 8))).await;
             for some in self.take_due().chunks(BURST) {
                 for account in some {
                     account.report(&self.documents, None, None);

@@ -15,6 +15,7 @@ pub mod dns;
 pub mod flows;
 pub mod identity;
 pub mod legs;
+pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod mode;

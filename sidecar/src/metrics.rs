@@ -458,15 +458,15 @@ mod tests {
         drop(workers[1].of(Direction::Ingress).open());
         workers[1].of(Direction::Egress).dial_failed("refused");
         workers[0].of(Direction::Ingress).closed("finished");
-        workers[1].dns.lost("table_full", 2);
-        workers[0].dns.lost("table_full", 1);
+        workers[1].dns.lost("evicted", 2);
+        workers[0].dns.lost("evicted", 1);
         let text = metrics.openmetrics().unwrap();
         for line in [
             "weir_connections_total{direction=\"ingress\"} 2",
             "weir_connections_active{direction=\"ingress\"} 1",
             "weir_dial_failures_total{direction=\"egress\",reason=\"refused\"} 1",
             "weir_connections_closed_total{direction=\"ingress\",how=\"finished\"} 1",
-            "weir_dns_dropped_total{reason=\"table_full\"} 3",
+            "weir_dns_dropped_total{reason=\"evicted\"} 3",
             "# EOF",
         ] {
             assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");

@@ -18,7 +18,7 @@ use std::{
 use tokio::{
     io::{Interest, unix::AsyncFd},
     sync::mpsc,
-    time::{Duration, MissedTickBehavior, interval},
+    time::{Duration, Instant, sleep_until},
 };
 use weir_capture::{Settings, Sink, Tap, Tracker};
 use weir_config::{Config, Pinned};
@@ -30,6 +30,8 @@ use weir_records::{Flow, Names, Policy, Report, Timestamp};
 const BLOCKS: usize = 16;
 /// Between two looks at the interfaces, at what waits for too long, and at what was lost.
 const PERIOD: Duration = Duration::from_secs(1);
+/// The same while no flow is followed: then only new interfaces are looked for.
+const IDLE_PERIOD: Duration = Duration::from_secs(4);
 
 /// The parts that a data thread is made of; sent to it.
 #[derive(Debug)]
@@ -55,7 +57,10 @@ pub fn selection(config: &Config) -> weir_capture::Selection {
     weir_capture::Selection {
         interfaces: weir_capture::Interfaces::Except(config.interception.exclude_interfaces.0.clone()),
         dns: config.decoding.protocols.ports(Pinned::Dns),
-        datagrams: config.flows.enabled,
+        datagrams: match config.flows.enabled {
+            true => weir_capture::Datagrams::Headers,
+            false => weir_capture::Datagrams::None,
+        },
         snaplen: u32::try_from(config.capture.snaplen.0).unwrap_or(u32::MAX),
         ..weir_capture::Selection::default()
     }
@@ -113,27 +118,39 @@ impl Worker {
         let mut tap = watch(tap)?;
         // Who finds the sidecar ready finds its counters.
         self.count();
-        let mut flush = interval(Producer::FLUSH_INTERVAL);
-        let mut look = interval(PERIOD);
-        for timer in [&mut flush, &mut look] {
-            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        }
+        let mut looked = Instant::now();
+        // When the counters and documents of the packets that were read are handed on.
+        let mut flush = None;
         loop {
+            let period = if self.tracker.flows() == 0 {
+                IDLE_PERIOD
+            } else {
+                PERIOD
+            };
             tokio::select! {
                 ready = tap.readable_mut() => {
                     let mut ready = ready?;
+                    flush.get_or_insert_with(|| Instant::now() + Producer::FLUSH_INTERVAL);
                     if !self.read(ready.get_inner_mut()) {
                         ready.clear_ready();
                     }
                     // Other tasks have their turn, though there may be more.
                     tokio::task::yield_now().await;
                 }
-                _ = flush.tick() => {
+                () = sleep_until(flush.unwrap_or_else(Instant::now)), if flush.is_some() => {
                     // Counted before they are handed on: who has the documents sees them in the counters.
                     self.count();
-                    self.outlet.documents.flush();
+                    let stayed = self.outlet.documents.flush();
+                    flush = stayed.then(|| Instant::now() + Producer::FLUSH_INTERVAL);
                 }
-                _ = look.tick() => self.look(tap.get_mut()),
+                () = sleep_until(looked + period) => {
+                    looked = Instant::now();
+                    self.look(tap.get_mut());
+                    self.count();
+                    if self.outlet.documents.are_waiting() {
+                        flush.get_or_insert_with(|| Instant::now() + Producer::FLUSH_INTERVAL);
+                    }
+                }
                 command = commands.recv() => match command {
                     // The asker may have stopped waiting.
                     Some(Command::Ping(answer)) => drop(answer.send(())),

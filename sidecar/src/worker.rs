@@ -35,7 +35,7 @@ use weir_capture::Transport;
 use weir_config::SourceAddress;
 use weir_export::Producer;
 use weir_protocols::{Decoder, Decoders, Exchange};
-use weir_records::{Capture, Direction, Flow, Names, Policy, Report};
+use weir_records::{Capture, Direction, Document, Flow, Names, Policy, Report};
 
 /// Rest after a failed accept: whatever is short (descriptors, memory) does not come back at once.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
@@ -94,6 +94,10 @@ fn is_same_machine(client: IpAddr, server: IpAddr) -> bool {
 pub struct Documents {
     producer: RefCell<Producer>,
     wanted: bool,
+    /// True while a document waits to be handed on.
+    waiting: Cell<bool>,
+    /// Woken by the first document that waits.
+    filled: Notify,
     policy: Arc<Policy>,
     names: Arc<Names>,
 }
@@ -104,6 +108,8 @@ impl Documents {
         Self {
             wanted: producer.is_wanted(),
             producer: RefCell::new(producer),
+            waiting: Cell::new(false),
+            filled: Notify::new(),
             policy,
             names,
         }
@@ -114,9 +120,29 @@ impl Documents {
         self.wanted
     }
 
-    /// Hands on what waits; to be called every [`Producer::FLUSH_INTERVAL`].
-    pub fn flush(&self) {
-        self.producer.borrow_mut().flush();
+    /// Hands on what waits; to be called [`Producer::FLUSH_INTERVAL`] after [`Self::filled`]. True if some had to stay.
+    pub fn flush(&self) -> bool {
+        self.waiting.set(self.producer.borrow_mut().flush());
+        self.waiting.get()
+    }
+
+    /// True if some wait to be handed on.
+    pub fn are_waiting(&self) -> bool {
+        self.waiting.get()
+    }
+
+    /// Waits until a document waits: without documents nobody wakes up to hand them on.
+    pub async fn filled(&self) {
+        while !self.waiting.get() {
+            self.filled.notified().await;
+        }
+    }
+
+    fn hand_over(&self, document: &Document) {
+        self.producer.borrow_mut().push(document);
+        if !self.waiting.replace(true) {
+            self.filled.notify_one();
+        }
     }
 
     /// Makes the exchange's document and hands it on, if anybody wants it; gives what the document calls its protocol.
@@ -126,7 +152,7 @@ impl Documents {
         }
         let document = exchange.document(flow, &self.policy);
         self.names.learn(&document);
-        self.producer.borrow_mut().push(&document);
+        self.hand_over(&document);
         document.network.protocol
     }
 
@@ -136,7 +162,7 @@ impl Documents {
             .names
             .of(flow.server.ip())
             .map(|name| name.as_ref().to_owned());
-        self.producer.borrow_mut().push(&report.document(flow));
+        self.hand_over(&report.document(flow));
     }
 }
 
@@ -306,6 +332,7 @@ async fn all_closed(worker: &Worker) {
 
 async fn flush(worker: Rc<Worker>) {
     loop {
+        worker.documents.filled().await;
         sleep(Producer::FLUSH_INTERVAL).await;
         worker.documents.flush();
     }

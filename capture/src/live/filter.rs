@@ -4,7 +4,7 @@
 //! It is a sieve that spares copies, and not the judge: what it can't tell (ports behind IPv6 extension headers, fragments
 //! but the first, tags within tags) comes through, and is looked at again where it is understood.
 
-use super::Selection;
+use super::{Datagrams, InForce, Interfaces, Selection};
 use nix::libc;
 use socket2::SockFilter;
 
@@ -36,6 +36,12 @@ const UDP: u32 = 17;
 /// IPv6 extension headers, behind which nothing is told here.
 const EXTENSIONS: [u32; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 const DNS: u16 = 53;
+/// Bytes that are kept of datagrams that are only counted, from the IP header on: the longest header, that of UDP, and what
+/// tells one datagram from the next (`HEAD` in `datagrams`).
+const HEADERS: u32 = 60 + 8 + 64;
+/// Fragment offset in IPv4's header; and the same with the flag that more fragments follow.
+const OFFSET: u32 = 0x1fff;
+const FRAGMENT: u32 = 0x3fff;
 
 /// Places in the program that are jumped to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,8 +52,11 @@ enum Label {
     V4Datagrams,
     V6Ports,
     V6Datagrams,
+    /// A frame for this host, or one whose interface is to see those for others.
+    Ours,
     Protocol,
     Accept,
+    Headers,
     Drop,
 }
 
@@ -101,15 +110,17 @@ impl Writer {
     }
 }
 
-/// The program for these interfaces (none is all; with `except` all but these) and this selection.
-pub(super) fn program(selection: &Selection, interfaces: &[u32], except: bool) -> Vec<SockFilter> {
+/// The program for this selection, with the interfaces that there are.
+pub(super) fn program(selection: &Selection, there: &InForce) -> Vec<SockFilter> {
     let mut to = Writer::default();
     // The loopback interface shows each packet twice: sent, and received.
     to.put(LOAD_WORD, known(libc::SKF_AD_HATYPE));
     to.code.push((JUMP_EQUAL, 0, 3, u32::from(libc::ARPHRD_LOOPBACK)));
     to.put(LOAD_WORD, known(libc::SKF_AD_PKTTYPE));
     to.when(JUMP_EQUAL, u32::from(libc::PACKET_OUTGOING), Label::Drop);
-    by_interface(&mut to, interfaces, except);
+    not_for_others(&mut to, &there.promiscuous);
+    let except = matches!(selection.interfaces, Interfaces::Except(_));
+    by_interface(&mut to, &there.named, except);
     to.label(Label::Protocol);
     to.put(LOAD_WORD, known(libc::SKF_AD_PROTOCOL));
     to.when(JUMP_EQUAL, IPV4, Label::V4);
@@ -120,14 +131,38 @@ pub(super) fn program(selection: &Selection, interfaces: &[u32], except: bool) -
     to.jump(Label::Drop);
     let tcp = selection.ports.as_deref();
     let dns = [&[(DNS, DNS)], &*selection.dns].concat();
-    let udp = (!selection.datagrams).then_some(&*dns);
+    let tcp = (tcp, Label::Drop);
+    let udp = match selection.datagrams {
+        Datagrams::None => (Some(&*dns), Label::Drop),
+        Datagrams::Headers => (Some(&*dns), Label::Headers),
+        Datagrams::Whole => (None, Label::Drop),
+    };
     v4(&mut to, tcp, udp);
     v6(&mut to, tcp, udp);
     to.label(Label::Drop);
     to.put(RETURN, 0);
     to.label(Label::Accept);
     to.put(RETURN, selection.snaplen);
+    to.label(Label::Headers);
+    to.put(RETURN, HEADERS.min(selection.snaplen));
     to.finish()
+}
+
+/// Leaves out frames for other hosts, which a bridge floods when it has forgotten whose address that is: but not where the
+/// interface is promiscuous, because somebody wants to see them there.
+fn not_for_others(to: &mut Writer, promiscuous: &[u32]) {
+    to.put(LOAD_WORD, known(libc::SKF_AD_PKTTYPE));
+    to.code
+        .push((JUMP_EQUAL, 1, 0, u32::from(libc::PACKET_OTHERHOST)));
+    to.jump(Label::Ours);
+    if !promiscuous.is_empty() {
+        to.put(LOAD_WORD, known(libc::SKF_AD_IFINDEX));
+        for index in promiscuous {
+            to.when(JUMP_EQUAL, *index, Label::Ours);
+        }
+    }
+    to.jump(Label::Drop);
+    to.label(Label::Ours);
 }
 
 fn by_interface(to: &mut Writer, interfaces: &[u32], except: bool) {
@@ -147,10 +182,15 @@ fn by_interface(to: &mut Writer, interfaces: &[u32], except: bool) {
     }
 }
 
-fn v4(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: Option<&[(u16, u16)]>) {
+/// Ports of which a packet has one, or nothing for all; and what becomes of it otherwise.
+type Wanted<'a> = (Option<&'a [(u16, u16)]>, Label);
+
+fn v4(to: &mut Writer, tcp: Wanted<'_>, udp: Wanted<'_>) {
     to.label(Label::V4);
     to.put(LOAD_SHORT, 6);
-    to.when(JUMP_ANY_BIT, 0x1fff, Label::Accept); // a fragment, not the first
+    // A fragment, but not the first. The first of a datagram that is kept in part would never be put together.
+    let whole = if udp.1 == Label::Headers { FRAGMENT } else { OFFSET };
+    to.when(JUMP_ANY_BIT, whole, Label::Accept);
     to.put(HEADER_LENGTH, 0);
     to.put(LOAD_BYTE, 9);
     to.when(JUMP_EQUAL, TCP, Label::V4Ports);
@@ -162,7 +202,7 @@ fn v4(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: Option<&[(u16, u16)]>) {
     either(to, LOAD_SHORT_BEHIND, 0, udp);
 }
 
-fn v6(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: Option<&[(u16, u16)]>) {
+fn v6(to: &mut Writer, tcp: Wanted<'_>, udp: Wanted<'_>) {
     to.label(Label::V6);
     to.put(LOAD_BYTE, 6);
     to.when(JUMP_EQUAL, TCP, Label::V6Ports);
@@ -178,7 +218,7 @@ fn v6(to: &mut Writer, tcp: Option<&[(u16, u16)]>, udp: Option<&[(u16, u16)]>) {
 }
 
 /// Accepts if the source's or the destination's port is one of these, which begin there.
-fn either(to: &mut Writer, load: u16, at: u32, ports: Option<&[(u16, u16)]>) {
+fn either(to: &mut Writer, load: u16, at: u32, (ports, otherwise): Wanted<'_>) {
     let Some(ports) = ports else {
         to.jump(Label::Accept);
         return;
@@ -187,5 +227,5 @@ fn either(to: &mut Writer, load: u16, at: u32, ports: Option<&[(u16, u16)]>) {
         to.put(load, at);
         to.when_port(ports, Label::Accept);
     }
-    to.jump(Label::Drop);
+    to.jump(otherwise);
 }

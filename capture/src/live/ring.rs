@@ -25,6 +25,9 @@ pub(super) const BLOCK: usize = 256 << 10;
 /// A block that is not full is handed over after so many ms.
 pub(super) const RETIRE_MS: u32 = 40;
 
+/// Sockets that a group may have unless it is told otherwise, which kernels before 5.11 can't be (packet(7), PACKET_FANOUT).
+const FANOUT_MEMBERS: usize = 256;
+
 /// A packet socket with its ring.
 #[derive(Debug)]
 pub(super) struct Ring {
@@ -96,11 +99,39 @@ impl Ring {
         })
     }
 
-    /// Shares the packets, by flow, with the other sockets that have this group.
-    pub fn share(&self, group: u16) -> io::Result<()> {
+    /// Shares the packets, by flow, with the first of so many sockets; as the first one begins a group that no other process
+    /// has.
+    pub fn share(&self, first: Option<&Self>, members: usize) -> io::Result<()> {
         // A packet in fragments is put together first, so that all of it goes to the same socket.
         let how = libc::PACKET_FANOUT_HASH | libc::PACKET_FANOUT_FLAG_DEFRAG;
-        set(&self.socket, libc::PACKET_FANOUT, &(u32::from(group) | how << 16))
+        let group = match first {
+            Some(first) => first.group()? | how << 16,
+            None => (how | libc::PACKET_FANOUT_FLAG_UNIQUEID) << 16,
+        };
+        if members <= FANOUT_MEMBERS {
+            return set(&self.socket, libc::PACKET_FANOUT, &group);
+        }
+        // `struct fanout_args`: its first word is the same on machines of either byte order, by the kernel's own definition.
+        let members = u32::try_from(members).unwrap_or(u32::MAX);
+        set(&self.socket, libc::PACKET_FANOUT, &[group, members])
+    }
+
+    /// The number of the group that it is in.
+    fn group(&self) -> io::Result<u32> {
+        let mut group: u32 = 0;
+        let mut len = size_of_val(&group) as libc::socklen_t;
+        // SAFETY: the buffer is as long as it is said to be.
+        let result = unsafe {
+            libc::getsockopt(
+                self.socket.as_raw_fd(),
+                libc::SOL_PACKET,
+                libc::PACKET_FANOUT,
+                (&raw mut group).cast(),
+                &mut len,
+            )
+        };
+        nix::errno::Errno::result(result)?;
+        Ok(group & 0xffff)
     }
 
     /// From now on every interface's packets come, as many as the filter lets through.

@@ -212,17 +212,17 @@ fn dns(stats: &Value) -> Vec<Finding> {
         "no_resolver" => {
             "the installer and the sidecar mean different resolvers: give both the same --dns-servers"
         }
-        "table_full" | "no_socket" => {
-            "more clients ask at once than there is room for: raise the limit of open files"
-        }
+        "evicted" => "more queries wait than there is room for: is the first resolver dead?",
+        "no_socket" => "more clients ask at once than there are descriptors: raise the limit of open files",
         _ => "the resolver can't be reached from here, or the machine is overloaded",
     };
     let lost = counts(&stats["dns"]["dropped"]);
     lost.map(|(reason, count)| {
-        Finding::wrong(
-            format!("DNS datagrams that were not passed on ({reason}): {count}"),
-            advice(reason),
-        )
+        let what = match reason {
+            "evicted" => "DNS queries whose answers are no longer waited for",
+            _ => "DNS datagrams that were not passed on",
+        };
+        Finding::wrong(format!("{what} ({reason}): {count}"), advice(reason))
     })
     .collect()
 }
@@ -292,7 +292,7 @@ mod tests {
             "exchanges": 5, "decoder_panics": 0, "accept_errors": 0, "opaque_connections": 1,
             "source_not_kept": {"no_port": 0},
             "capture": {"packets": 9, "connections": 2, "losses": {"ring_full": 0, "late_connections": 3, "gaps": 0}},
-            "dns": {"dropped": {"table_full": 0}},
+            "dns": {"dropped": {"evicted": 0}},
             "sinks": [{"sink": "ndjson", "target": "/x", "sent": 5, "rejected": 0, "waiting": 0, "retries": 0,
                 "dropped": {"queue_full": 0}}],
         })
@@ -326,7 +326,7 @@ mod tests {
             ("/accept_errors", json!(77), "77"),
             ("/capture/losses/ring_full", json!(77), "in the ring: 77"),
             ("/capture/losses/gaps", json!(77), "gaps in connections: 77"),
-            ("/dns/dropped/table_full", json!(77), "(table_full): 77"),
+            ("/dns/dropped/evicted", json!(77), "(evicted): 77"),
             (
                 "/sinks/0/dropped/queue_full",
                 json!(77),

@@ -21,6 +21,13 @@ pub struct WriteArgs {
     write_files: u32,
 }
 
+impl WriteArgs {
+    /// True if packets are to be kept.
+    pub fn is_wanted(&self) -> bool {
+        self.write.is_some()
+    }
+}
+
 /// The files while they are written. Once that fails, nothing more is written, and looking goes on.
 pub struct Kept {
     file: Option<PacketFile>,

@@ -11,7 +11,7 @@ use std::{
     os::fd::AsFd,
     time::{Duration, Instant},
 };
-use weir_capture::{Sink, Tap, Tracker};
+use weir_capture::{Datagrams, Sink, Tap, Tracker};
 use weir_protocols::Exchange;
 use weir_records::{Flow, Policy, Timestamp};
 
@@ -41,7 +41,12 @@ impl Live {
         args.decoding.apply(&mut config.decoding);
         let config = config.validated()?;
         let live = Self {
-            tap: tap::open(args.interface.as_ref(), args.port.as_ref(), false, &config)?,
+            tap: tap::open(
+                args.interface.as_ref(),
+                args.port.as_ref(),
+                Datagrams::None,
+                &config,
+            )?,
             tracker: Tracker::new(tap::settings(&config, None)),
             policy: Policy::new(&config.records),
             begin: tap::now(),

@@ -1,11 +1,12 @@
 //! What mode `redirect` and its kin are made of: listeners, and data threads that relay.
 
-use super::{Handle, Source, host_name, spawn, thread_count};
+use super::{Handle, Source, host_name, spawn};
 use crate::{
     dial::Dialer,
     dns,
     identity::{self, Identity},
     legs::Legs,
+    limits,
     listen::{self, Listener},
     metrics::WorkerMetrics,
     mode::{self, InForce},
@@ -31,7 +32,7 @@ pub(super) fn open(
     legs: Option<Arc<Legs>>,
 ) -> anyhow::Result<Source> {
     let set = &config.interception;
-    let threads = thread_count(config);
+    let threads = limits::threads(config.relay.threads);
     let listeners = listen::deal(open_listeners(config, identity, threads)?, threads)?;
     let mut dns = match set.port_map.0.is_empty() {
         true => open_dns(set)?,

@@ -1,9 +1,10 @@
 //! What mode `tap` is made of: packet sockets, and data threads that look.
 
-use super::{Handle, Source, host_name, spawn, thread_count};
+use super::{Handle, Source, host_name, spawn};
 use crate::{
     identity,
     legs::Legs,
+    limits,
     metrics::WorkerMetrics,
     mode::InForce,
     privilege::Privileges,
@@ -53,21 +54,17 @@ fn sockets(config: &Config) -> anyhow::Result<Vec<Tap>> {
         config.decoding.enabled,
         "a tap does nothing but decode: leave decoding on, or choose a mode that relays, without a tap beside it"
     );
-    let threads = thread_count(config);
-    // A number that nobody else in this namespace takes by accident.
-    let group = (threads > 1).then(|| std::process::id() as u16);
-    let open = |_| {
-        Tap::open(&TapSettings {
-            selection: tap::selection(config),
-            ring_bytes: usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX),
-            group,
-        })
+    let threads = limits::threads(config.relay.threads);
+    let ring = usize::try_from(config.capture.ring.0).unwrap_or(usize::MAX);
+    let settings = TapSettings {
+        selection: tap::selection(config),
+        ring_bytes: limits::share(ring, threads),
     };
-    Ok((0..threads).map(open).collect::<Result<_, _>>()?)
+    Ok(Tap::open_all(&settings, threads)?)
 }
 
 fn source(config: &Config, taps: Vec<Tap>, select: Arc<dyn Select>, names: &Arc<Names>) -> Source {
-    let settings = settings(config, select);
+    let settings = settings(config, select, taps.len());
     let policy = Arc::new(Policy::new(&config.records));
     let names = names.clone();
     let start = move |pipeline: &Pipeline| {
@@ -83,14 +80,14 @@ fn source(config: &Config, taps: Vec<Tap>, select: Arc<dyn Select>, names: &Arc<
     }
 }
 
-fn settings(config: &Config, select: Arc<dyn Select>) -> Settings {
+fn settings(config: &Config, select: Arc<dyn Select>, threads: usize) -> Settings {
     Settings {
         capture: Capture::Tap,
         host: host_name(&config.records.host_name),
         local: Vec::new(),
         select: Some(select),
         decoders: Decoders::from(config),
-        bounds: Bounds::default(),
+        bounds: Bounds::default().shared_by(threads),
         flows: config.flows.enabled.then(|| FlowSettings {
             interval: config.flows.interval.non_zero(),
         }),

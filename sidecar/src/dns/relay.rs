@@ -40,7 +40,7 @@ use weir_records::Direction;
 
 /// Flows at once; each has a descriptor.
 const MAX_FLOWS: usize = 8192;
-/// Answered ones that make room at once when there are so many.
+/// Flows that make room at once when there are so many.
 const MAKE_ROOM: usize = 256;
 /// How long an answered flow stays: its socket may ask again, or be answered twice.
 const LINGER: Duration = Duration::from_secs(2);
@@ -212,8 +212,8 @@ impl Table {
         if let Some(entry) = self.flows.borrow().get(&key) {
             return Ok(entry.flow.clone());
         }
-        if self.flows.borrow().len() >= MAX_FLOWS && !self.make_room() {
-            return Err("table_full");
+        if self.flows.borrow().len() >= MAX_FLOWS {
+            self.make_room();
         }
         let upstream = connect(key.server).map_err(|_| "no_socket")?;
         let now = Instant::now();
@@ -250,15 +250,25 @@ impl Table {
         Ok(flow)
     }
 
-    /// Ends flows that are answered; false if there is none.
-    fn make_room(&self) -> bool {
+    /// Ends the flows that are worth least: those that are answered, then those that have waited for longest. Where a resolver
+    /// is dead, queries to the next one find room.
+    fn make_room(&self) {
         let mut flows = self.flows.borrow_mut();
-        let answered = |(key, entry): (&Key, &Entry)| (entry.flow.waiting.get() == 0).then_some(*key);
-        let keys: Vec<Key> = flows.iter().filter_map(answered).take(MAKE_ROOM).collect();
-        for entry in keys.iter().filter_map(|key| flows.remove(key)) {
-            entry.task.abort();
+        let worth = |(key, entry): (&Key, &Entry)| {
+            let flow = &entry.flow;
+            (flow.waiting.get() > 0, flow.last_query.get(), *key)
+        };
+        let mut all: Vec<_> = flows.iter().map(worth).collect();
+        let least = MAKE_ROOM.min(all.len());
+        if least > 0 {
+            all.select_nth_unstable_by_key(least - 1, |(waits, asked, _)| (*waits, *asked));
         }
-        !keys.is_empty()
+        for (waits, _, key) in all.into_iter().take(least) {
+            if let Some(entry) = flows.remove(&key) {
+                entry.task.abort();
+                self.metrics().dns.lost("evicted", u64::from(waits));
+            }
+        }
     }
 
     fn not_passed_back(&self, error: &io::Error, socket: &QuerySocket, from: Option<IpAddr>) {

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt};
 /// Why a datagram was not passed on.
 pub const LOSSES: [&str; 6] = [
     "no_resolver",
-    "table_full",
+    "evicted",
     "no_socket",
     "send_failed",
     "reply_failed",

@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 use weir_bpf::{Count, Counted, Sender};
-use weir_capture::{Heading, Packet, Selection, Tap, Way};
+use weir_capture::{Datagrams, Heading, Packet, Selection, Tap, Way};
 use weir_config::Ports;
 
 /// So long is waited at most before interfaces are looked for.
@@ -51,7 +51,10 @@ impl Tapped {
         let ports = tap::ranges(args.port.as_ref());
         let selection = Selection {
             interfaces: tap::interfaces(args.interface.as_ref()),
-            datagrams: ports.is_none(),
+            datagrams: match ports {
+                None => Datagrams::Headers,
+                Some(_) => Datagrams::None,
+            },
             dns: ports.clone().unwrap_or_default(),
             ports,
             snaplen: SNAPLEN,
