@@ -114,6 +114,8 @@ pub struct Tracker {
     /// Packets that never came here.
     lost: u64,
     opened: u64,
+    /// Flows that somebody wants.
+    wanted: usize,
     now: Timestamp,
     ticked: Timestamp,
 }
@@ -132,6 +134,7 @@ impl Tracker {
             waiting: 0,
             lost: 0,
             opened: 0,
+            wanted: 0,
             now: Timestamp(0),
             ticked: Timestamp(0),
         }
@@ -145,6 +148,11 @@ impl Tracker {
     /// Flows that are followed now.
     pub fn flows(&self) -> usize {
         self.places.len()
+    }
+
+    /// True if nothing waits for time to pass: [`Self::tick`] may be called as seldom as one likes.
+    pub fn is_idle(&self) -> bool {
+        self.wanted == 0
     }
 
     /// Memory that bytes take which wait for others before them.
@@ -308,6 +316,7 @@ impl Tracker {
         }
         self.opened += 1;
         let entry = entry.if_wanted(&self.settings);
+        self.wanted += usize::from(!matches!(entry, Entry::Unwanted(_)));
         if let Entry::Tcp(connection) = &entry {
             self.counters.connections += 1;
             self.counters.late_connections += u64::from(connection.observed.late);
@@ -360,6 +369,7 @@ impl Tracker {
         };
         self.places.remove(&slot.key);
         self.free.push(place);
+        self.wanted -= usize::from(!matches!(slot.entry, Entry::Unwanted(_)));
         let mut room = self.settings.bounds.room(&mut self.waiting);
         let mut context = Context {
             counters: &mut self.counters,

@@ -30,8 +30,8 @@ use weir_records::{Flow, Names, Policy, Report, Timestamp};
 const BLOCKS: usize = 16;
 /// Between two looks at the interfaces, at what waits for too long, and at what was lost.
 const PERIOD: Duration = Duration::from_secs(1);
-/// The same while no flow is followed: then only new interfaces are looked for.
-const IDLE_PERIOD: Duration = Duration::from_secs(4);
+/// The same while no flow is followed. (Packets that come after a time of silence have the interfaces looked at again first.)
+const IDLE_PERIOD: Duration = Duration::from_secs(16);
 
 /// The parts that a data thread is made of; sent to it.
 #[derive(Debug)]
@@ -122,7 +122,7 @@ impl Worker {
         // When the counters and documents of the packets that were read are handed on.
         let mut flush = None;
         loop {
-            let period = if self.tracker.flows() == 0 {
+            let period = if self.tracker.is_idle() {
                 IDLE_PERIOD
             } else {
                 PERIOD
@@ -130,6 +130,10 @@ impl Worker {
             tokio::select! {
                 ready = tap.readable_mut() => {
                     let mut ready = ready?;
+                    if looked.elapsed() >= PERIOD {
+                        looked = Instant::now();
+                        self.look(ready.get_inner_mut());
+                    }
                     flush.get_or_insert_with(|| Instant::now() + Producer::FLUSH_INTERVAL);
                     if !self.read(ready.get_inner_mut()) {
                         ready.clear_ready();
