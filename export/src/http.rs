@@ -1,15 +1,16 @@
 //! What the sinks that deliver to a server share: one HTTP request at a time, given up when the sink must be done.
 
+mod connector;
 mod tls;
 
 use crate::{
     ExportError,
-    lookup::Resolver,
     runner::{Failure, FailureKind},
     stop::Stop,
 };
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
+use connector::Connector;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper::{
     Method, StatusCode, Uri,
@@ -17,14 +18,13 @@ use hyper::{
 };
 use hyper_rustls::HttpsConnector;
 use hyper_util::{
-    client::legacy::{Client as Http, connect::HttpConnector},
+    client::legacy::Client as Http,
     rt::{TokioExecutor, TokioTimer},
 };
 use std::{error::Error, path::Path, sync::Arc, time::Duration};
 use tokio::runtime::Runtime;
 use weir_config::Secret;
 
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// From the first byte of a request to the last one of its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// A connection that has been idle for longer is not used again: a proxy on the way may have dropped it.
@@ -125,7 +125,7 @@ impl Server {
 /// How to speak to it.
 #[derive(Debug)]
 struct Client {
-    http: Http<HttpsConnector<HttpConnector<Resolver>>, Full<Bytes>>,
+    http: Http<HttpsConnector<Connector>, Full<Bytes>>,
     /// The address with one `/` at its end.
     base: String,
     authorization: Option<HeaderValue>,
@@ -152,15 +152,11 @@ impl Client {
     fn new(target: Target<'_>) -> Result<Self, String> {
         let (base, uri) = target.address()?;
         let secure = is_secure(&uri);
-        let mut connector = HttpConnector::new_with_resolver(Resolver);
-        connector.enforce_http(false);
-        connector.set_nodelay(true);
-        connector.set_connect_timeout(Some(CONNECT_TIMEOUT));
         let connector = hyper_rustls::HttpsConnectorBuilder::new()
             .with_tls_config(tls::config(target.ca_file, secure)?)
             .https_or_http()
             .enable_http1()
-            .wrap_connector(connector);
+            .wrap_connector(Connector);
         let http = Http::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(IDLE_TIMEOUT)

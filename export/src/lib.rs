@@ -27,6 +27,7 @@ mod queue;
 mod runner;
 #[cfg(test)]
 mod samples;
+mod sockets;
 mod sqlite;
 mod stats;
 mod stop;
@@ -34,6 +35,7 @@ mod stop;
 pub use lookup::is_own_lookup;
 pub use pipeline::Pipeline;
 pub use producer::Producer;
+pub use sockets::prepare_sockets;
 pub use sqlite::schema as store;
 pub use stats::{SinkStats, Stats};
 

@@ -4,28 +4,26 @@
 //! The C library's resolver keeps its sockets to itself, and for milliseconds. So the queries are sent from here: each socket
 //! is remembered before anything is sent from it.
 
+use crate::sockets;
 use hickory_resolver::{
     Resolver as Lookups,
     config::{NameServerConfig, ResolverConfig, ResolverOpts, ServerOrderingStrategy},
     net::runtime::{RuntimeProvider, TokioRuntimeProvider, iocompat::AsyncIoTokioAsStd},
     system_conf::read_system_conf,
 };
-use hyper_util::client::legacy::connect::dns::Name;
 use std::{
     future::Future,
     io,
-    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    os::fd::AsFd,
     pin::Pin,
     sync::{Mutex, PoisonError},
-    task::{Context, Poll},
     time::{Duration, Instant},
-    vec,
 };
 use tokio::{
     net::{TcpSocket, UdpSocket},
     time::timeout,
 };
-use tower_service::Service;
 
 /// So long a socket is remembered: longer than its first packet waits to be looked at, and not so long that somebody else gets its
 /// port.
@@ -67,25 +65,10 @@ fn remember(port: u16, server: SocketAddr) {
     seen.push((socket, Instant::now()));
 }
 
-/// Looks names up for the sinks' connections.
-#[derive(Clone, Debug)]
-pub(crate) struct Resolver;
-
-impl Service<Name> for Resolver {
-    type Response = vec::IntoIter<SocketAddr>;
-    type Error = io::Error;
-    type Future = Pin<Box<dyn Future<Output = io::Result<Self::Response>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, name: Name) -> Self::Future {
-        Box::pin(async move {
-            let (config, options) = settings();
-            look_up(name.as_str(), config, options).await
-        })
-    }
+/// The addresses of a server, for a sink's connection.
+pub(crate) async fn addresses(name: &str) -> io::Result<Vec<IpAddr>> {
+    let (config, options) = settings();
+    look_up(name, config, options).await
 }
 
 /// As the system is set up now: what is asked for once in a while may as well be asked where it is to be asked by then.
@@ -107,18 +90,13 @@ fn settings() -> (ResolverConfig, ResolverOpts) {
     (config, options)
 }
 
-async fn look_up(
-    name: &str,
-    config: ResolverConfig,
-    options: ResolverOpts,
-) -> io::Result<vec::IntoIter<SocketAddr>> {
+async fn look_up(name: &str, config: ResolverConfig, options: ResolverOpts) -> io::Result<Vec<IpAddr>> {
     let lookups = Lookups::builder_with_config(config, Sockets::default())
         .with_options(options)
         .build()
         .map_err(io::Error::other)?;
     let found = lookups.lookup_ip(name).await.map_err(io::Error::other)?;
-    let addresses: Vec<_> = found.iter().map(|ip| SocketAddr::new(ip, 0)).collect();
-    Ok(addresses.into_iter())
+    Ok(found.iter().collect())
 }
 
 /// Opens the sockets of look-ups and remembers them.
@@ -146,6 +124,7 @@ impl RuntimeProvider for Sockets {
                 SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::UNSPECIFIED.into()),
                 SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::UNSPECIFIED.into()),
             };
+            sockets::prepare(socket.as_fd())?;
             // Bound first: the port has to be known before the handshake is seen.
             socket.bind(own.unwrap_or(SocketAddr::new(any, 0)))?;
             remember(socket.local_addr()?.port(), server);
@@ -161,6 +140,7 @@ impl RuntimeProvider for Sockets {
     ) -> Pin<Box<dyn Send + Future<Output = io::Result<Self::Udp>>>> {
         Box::pin(async move {
             let socket = UdpSocket::bind(own).await?;
+            sockets::prepare(socket.as_fd())?;
             remember(socket.local_addr()?.port(), server);
             Ok(socket)
         })

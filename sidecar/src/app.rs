@@ -10,6 +10,7 @@ use crate::{
     legs::Legs,
     metrics::{Metrics, WorkerMetrics},
     mode::{InForce, Reader},
+    own::Known,
     privilege::Privileges,
     worker::Command,
 };
@@ -61,7 +62,7 @@ pub fn run(config: &Config) -> anyhow::Result<()> {
     };
     let identity = match is_tap {
         true => identity::for_tap(set.proxy_uid, set.proxy_gid).map(|()| None),
-        false => identity::assume(set.proxy_uid, set.proxy_gid).map(Some),
+        false => identity::assume(set.proxy_uid, set.proxy_gid, set.own_mark()).map(Some),
     }?;
     // Its own endpoints first: their ports are exclusive, so that a second sidecar in the same namespace ends here and
     // not beside the first one's listeners, which can be shared.
@@ -138,7 +139,8 @@ fn relay_with_tap(
         })
     });
     let beside = beside.and_then(Result::ok);
-    let told = beside.is_some().then_some(legs);
+    // Whoever is not known by its user looks whether its own connections come back to it.
+    let told = (beside.is_some() || identity.known != Known::User).then_some(legs);
     Ok((relay::open(config, identity, mode, names, told)?, beside))
 }
 

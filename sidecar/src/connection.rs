@@ -46,6 +46,9 @@ pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpSt
         Ok(None) => return refuse(&worker, arrival, &client, peer),
         Err(_) => return, // gone before it was looked at
     };
+    if worker.dialer.is_own(peer, destination.0) {
+        return refuse(&worker, arrival, &client, peer);
+    }
     if weir_config::probe::is_probe(destination.0) {
         return probe::answer(&client, arrival, destination).await;
     }

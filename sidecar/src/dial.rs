@@ -15,8 +15,9 @@ use crate::{
     clients::{ClientPorts, InUse},
     legs::{Leg, Legs},
     original::OriginalDestination,
+    own::Own,
     ports::SparePorts,
-    socket::{Stream, tcp, transparent},
+    socket::{Stream, transparent},
     source::{NotKept, Source, is_suitable},
     unreached::Unreached,
 };
@@ -51,7 +52,9 @@ pub struct Dialer {
     clients: ClientPorts,
     addresses: Addresses,
     legs: Option<Arc<Legs>>,
-    mark: Option<u32>,
+    own: Own,
+    /// Its own connections may come back to it.
+    guarded: bool,
     turn: AtomicU32,
     timeout: Option<Duration>,
     keepalive: Option<Duration>,
@@ -114,20 +117,15 @@ impl DialError {
 
 impl Dialer {
     /// A dialer for this namespace. `timeout` is for whoever waits for outbound dials; without it the kernel's own applies
-    /// (tcp_syn_retries). Markers of destinations that can't be reached have the port `markers`.
-    /// With a mark, its packets carry that (SO_MARK, which needs NET_RAW).
-    pub fn new(
-        timeout: Option<Duration>,
-        keepalive: Option<Duration>,
-        mark: Option<u32>,
-        markers: u16,
-    ) -> Self {
+    /// (tcp_syn_retries). Its sockets are made by `own`. Markers of destinations that can't be reached have the port `markers`.
+    pub fn new(timeout: Option<Duration>, keepalive: Option<Duration>, own: Own, markers: u16) -> Self {
         Self {
             ports: SparePorts::of_this_namespace(),
             clients: ClientPorts::of_this_namespace(),
             addresses: Addresses::default(),
             legs: None,
-            mark,
+            own,
+            guarded: false,
             turn: AtomicU32::new(0),
             timeout,
             keepalive,
@@ -135,9 +133,25 @@ impl Dialer {
         }
     }
 
-    /// The same, which tells these of its sockets.
-    pub fn telling(self, legs: Option<Arc<Legs>>) -> Self {
-        Self { legs, ..self }
+    /// The same, which tells these of its sockets; `guarded` if connections that are accepted are to be looked for among them.
+    pub fn telling(self, legs: Option<Arc<Legs>>, guarded: bool) -> Self {
+        Self {
+            legs,
+            guarded,
+            ..self
+        }
+    }
+
+    /// True if what has come from `client` for `server` is a connection, or a query, that this process itself sends: it was
+    /// redirected although it is the sidecar's own, and would come back again and again.
+    pub fn is_own(&self, client: SocketAddr, server: SocketAddr) -> bool {
+        let legs = self.legs.as_ref().filter(|_| self.guarded);
+        legs.is_some_and(|legs| legs.is_open(client, server))
+    }
+
+    /// Makes the sockets of this process.
+    pub fn own(&self) -> Own {
+        self.own
     }
 
     /// Tells of a connection that was accepted, for as long as what it gives lives.
@@ -182,15 +196,6 @@ impl Dialer {
             (_, Source::Application(own)) => self.dial_out(destination.0, own).await,
             (_, _) => Ok((self.dial_any(destination.0, None).await?, None)),
         }
-    }
-
-    fn socket(&self, destination: SocketAddr) -> io::Result<Socket> {
-        let socket = tcp(destination)?;
-        if let Some(mark) = self.mark {
-            // Before Linux 5.17 NET_RAW is not enough; then the group has to do.
-            let _ = socket.set_mark(mark);
-        }
-        Ok(socket)
     }
 
     async fn connect(&self, socket: Socket, destination: SocketAddr) -> io::Result<Stream> {
@@ -277,7 +282,7 @@ impl Dialer {
 
     /// Nothing if the source is an address of this machine: a dial from there is taken for a call of its own.
     fn begin_from(&self, source: SocketAddr, destination: SocketAddr) -> io::Result<Option<Begun>> {
-        let socket = self.socket(destination)?;
+        let socket = self.own.tcp(destination)?;
         // Lets connections in TIME_WAIT and to other destinations hold the port too; a listener's is refused.
         socket.set_reuse_address(true)?;
         match socket.bind(&source.into()) {
@@ -296,7 +301,7 @@ impl Dialer {
 
     /// From the address that the kernel chooses; from a spare one if that has no port left.
     async fn dial_own(&self, destination: SocketAddr) -> Result<Stream, DialError> {
-        let socket = self.socket(destination).map_err(DialError::new)?;
+        let socket = self.own.tcp(destination).map_err(DialError::new)?;
         match self.connect(socket, destination).await {
             Err(error) if is_taken(&error) && !destination.ip().is_loopback() => {
                 self.dial_local(destination).await
@@ -308,7 +313,7 @@ impl Dialer {
     async fn dial_local(&self, destination: SocketAddr) -> Result<Stream, DialError> {
         let mut last = io::Error::from(Errno::EADDRNOTAVAIL);
         for _ in 0..SPARE_ADDRESSES {
-            let socket = self.socket(destination).map_err(DialError::new)?;
+            let socket = self.own.tcp(destination).map_err(DialError::new)?;
             let source = self.spare_address(destination.is_ipv6());
             bind_spare(&socket, source).map_err(|source| DialError {
                 reason: "no_spare_address",
@@ -354,7 +359,7 @@ impl Dialer {
                 }
             }
         }
-        let socket = self.socket(destination).map_err(DialError::new)?;
+        let socket = self.own.tcp(destination).map_err(DialError::new)?;
         if let Some(own) = own {
             bind_address(&socket, own).map_err(|source| DialError {
                 reason: "no_address",
@@ -370,7 +375,7 @@ impl Dialer {
         own: Option<SocketAddr>,
         port: u16,
     ) -> io::Result<Stream> {
-        let socket = self.socket(destination)?;
+        let socket = self.own.tcp(destination)?;
         if destination.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -432,7 +437,7 @@ mod tests {
 
     #[test]
     fn spare_addresses_come_in_turn_from_the_block_and_leave_the_probes_alone() {
-        let dialer = Dialer::new(None, None, None, 15001);
+        let dialer = Dialer::new(None, None, Own::default(), 15001);
         for v6 in [false, true] {
             let round: std::collections::HashSet<_> =
                 (0..SPARE_ADDRESSES).map(|_| dialer.spare_address(v6)).collect();
@@ -446,6 +451,21 @@ mod tests {
                     IpAddr::V6(ip) => assert!(SPARE_V6.contains(&ip) && ip != SPARE_V6.addr(), "{ip}"),
                 }
             }
+        }
+    }
+
+    #[test]
+    fn a_connection_of_our_own_that_comes_back_is_known() {
+        let (own, server): (SocketAddr, SocketAddr) =
+            (([192, 0, 0, 65], 1).into(), ([198, 18, 0, 1], 80).into());
+        for guarded in [false, true] {
+            let dialer = Dialer::new(None, None, Own::default()).telling(Some(Arc::default()), guarded);
+            let leg = dialer.accepted(own, server);
+            assert!(leg.is_some());
+            assert_eq!(dialer.is_own(own, server), guarded);
+            assert!(!dialer.is_own(server, own));
+            drop(leg);
+            assert!(!dialer.is_own(own, server));
         }
     }
 }

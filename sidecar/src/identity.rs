@@ -4,6 +4,7 @@
 //! the change of user or from the file's permitted set, and given up as soon as it is known that nobody needs it.
 //! Capabilities belong to threads: all of this happens before the second one starts.
 
+use crate::own::{self, Known};
 use anyhow::{Context, bail};
 use caps::{CapSet, Capability, CapsHashSet};
 use nix::{
@@ -14,7 +15,6 @@ use nix::{
     },
     unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
 };
-use socket2::{Domain, Socket, Type};
 
 /// Open files that are asked for: two a connection.
 const FILES: u64 = 1 << 20;
@@ -24,16 +24,14 @@ const FILES: u64 = 1 << 20;
 pub struct Identity {
     /// It has NET_RAW in effect.
     pub net_raw: bool,
-    /// It is not the proxy's user, for want of the right to become it: its traffic must be marked.
-    pub marks: bool,
-    /// It may mark its traffic.
-    pub may_mark: bool,
+    /// How its own traffic is known.
+    pub known: Known,
 }
 
 impl Identity {
     /// True if its traffic should be marked and can't be.
     pub fn is_unmarked(&self) -> bool {
-        self.marks && !self.may_mark
+        self.known == Known::Group
     }
 }
 
@@ -69,13 +67,14 @@ fn keep(net_raw: bool) -> anyhow::Result<()> {
     prctl::set_no_new_privs().context("cannot give up the way to new privileges")
 }
 
-/// Becomes the proxy's user if started as root, and gives up every capability but NET_RAW and the way to any.
+/// Becomes the proxy's user if started as root, and gives up every capability but NET_RAW and the way to any. One that cannot
+/// become that user marks its packets with `mark`, if it may.
 ///
 /// # Errors
 /// Started as a user whose own traffic would be redirected to itself.
-pub fn assume(uid: u32, gid: u32) -> anyhow::Result<Identity> {
+pub fn assume(uid: u32, gid: u32, mark: u32) -> anyhow::Result<Identity> {
     let net_raw = has_net_raw();
-    let mut marks = false;
+    let mut is_user = true;
     if geteuid().is_root() {
         drop_bounding();
         prctl::set_keepcaps(true).context("cannot keep NET_RAW across the change of user")?;
@@ -88,7 +87,7 @@ pub fn assume(uid: u32, gid: u32) -> anyhow::Result<Identity> {
                      or run as user {uid}, or as user 0 with group {gid} and the capability NET_RAW"
                 );
             }
-            marks = true;
+            is_user = false;
         }
     } else if geteuid().as_raw() != uid && getegid().as_raw() != gid {
         bail!(
@@ -98,20 +97,15 @@ pub fn assume(uid: u32, gid: u32) -> anyhow::Result<Identity> {
             getegid()
         );
     } else {
-        marks = geteuid().as_raw() != uid && net_raw;
+        is_user = geteuid().as_raw() == uid;
     }
     keep(net_raw)?;
-    Ok(Identity {
-        net_raw,
-        marks,
-        may_mark: may_mark(),
-    })
-}
-
-/// Whether the kernel lets this process mark packets: with NET_RAW alone only from Linux 5.17 on. Any mark tells.
-fn may_mark() -> bool {
-    let socket = Socket::new(Domain::IPV4, Type::DGRAM, None);
-    socket.is_ok_and(|socket| socket.set_mark(1).is_ok())
+    let known = match is_user {
+        true => Known::User,
+        false if own::may_mark(mark) => Known::Mark,
+        false => Known::Group,
+    };
+    Ok(Identity { net_raw, known })
 }
 
 /// Gives up NET_RAW, too.

@@ -21,6 +21,7 @@ pub mod metrics;
 pub mod mode;
 pub mod observe;
 pub mod original;
+pub mod own;
 pub mod ports;
 pub mod privilege;
 pub mod probe;

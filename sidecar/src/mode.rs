@@ -110,6 +110,10 @@ pub fn hindrance(in_force: &InForce, privileges: Privileges) -> Option<&'static 
         Some(Mode::Tproxy) if !privileges.transparent => Some(
             "the mode in force needs listeners with NET_RAW, which this process did not have at its start",
         ),
+        Some(Mode::PortMap) if privileges.unmarked => Some(
+            "the port map knows the sidecar by its user or its mark: run it as user 1337 (--proxy-uid), or give it NET_RAW on \
+             Linux 5.17 or later",
+        ),
         // With the policy `bypass` the programs let pass what nobody can take.
         Some(Mode::Ebpf) if in_force.holds() && !takes_outbound(privileges) => Some(
             "outbound connections wait for a sidecar that may take them (--on-missing-proxy hold), and this one may not",

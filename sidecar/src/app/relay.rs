@@ -10,6 +10,7 @@ use crate::{
     listen::{self, Listener},
     metrics::WorkerMetrics,
     mode::{self, InForce},
+    own::{Known, Own},
     privilege::Privileges,
     worker::{self, Parts, Settings},
 };
@@ -32,10 +33,12 @@ pub(super) fn open(
     legs: Option<Arc<Legs>>,
 ) -> anyhow::Result<Source> {
     let set = &config.interception;
+    let own = Own::new(identity.known, set.own_mark());
+    weir_export::prepare_sockets(move |socket| own.prepare(socket));
     let threads = limits::threads(config.relay.threads);
-    let listeners = listen::deal(open_listeners(config, identity, threads)?, threads)?;
+    let listeners = listen::deal(open_listeners(config, identity, own, threads)?, threads)?;
     let mut dns = match set.port_map.0.is_empty() {
-        true => open_dns(set)?,
+        true => open_dns(set, own)?,
         false => Vec::new(),
     };
     // The last moment: capabilities are a thread's own, and from here on there are more threads.
@@ -49,10 +52,10 @@ pub(super) fn open(
     let dialer = Dialer::new(
         config.relay.connect_timeout.non_zero(),
         config.relay.keepalive.non_zero(),
-        identity.marks.then(|| set.own_mark()),
+        own,
         set.outbound_port,
     );
-    let dialer = Arc::new(dialer.telling(legs));
+    let dialer = Arc::new(dialer.telling(legs, identity.known != Known::User));
     let start = move |pipeline: &Pipeline| {
         let threads = listeners.into_iter().enumerate();
         threads
@@ -85,7 +88,12 @@ fn settings(config: &Config, mode: &Arc<InForce>, names: &Arc<Names>) -> Setting
 }
 
 /// Every listener that the configuration asks for, as a plain list.
-fn open_listeners(config: &Config, identity: Identity, threads: usize) -> anyhow::Result<Vec<Listener>> {
+fn open_listeners(
+    config: &Config,
+    identity: Identity,
+    own: Own,
+    threads: usize,
+) -> anyhow::Result<Vec<Listener>> {
     let set = &config.interception;
     let net_raw = identity.net_raw;
     // In place, what leaves would come back here if its own dials can't be told from an application's.
@@ -93,11 +101,7 @@ fn open_listeners(config: &Config, identity: Identity, threads: usize) -> anyhow
     if !set.port_map.0.is_empty() {
         let mut listeners = Vec::new();
         for pair in &set.port_map.0 {
-            listeners.extend(listen::mapped(
-                *pair,
-                identity.marks.then(|| set.own_mark()),
-                threads,
-            )?);
+            listeners.extend(listen::mapped(*pair, own.mark(), threads)?);
         }
         return Ok(listeners);
     }
@@ -125,9 +129,12 @@ fn listens_on(set: &Interception) -> String {
 
 /// Keeps NET_RAW only where it is of use, or may be: before an installation nobody knows the mode.
 fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result<Privileges> {
-    let of_use = config.relay.source_address == SourceAddress::Client || identity.marks;
-    let mapped_alone = config.interception.mode == Mode::PortMap && !identity.marks;
-    let keep = identity.net_raw && of_use && !mapped_alone && mode.get() != Some(Mode::Redirect);
+    let marks = identity.known == Known::Mark;
+    let borrows = config.relay.source_address == SourceAddress::Client
+        && config.interception.mode != Mode::PortMap
+        && mode.get() != Some(Mode::Redirect);
+    // Marks are needed whatever the mode is now, for it may change.
+    let keep = identity.net_raw && (marks || borrows);
     if !keep {
         identity::give_up_net_raw()?;
     }
@@ -139,8 +146,8 @@ fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result
 }
 
 /// The sockets for DNS over UDP. They are there whether DNS is redirected or not, for the sidecar is not told.
-fn open_dns(set: &Interception) -> anyhow::Result<Vec<dns::listen::Listener>> {
-    match dns::listen::listeners(set) {
+fn open_dns(set: &Interception, own: Own) -> anyhow::Result<Vec<dns::listen::Listener>> {
+    match dns::listen::listeners(set, own) {
         Ok(opened) => Ok(opened),
         Err(error) => without_dns(set, error).map(|()| Vec::new()),
     }

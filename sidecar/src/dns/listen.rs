@@ -2,6 +2,7 @@
 //! translated back by NAT.
 
 use super::socket::QuerySocket;
+use crate::own::Own;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
@@ -33,10 +34,10 @@ pub struct ListenError {
 ///
 /// # Errors
 /// A port is taken.
-pub fn listeners(set: &Interception) -> Result<Vec<Listener>, ListenError> {
+pub fn listeners(set: &Interception, own: Own) -> Result<Vec<Listener>, ListenError> {
     let mut opened = Vec::new();
     for (address, resolver) in wanted(set) {
-        match QuerySocket::bind(address) {
+        match QuerySocket::bind(address, own) {
             Ok(socket) => opened.push(Listener { socket, resolver }),
             Err(error) if address.is_ipv6() && no_ipv6(&error) => {}
             Err(source) => return Err(ListenError { address, source }),

@@ -14,6 +14,7 @@ use crate::{
     metrics::WorkerMetrics,
     observe::{Clock, Watcher},
     original::{ClientAddress, OriginalDestination},
+    own::Own,
     relay::Observer,
     seldom::Seldom,
     worker::{OpenTask, Worker},
@@ -182,6 +183,9 @@ impl Table {
         let Some(server) = received.asked.or(resolver) else {
             return self.metrics().dns.lost("no_resolver", 1);
         };
+        if self.worker.dialer.is_own(received.client, server) {
+            return self.metrics().dns.lost("loop", 1);
+        }
         let key = Key {
             client: received.client,
             server,
@@ -215,7 +219,7 @@ impl Table {
         if self.flows.borrow().len() >= MAX_FLOWS {
             self.make_room();
         }
-        let upstream = connect(key.server).map_err(|_| "no_socket")?;
+        let upstream = connect(self.worker.dialer.own(), key.server).map_err(|_| "no_socket")?;
         let now = Instant::now();
         let ends = (ClientAddress(key.client), OriginalDestination(key.server));
         let port = key.server.port();
@@ -387,13 +391,13 @@ impl Flow {
 }
 
 /// A socket that takes nothing but this server's answers. Its port is the kernel's choice, at random.
-fn connect(server: SocketAddr) -> io::Result<UdpSocket> {
+fn connect(own: Own, server: SocketAddr) -> io::Result<UdpSocket> {
     let any: IpAddr = match server {
         SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
         SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let socket = std::net::UdpSocket::bind((any, 0))?;
-    socket.set_nonblocking(true)?;
-    socket.connect(server)?;
-    UdpSocket::from_std(socket)
+    let socket = own.udp(server)?;
+    socket.bind(&SocketAddr::new(any, 0).into())?;
+    socket.connect(&server.into())?;
+    UdpSocket::from_std(socket.into())
 }

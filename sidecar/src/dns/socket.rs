@@ -6,6 +6,7 @@
 //! is another machine's the socket must be transparent, which takes CAP_NET_RAW.
 #![allow(unsafe_code)] // one socket option and one registration, each with its reason
 
+use crate::own::Own;
 use nix::{
     cmsg_space,
     errno::Errno,
@@ -14,7 +15,7 @@ use nix::{
         ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt, sockopt,
     },
 };
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::Socket;
 use std::{
     io::{self, IoSlice, IoSliceMut},
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket},
@@ -51,12 +52,8 @@ impl QuerySocket {
     ///
     /// # Errors
     /// As socket(2) and bind(2).
-    pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::DGRAM.nonblocking().cloexec(),
-            Some(Protocol::UDP),
-        )?;
+    pub fn bind(address: SocketAddr, own: Own) -> io::Result<Self> {
+        let socket = own.udp(address)?;
         let transparent = match address {
             SocketAddr::V4(_) => {
                 setsockopt(&socket, sockopt::Ipv4OrigDstAddr, &true)?;
@@ -220,7 +217,7 @@ mod tests {
         for loopback in ["127.0.0.1", "::1"] {
             let any_port = SocketAddr::new(loopback.parse().unwrap(), 0);
             let port = UdpSocket::bind(any_port).unwrap().local_addr().unwrap().port();
-            let socket = QuerySocket::bind(SocketAddr::new(any_port.ip(), port)).unwrap();
+            let socket = QuerySocket::bind(SocketAddr::new(any_port.ip(), port), Own::default()).unwrap();
             let client = asker(loopback);
             client.send_to(b"query", socket.local()).unwrap();
             // On loopback it is there when send_to returns.
@@ -245,7 +242,7 @@ mod tests {
     #[test]
     fn an_answer_can_come_from_another_address_and_the_same_port() {
         let port = free_port();
-        let socket = QuerySocket::bind(([127, 0, 0, 1], port).into()).unwrap();
+        let socket = QuerySocket::bind(([127, 0, 0, 1], port).into(), Own::default()).unwrap();
         let client = asker("127.0.0.1");
         let from = Ipv4Addr::new(127, 0, 0, 53);
         socket
@@ -257,7 +254,7 @@ mod tests {
     #[test]
     fn what_the_buffer_could_not_hold_is_counted() {
         let port = free_port();
-        let socket = QuerySocket::bind(([127, 0, 0, 1], port).into()).unwrap();
+        let socket = QuerySocket::bind(([127, 0, 0, 1], port).into(), Own::default()).unwrap();
         let client = asker("127.0.0.1");
         let sent = 4096;
         for _ in 0..sent {

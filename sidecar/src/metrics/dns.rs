@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use std::{collections::BTreeMap, fmt};
 
 /// Why a datagram was not passed on.
-pub const LOSSES: [&str; 6] = [
+pub const LOSSES: [&str; 7] = [
+    "loop",
     "no_resolver",
     "evicted",
     "no_socket",
