@@ -125,9 +125,6 @@ fn a_name_that_there_is_not_is_told_as_such() {
 fn what_the_hosts_file_has_is_not_asked_for() {
     let nobody = SocketAddr::from(([127, 0, 0, 1], 1));
     let found = ask(nobody, "localhost").unwrap();
-    assert!(
-        found.iter().all(|address| address.ip().is_loopback()),
-        "{found:?}"
-    );
+    assert!(found.iter().all(|address| address.is_loopback()), "{found:?}");
     assert!(!found.is_empty());
 }

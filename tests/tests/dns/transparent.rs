@@ -4,7 +4,7 @@
 use crate::stage::{PATIENCE, Stage, hear};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use weir_lab::skip_unless_root;
-use weir_sidecar::dns::socket::QuerySocket;
+use weir_sidecar::{dns::socket::QuerySocket, own::Own};
 
 const PORT: u16 = 15053;
 
@@ -29,7 +29,7 @@ fn a_datagram_tells_whom_it_was_sent_to_and_is_answered_from_there() {
                 let any = if loopback.is_ipv4() { "0.0.0.0" } else { "::" };
                 let client = UdpSocket::bind((any, 0)).unwrap();
                 (
-                    QuerySocket::bind(SocketAddr::new(loopback, PORT)).unwrap(),
+                    QuerySocket::bind(SocketAddr::new(loopback, PORT), Own::default()).unwrap(),
                     client,
                 )
             })
