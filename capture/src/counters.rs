@@ -47,6 +47,8 @@ pub struct Counters {
     pub exchanges: u64,
     /// Messages that keep a connection and are no exchange: heartbeats and the like.
     pub events: u64,
+    /// Decoders that were given up because all of them together kept too much.
+    pub decoders_dropped: u64,
     /// Decoders that failed: bugs, each with a connection that was decoded no further.
     pub decoder_panics: u64,
 }
@@ -99,6 +101,11 @@ impl Counters {
                 self.bound_reached,
             ),
             ("evicted", "connections given up: too many at once", self.evicted),
+            (
+                "decoders_dropped",
+                "connections no longer decoded: their decoders kept too much together",
+                self.decoders_dropped,
+            ),
             (
                 "decoder_panics",
                 "decoders failed: please report this",

@@ -50,6 +50,8 @@ pub(crate) fn flow(
 pub(crate) struct Context<'a> {
     pub counters: &'a mut Counters,
     pub sink: &'a mut dyn Sink,
+    /// Memory that all decoders keep.
+    pub held: &'a mut usize,
     /// Packets that were lost so far, of all flows.
     pub lost: u64,
 }
@@ -133,6 +135,8 @@ pub(crate) struct Observed {
     pub flow: Flow,
     /// Gone once nothing more can come out.
     pub decoder: Option<Decoder>,
+    /// Memory that it keeps, as it was counted last.
+    pub held: usize,
     protocol: Protocol,
     /// What the documents of its exchanges call its protocol.
     spoken: Option<&'static str>,
@@ -156,6 +160,7 @@ impl Observed {
             told: flow.opened,
             flow,
             decoder,
+            held: 0,
             late,
             carried: false,
             account: None,
@@ -231,14 +236,22 @@ impl Observed {
         };
         if catch_unwind(AssertUnwindSafe(|| feed(decoder, &mut out))).is_err() {
             context.counters.decoder_panics += 1;
-            self.decoder = None;
-            return;
+            return self.drop_decoder(context.held);
         }
         self.protocol = decoder.protocol();
         context.counters.events += decoder.take_events();
         if decoder.is_opaque() {
-            self.decoder = None;
+            return self.drop_decoder(context.held);
         }
+        let held = decoder.held();
+        *context.held = *context.held - self.held + held;
+        self.held = held;
+    }
+
+    /// Nothing more is decoded; what the decoder kept is taken off this sum.
+    pub fn drop_decoder(&mut self, all: &mut usize) {
+        self.decoder = None;
+        *all -= std::mem::take(&mut self.held);
     }
 
     /// The flow is over, so, or `otherwise` where it only is not seen any longer: nothing more is decoded. Its last report is
@@ -246,7 +259,7 @@ impl Observed {
     pub fn close(&mut self, how: Close, otherwise: FlowEnd, context: &mut Context<'_>) {
         let at = self.last;
         self.feed(context, |decoder, out| decoder.close(at, how, out));
-        self.decoder = None;
+        self.drop_decoder(context.held);
         if let Some(account) = &mut self.account {
             account.end = Some(match &account.measured {
                 Measured::Tcp(measure) => measure.end(how, otherwise),

@@ -56,6 +56,8 @@ pub struct Bounds {
     pub flow_bytes: usize,
     /// The same of all connections together.
     pub total_bytes: usize,
+    /// Most memory that all decoders keep together, in bytes; past it those that keep most are given up.
+    pub decoder_bytes: usize,
     /// Most bytes of IP fragments that wait for the rest of their packet; past it the oldest are given up.
     pub fragment_bytes: usize,
     /// So long a fragment waits for the rest of its packet.
@@ -74,6 +76,7 @@ impl Default for Bounds {
             max_flows: 65536,
             flow_bytes: 4 << 20,
             total_bytes: 64 << 20,
+            decoder_bytes: 256 << 20,
             fragment_bytes: 4 << 20,
             fragment_patience: Duration::from_secs(30), // net.ipv4.ipfrag_time
             hole_patience: Duration::from_secs(10),
@@ -90,6 +93,7 @@ impl Bounds {
         Self {
             max_flows: (self.max_flows / trackers).max(1),
             total_bytes: self.total_bytes / trackers,
+            decoder_bytes: self.decoder_bytes / trackers,
             fragment_bytes: self.fragment_bytes / trackers,
             ..self
         }

@@ -4,7 +4,7 @@ use crate::{
     Counters, Packet, Settings, Sink,
     connection::{self, Connection},
     datagrams::{self, Datagrams},
-    flow::Context,
+    flow::{Context, Observed},
     fragments::Fragments,
     link,
     packet::{self, Datagram, Ip, Payload, Segment, Skip},
@@ -12,7 +12,7 @@ use crate::{
     stream::Room,
 };
 use foldhash::fast::RandomState;
-use std::{collections::HashMap, net::SocketAddr};
+use std::{cmp::Reverse, collections::HashMap, net::SocketAddr};
 use weir_protocols::Close;
 use weir_records::{FlowEnd, Timestamp};
 
@@ -67,6 +67,23 @@ impl Entry {
         }
     }
 
+    fn observed(&mut self) -> Option<&mut Observed> {
+        match self {
+            Self::Tcp(connection) => Some(&mut connection.observed),
+            Self::Udp(datagrams) => Some(&mut datagrams.observed),
+            Self::Unwanted(_) => None,
+        }
+    }
+
+    /// Memory that its decoder keeps.
+    fn held(&self) -> usize {
+        match self {
+            Self::Tcp(connection) => connection.observed.held,
+            Self::Udp(datagrams) => datagrams.observed.held,
+            Self::Unwanted(_) => 0,
+        }
+    }
+
     /// It may be forgotten without loss.
     fn is_over(&self) -> bool {
         match self {
@@ -116,6 +133,8 @@ pub struct Tracker {
     opened: u64,
     /// Flows that somebody wants.
     wanted: usize,
+    /// Memory that their decoders keep.
+    held: usize,
     now: Timestamp,
     ticked: Timestamp,
 }
@@ -135,6 +154,7 @@ impl Tracker {
             lost: 0,
             opened: 0,
             wanted: 0,
+            held: 0,
             now: Timestamp(0),
             ticked: Timestamp(0),
         }
@@ -170,6 +190,9 @@ impl Tracker {
         self.counters.packets += 1;
         self.tick(packet.at, sink);
         let read = self.network(packet, sink);
+        if self.held > self.settings.bounds.decoder_bytes {
+            self.drop_decoders();
+        }
         let is_cut = packet.bytes.len() < packet.wire_len && !matches!(read, Ok(Content::Counted));
         self.counters.cut_packets += u64::from(is_cut);
         let skipped = match read {
@@ -263,6 +286,7 @@ impl Tracker {
         let mut context = Context {
             counters: &mut self.counters,
             sink,
+            held: &mut self.held,
             lost: self.lost,
         };
         match &mut self.slots[place] {
@@ -298,6 +322,7 @@ impl Tracker {
         let mut context = Context {
             counters: &mut self.counters,
             sink,
+            held: &mut self.held,
             lost: self.lost,
         };
         match &mut self.slots[place] {
@@ -352,6 +377,25 @@ impl Tracker {
         }
     }
 
+    /// Gives up the decoders that keep most, until a quarter of the bound is free.
+    fn drop_decoders(&mut self) {
+        let enough = self.settings.bounds.decoder_bytes / 4 * 3;
+        for place in self.places_by(|slot| Reverse(slot.entry.held())) {
+            if self.held <= enough {
+                break;
+            }
+            let Some(Slot { entry, .. }) = &mut self.slots[place] else {
+                continue;
+            };
+            if let Some(observed) = entry.observed()
+                && observed.decoder.is_some()
+            {
+                observed.drop_decoder(&mut self.held);
+                self.counters.decoders_dropped += 1;
+            }
+        }
+    }
+
     /// The flows' places in this order.
     fn places_by<K: Ord>(&self, order: impl Fn(&Slot) -> K) -> Vec<usize> {
         let slots = self.slots.iter().enumerate();
@@ -374,6 +418,7 @@ impl Tracker {
         let mut context = Context {
             counters: &mut self.counters,
             sink,
+            held: &mut self.held,
             lost: self.lost,
         };
         match &mut slot.entry {
@@ -408,6 +453,7 @@ impl Tracker {
             let mut context = Context {
                 counters: &mut self.counters,
                 sink,
+                held: &mut self.held,
                 lost: self.lost,
             };
             let Some(Slot { entry, .. }) = &mut self.slots[place] else {

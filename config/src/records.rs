@@ -15,6 +15,8 @@ pub struct Decoding {
     pub max_headers: usize,
     /// Most requests of one connection that wait for their responses; past it the connection is no longer decoded.
     pub max_pending: usize,
+    /// Most memory that all decoders of the process keep together; past it those that keep most step aside.
+    pub memory: Bytes,
     /// Servers' ports whose protocol is known, as `{20880: dubbo, 9000-9010: http1, 3306: tcp}`; what is spoken at others is
     /// told by what is sent.
     pub protocols: Pins,
@@ -27,6 +29,7 @@ impl Default for Decoding {
             max_head: Bytes(64 << 10),
             max_headers: 128,
             max_pending: 1024,
+            memory: Bytes::mib(32),
             protocols: Pins::default(),
         }
     }
@@ -50,6 +53,12 @@ impl Decoding {
             return Err(ConfigError::invalid(
                 "decoding.max_pending",
                 "allowed are 1 to 65536",
+            ));
+        }
+        if self.memory < Bytes::mib(1) {
+            return Err(ConfigError::invalid(
+                "decoding.memory",
+                "allowed are 1MiB and more",
             ));
         }
         Ok(())

@@ -150,6 +150,17 @@ impl Decoder {
         }
     }
 
+    /// Memory that it takes beside itself, in bytes, about. Whoever has many decoders adds this up, and drops some of them past a
+    /// bound of its own.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Detecting(detecting) => detecting.held(),
+            State::Guessing(guess) => guess.held(),
+            State::Decoding(_, decoder) => decoder.held(),
+            State::Closed(_) | State::Opaque => 0,
+        }
+    }
+
     /// What the connection was found to speak so far.
     pub fn protocol(&self) -> Protocol {
         match &self.state {

@@ -44,6 +44,8 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     fn set_depth(&mut self, _tunnels: u8) {}
     /// Nothing more can come out.
     fn is_opaque(&self) -> bool;
+    /// Memory that it takes, in bytes: what it keeps and itself, about. Asked after each piece of data, and so to be cheap.
+    fn held(&self) -> usize;
 }
 
 /// What a decoder makes of the guess that it was made for.
@@ -118,6 +120,11 @@ pub(crate) struct Probe {
 }
 
 impl Probe {
+    /// Memory that the bytes take.
+    pub fn held(&self) -> usize {
+        self.part.capacity()
+    }
+
     /// Judges what was kept together with `bytes`, which are kept in their turn if the verdict stays open.
     /// On `Yes` what was kept stays in `part`: it comes before `bytes`. On `No` it is forgotten.
     pub fn push(

@@ -13,6 +13,8 @@ use weir_records::Timestamp;
 const KEPT: usize = 8 << 10;
 /// Exchanges that are held back. So many make a guess certain.
 const WITHHELD: usize = 64;
+/// Memory that one of them takes, about.
+const WITHHELD_SIZE: usize = 1 << 10;
 
 /// What was seen of a connection that nobody recognises yet.
 #[derive(Debug, Default)]
@@ -105,6 +107,11 @@ impl Detecting {
             }
         }
         (if open { Verdict::More } else { Verdict::No }, None)
+    }
+
+    /// Memory that what was kept takes.
+    pub fn held(&self) -> usize {
+        self.client.held() + self.server.held() + self.order.capacity() * size_of::<Kept>()
     }
 
     /// What was kept is forgotten; it is looked for in what comes.
@@ -206,6 +213,12 @@ impl Guess {
             Standing::Guess if withheld.len() > WITHHELD || self.decoder.is_opaque() => Standing::Confirmed,
             standing => standing,
         }
+    }
+
+    /// Memory that it takes, in bytes, about: most of what is held back is what its decoder has kept before.
+    pub fn held(&self) -> usize {
+        let seen = self.seen.as_ref().map_or(0, Detecting::held);
+        size_of::<Self>() + seen + self.decoder.held() + self.withheld.len() * WITHHELD_SIZE
     }
 
     /// What was held back comes out.

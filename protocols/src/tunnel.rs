@@ -115,6 +115,10 @@ impl Dissector for Inside {
         Standing::Confirmed
     }
 
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.tunnel.target.len() + self.decoder.held()
+    }
+
     fn is_opaque(&self) -> bool {
         self.decoder.is_opaque()
     }

@@ -77,6 +77,31 @@ pub struct Document {
 }
 
 impl Document {
+    /// Moves all of its times by so many ns: the clock that they were taken from was wrong by that. Durations stay.
+    pub fn shift(&mut self, by: i64) {
+        let message = |first: &mut Option<Timestamp>, last: &mut Option<Timestamp>| {
+            for time in [first, last].into_iter().flatten() {
+                time.shift(by);
+            }
+        };
+        self.timestamp.shift(by);
+        message(&mut self.event.start, &mut self.event.end);
+        if let Some(rpc) = &mut self.rpc {
+            if let Some(request) = &mut rpc.request {
+                message(&mut request.first_message, &mut request.last_message);
+            }
+            if let Some(response) = &mut rpc.response {
+                message(&mut response.first_message, &mut response.last_message);
+            }
+        }
+        if let Some(websocket) = &mut self.websocket {
+            let WebSocket { client, server, .. } = &mut **websocket;
+            for side in [client, server] {
+                message(&mut side.first_message, &mut side.last_message);
+            }
+        }
+    }
+
     /// What every document of a connection has, from its flow; what it is about is left out.
     #[inline]
     pub fn of(

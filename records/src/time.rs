@@ -20,6 +20,11 @@ const MARCH_OF_YEAR_0: u64 = 719_468;
 pub struct Timestamp(pub u64);
 
 impl Timestamp {
+    /// Moves it by so many nanoseconds.
+    pub(crate) fn shift(&mut self, by: i64) {
+        self.0 = self.0.saturating_add_signed(by);
+    }
+
     /// Nanoseconds from `earlier` to here; 0 if it is not earlier.
     pub fn since(self, earlier: Self) -> u64 {
         self.0.saturating_sub(earlier.0)

@@ -3,7 +3,6 @@
 use crate::{
     dial::DialError,
     listen::Arrival,
-    observe::Clock,
     original::{ClientAddress, OriginalDestination, original_destination},
     probe,
     relay::Pair,
@@ -31,7 +30,7 @@ const FINISHED_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Carries one accepted connection to its end.
 pub async fn serve(worker: Rc<Worker>, arrival: Arrival, socket: std::net::TcpStream, peer: SocketAddr) {
-    let clock = Clock::start();
+    let clock = worker.documents.clock();
     let Ok(client) = Stream::accepted(socket) else {
         worker.metrics.accept_errors.add(1);
         return;

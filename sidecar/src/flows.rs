@@ -4,7 +4,7 @@
 //! of a connection tells of one leg of it, and [`Account::progress`] says what of that is known of either peer. One timer
 //! of the data thread serves all of its connections.
 
-use crate::{observe::Clock, relay::Pair, socket::Stream, tcp_info::TcpInfo, worker::Documents};
+use crate::{clock::Clock, relay::Pair, socket::Stream, tcp_info::TcpInfo, worker::Documents};
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
@@ -307,7 +307,7 @@ impl Account {
         let mut report = reported.next(self.now(), now, transport);
         (report.end, report.error, report.protocol) = (end, error, self.protocol.get());
         self.reported.set(end.is_none().then_some(reported));
-        documents.report(report, &self.flow);
+        documents.report(report, &self.flow, Some(self.clock));
     }
 
     fn now(&self) -> Timestamp {

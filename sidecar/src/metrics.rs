@@ -74,6 +74,8 @@ pub struct WorkerMetrics {
     pub opaque: Counter,
     /// Decoders that failed by a bug.
     pub decoder_panics: Counter,
+    /// Decoders that stepped aside because all of them together kept too much.
+    pub memory_bound: Counter,
     not_kept: [Counter; NOT_KEPT.len()],
     /// DNS over UDP.
     pub dns: DnsMetrics,
@@ -210,6 +212,7 @@ impl Metrics {
             "events": self.sum(|w| &w.events),
             "opaque_connections": self.sum(|w| &w.opaque),
             "decoder_panics": self.sum(|w| &w.decoder_panics),
+            "decoders_dropped": { "memory": self.sum(|w| &w.memory_bound) },
             "dns": self.dns_stats(),
             "capture": self.capture_stats(),
             "sinks": self.export.snapshot(),
@@ -420,6 +423,15 @@ impl Collector for Metrics {
             "weir_opaque_connections",
             "Connections no longer decoded",
             total(|w| &w.opaque),
+        )?;
+        counters(
+            encoder,
+            "weir_decoders_dropped",
+            "Connections no longer decoded because of a bound on what all decoders keep, by reason",
+            vec![(
+                vec![("reason", "memory".into())],
+                self.sum(|worker| &worker.memory_bound),
+            )],
         )?;
         counters(
             encoder,

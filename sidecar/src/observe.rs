@@ -5,8 +5,10 @@
 //! decoder that panics is dropped and counted, and the connection goes on.
 
 use crate::{
+    clock::Clock,
     dial::DialError,
     flows::{Open, party},
+    kept::Kept,
     metrics::WorkerMetrics,
     relay::{Observer, Pair},
     socket::Stream,
@@ -16,50 +18,16 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 use weir_capture::Transport;
 use weir_protocols::{Close, Decoder, Exchange, Side};
 use weir_records::{Flow, FlowEnd, Timestamp};
 
-/// Time of a connection: the wall clock read once, then the monotonic one, so that it never runs backwards.
-#[derive(Clone, Copy, Debug)]
-pub struct Clock {
-    wall: u64,
-    start: Instant,
-}
-
-impl Clock {
-    /// A clock that starts now.
-    pub fn start() -> Self {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self {
-            wall: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX),
-            start: Instant::now(),
-        }
-    }
-
-    /// When it was started.
-    pub fn started(&self) -> Timestamp {
-        Timestamp(self.wall)
-    }
-
-    /// Now.
-    pub fn now(&self) -> Timestamp {
-        Timestamp(self.wall.saturating_add(self.elapsed()))
-    }
-
-    /// Nanoseconds since it was started.
-    pub fn elapsed(&self) -> u64 {
-        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
-    }
-}
-
 /// Watches one connection. Dropped without [`Watcher::close`], it records the connection as abandoned.
 pub struct Watcher {
     flow: Rc<Flow>,
     clock: Clock,
-    decoder: Option<Decoder>,
+    decoder: Option<Kept>,
     account: Option<Open>,
     documents: Rc<Documents>,
     metrics: Arc<WorkerMetrics>,
@@ -70,7 +38,7 @@ impl Watcher {
     pub fn new(
         flow: Rc<Flow>,
         clock: Clock,
-        decoder: Option<Decoder>,
+        decoder: Option<Kept>,
         account: Option<Open>,
         documents: Rc<Documents>,
         metrics: Arc<WorkerMetrics>,
@@ -149,27 +117,43 @@ impl Watcher {
         self.decode(|decoder, at, out| decoder.tick(at, out));
     }
 
-    fn decode(&mut self, feed: impl FnOnce(&mut Decoder, Timestamp, &mut dyn FnMut(Exchange))) {
-        let Some(decoder) = &mut self.decoder else { return };
-        let at = self.clock.now();
+    /// Has the decoder do something, if there is one; true if nothing more can come out of it.
+    fn decode(&mut self, feed: impl FnOnce(&mut Decoder, Timestamp, &mut dyn FnMut(Exchange))) -> bool {
+        let Some(kept) = &self.decoder else { return false };
+        let clock = self.clock;
+        let at = clock.now();
         let (flow, documents, metrics) = (&self.flow, &*self.documents, &*self.metrics);
         let account = self.account.as_ref();
         let mut out = |exchange: Exchange| {
             metrics.exchange(&exchange);
-            let protocol = documents.push(&exchange, flow);
+            let protocol = documents.push(&exchange, flow, Some(clock));
             // What is in a tunnel is not what the connection speaks.
             if let (Some(account), false) = (account, matches!(exchange, Exchange::Tunnelled(_))) {
                 account.spoke(protocol);
             }
         };
-        if catch_unwind(AssertUnwindSafe(|| feed(decoder, at, &mut out))).is_err() {
-            metrics.decoder_panics.add(1);
-            tracing::error!(flow = %self.flow.id, "a decoder failed: this connection is relayed on, but no longer decoded");
-            self.decoder = None;
-        } else {
-            metrics.events.add(decoder.take_events());
-            if let Some(account) = account {
-                account.found(decoder.protocol());
+        let fed = kept.with(|decoder| {
+            catch_unwind(AssertUnwindSafe(|| feed(decoder, at, &mut out)))
+                .map(|()| (decoder.take_events(), decoder.protocol(), decoder.is_opaque()))
+        });
+        match fed {
+            Some(Ok((events, protocol, is_opaque))) => {
+                metrics.events.add(events);
+                if let Some(account) = account {
+                    account.found(protocol);
+                }
+                is_opaque
+            }
+            Some(Err(_)) => {
+                metrics.decoder_panics.add(1);
+                tracing::error!(flow = %self.flow.id, "a decoder failed: this connection is relayed on, but no longer decoded");
+                self.decoder = None;
+                false
+            }
+            // It has stepped aside for others.
+            None => {
+                self.decoder = None;
+                false
             }
         }
     }
@@ -184,8 +168,7 @@ impl Observer for Watcher {
         if let Some(account) = &self.account {
             account.sent(side, bytes.len());
         }
-        self.decode(|decoder, at, out| decoder.data(side, at, bytes, out));
-        if self.decoder.as_ref().is_some_and(Decoder::is_opaque) {
+        if self.decode(|decoder, at, out| decoder.data(side, at, bytes, out)) {
             self.decoder = None;
             self.metrics.opaque.add(1);
         }

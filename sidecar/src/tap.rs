@@ -105,11 +105,11 @@ struct Outlet {
 impl Sink for Outlet {
     fn exchange(&mut self, flow: &Flow, exchange: Exchange) {
         self.metrics.exchange(&exchange);
-        self.documents.push(&exchange, flow);
+        self.documents.push(&exchange, flow, None);
     }
 
     fn flow(&mut self, flow: &Flow, report: Report) {
-        self.documents.report(report, flow);
+        self.documents.report(report, flow, None);
     }
 }
 

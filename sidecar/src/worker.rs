@@ -1,14 +1,16 @@
 //! A data thread: its own listeners, its own runtime, its own connections, from accept to the last byte.
 
 use crate::{
+    clock::{Clock, Timeline},
     connection,
     dial::Dialer,
     dns,
     flows::Flows,
+    kept::Pool,
     listen::{Arrival, Listener},
     metrics::WorkerMetrics,
     mode::InForce,
-    observe::{Clock, Watcher},
+    observe::Watcher,
     original::Way,
     original::{ClientAddress, OriginalDestination},
     relay::Scratch,
@@ -55,6 +57,8 @@ pub struct Settings {
     pub max_buffer: usize,
     /// What makes the decoders; nothing where decoding is off.
     pub decoders: Option<Decoders>,
+    /// Memory that the decoders of one thread may keep together.
+    pub decoder_memory: usize,
     /// What documents may hold.
     pub policy: Arc<Policy>,
     /// Name of the observed host or container.
@@ -100,6 +104,7 @@ pub struct Documents {
     filled: Notify,
     policy: Arc<Policy>,
     names: Arc<Names>,
+    timeline: Timeline,
 }
 
 impl Documents {
@@ -112,7 +117,13 @@ impl Documents {
             filled: Notify::new(),
             policy,
             names,
+            timeline: Timeline::default(),
         }
+    }
+
+    /// A clock for a connection that begins now.
+    pub fn clock(&self) -> Clock {
+        self.timeline.start()
     }
 
     /// False if nobody wants them.
@@ -138,7 +149,12 @@ impl Documents {
         }
     }
 
-    fn hand_over(&self, document: &Document) {
+    /// The document's times are those of this clock, or else those of packets, which are the wall clock's.
+    fn hand_over(&self, document: &mut Document, clock: Option<Clock>) {
+        let correction = clock.map_or(0, |clock| self.timeline.correction(clock));
+        if correction != 0 {
+            document.shift(correction);
+        }
         self.producer.borrow_mut().push(document);
         if !self.waiting.replace(true) {
             self.filled.notify_one();
@@ -146,23 +162,23 @@ impl Documents {
     }
 
     /// Makes the exchange's document and hands it on, if anybody wants it; gives what the document calls its protocol.
-    pub fn push(&self, exchange: &Exchange, flow: &Flow) -> Option<&'static str> {
+    pub fn push(&self, exchange: &Exchange, flow: &Flow, clock: Option<Clock>) -> Option<&'static str> {
         if !self.wanted {
             return None;
         }
-        let document = exchange.document(flow, &self.policy);
+        let mut document = exchange.document(flow, &self.policy);
         self.names.learn(&document);
-        self.hand_over(&document);
+        self.hand_over(&mut document, clock);
         document.network.protocol
     }
 
     /// Makes the document of a flow as a whole, with the name of its destination, and hands it on.
-    pub fn report(&self, mut report: Report, flow: &Flow) {
+    pub fn report(&self, mut report: Report, flow: &Flow, clock: Option<Clock>) {
         report.domain = self
             .names
             .of(flow.server.ip())
             .map(|name| name.as_ref().to_owned());
-        self.hand_over(&report.document(flow));
+        self.hand_over(&mut report.document(flow), clock);
     }
 }
 
@@ -177,6 +193,8 @@ pub struct Worker {
     pub metrics: Arc<WorkerMetrics>,
     /// This thread's documents.
     pub documents: Rc<Documents>,
+    /// Its connections' decoders.
+    pub decoders: Rc<Pool>,
     /// The accounts of its connections, if they are told of as a whole.
     pub flows: Option<Rc<Flows>>,
     /// This thread's read buffer.
@@ -213,6 +231,7 @@ impl Worker {
             host,
         });
         let decoder = self.settings.decoders.as_ref().and_then(decoder);
+        let decoder = decoder.map(|decoder| self.decoders.keep(decoder));
         let account = self.flows.as_ref();
         let account = account.map(|flows| flows.open(flow.clone(), clock, transport));
         let (documents, metrics) = (self.documents.clone(), self.metrics.clone());
@@ -262,12 +281,14 @@ pub fn run(parts: Parts) -> io::Result<()> {
         settings.policy.clone(),
         settings.names.clone(),
     ));
+    let decoder_memory = settings.decoder_memory;
     let told_of = settings.flows.enabled && documents.are_wanted();
     let interval = settings.flows.interval.non_zero();
     let worker = Rc::new(Worker {
         scratch: RefCell::new(vec![0; parts.settings.max_buffer].into_boxed_slice()),
         settings: parts.settings,
         dialer: parts.dialer,
+        decoders: Rc::new(Pool::new(decoder_memory, parts.metrics.clone())),
         metrics: parts.metrics,
         flows: told_of.then(|| Rc::new(Flows::new(interval, documents.clone()))),
         documents,

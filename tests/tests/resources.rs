@@ -3,10 +3,13 @@
 
 use std::{
     fs,
+    io::{Read, Write},
     net::TcpStream,
+    os::unix::fs::PermissionsExt,
     process::Command,
     time::{Duration, Instant},
 };
+use tempfile::NamedTempFile;
 use weir_lab::{Node, Process, binary};
 use weir_tests::{
     peer::{connect, converse, listen, pair},
@@ -123,5 +126,62 @@ fn clients_that_say_nothing_do_not_keep_a_probe_from_its_answer() {
             .collect();
         assert_eq!(stage.pod.http_get(local(15000), "/stats").unwrap().0, 200);
         drop(silent);
+    });
+}
+
+/// Memory that the process takes, in KiB.
+fn resident(sidecar: &Sidecar) -> u64 {
+    let rss = sidecar.status("VmRSS");
+    rss[0].trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn unfinished_requests_do_not_grow_the_sidecar_past_its_bound() {
+    const CONNECTIONS: usize = 1000;
+    const HEAD: usize = 48 << 10;
+    let name = "unfinished_requests_do_not_grow_the_sidecar_past_its_bound";
+    on_stage(name, |stage| {
+        let mut file = NamedTempFile::new().unwrap();
+        file.write_all(b"decoding:\n  memory: 8MiB\n").unwrap();
+        fs::set_permissions(file.path(), fs::Permissions::from_mode(0o644)).unwrap();
+        let flags = ["--threads", "2", "--config", file.path().to_str().unwrap()];
+        let mut sidecar = Sidecar::start(&stage.pod, &flags).unwrap();
+        stage.assert_serves(PORT);
+        let before = resident(&sidecar);
+        let listener = listen(&stage.pod, stage.server(PORT));
+        let address = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            let mut taken = Vec::new();
+            for stream in listener.incoming().take(CONNECTIONS) {
+                taken.push(stream.unwrap());
+            }
+            // Whoever reads the last one has every head.
+            for stream in &mut taken {
+                stream.read_exact(&mut vec![0; HEAD]).unwrap();
+            }
+            taken
+        });
+        let mut head = b"GET / HTTP/1.1\r\nHost: shop.example\r\nX-Long: ".to_vec();
+        head.resize(HEAD, b'x');
+        let clients: Vec<TcpStream> = (0..CONNECTIONS)
+            .map(|_| {
+                let mut client = connect(&stage.client, address).unwrap();
+                client.write_all(&head).unwrap();
+                client
+            })
+            .collect();
+        let servers = server.join().unwrap();
+        let grown = resident(&sidecar).saturating_sub(before);
+        let dropped = sidecar.metric("weir_decoders_dropped_total", &["memory"]);
+        println!("grown by {grown} KiB, {dropped} decoders dropped");
+        assert!(dropped > 500, "{dropped}");
+        // Without the bound it is more than 48 MiB.
+        assert!(grown < 24 << 10, "{grown} KiB");
+        // Traffic goes on, on these connections and on new ones.
+        (&clients[0]).write_all(b"end\r\n\r\n").unwrap();
+        (&servers[0]).read_exact(&mut [0; 7]).unwrap();
+        converse(&servers[0], &clients[0], b"HTTP/1.1 204 No Content\r\n\r\n");
+        stage.assert_serves(PORT + 1);
+        sidecar.assert_well();
     });
 }

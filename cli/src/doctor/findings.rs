@@ -138,6 +138,12 @@ fn decoding(stats: &Value) -> Vec<Finding> {
         let what = format!("decoders failed, each with the rest of a connection: {panics}");
         findings.push(Finding::wrong(what, REPORT));
     }
+    for (reason, count) in counts(&stats["decoders_dropped"]) {
+        findings.push(Finding::wrong(
+            format!("connections that are no longer decoded because all decoders together kept too much ({reason}): {count}"),
+            "raise decoding.memory in the sidecar's file, and its container's memory with it; or lower decoding.max_head",
+        ));
+    }
     let accept = number(&stats["accept_errors"]);
     if accept > 0 {
         findings.push(Finding::wrong(
@@ -180,6 +186,7 @@ fn capture(stats: &Value) -> Vec<Finding> {
         ),
         // Told by the decoders' own counter.
         "decoder_panics" => Finding::note(format!("decoders failed: {count}")),
+        "decoders_dropped" => Finding::note(format!("decoders given up: {count}")),
         "gaps" if !is_cut => Finding::wrong(
             format!("gaps in connections: {count}"),
             "packets are missing: lost by the ring, or sent past the interfaces that are looked at",

@@ -36,6 +36,10 @@ impl Dissector for Datagrams {
         self.0.close(how, &mut |exchange| out(exchange.into()));
     }
 
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.0.held()
+    }
+
     fn is_opaque(&self) -> bool {
         false
     }

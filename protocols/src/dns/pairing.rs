@@ -17,6 +17,9 @@ pub(super) struct Pairing {
     pending: VecDeque<Pending>,
 }
 
+/// What a query that waits has beside its own fields, about.
+const QUERY: usize = 256;
+
 #[derive(Debug)]
 struct Pending {
     exchange: Exchange,
@@ -38,6 +41,11 @@ impl Pairing {
             sequence: 0,
             pending: VecDeque::new(),
         }
+    }
+
+    /// Memory that the queries take which wait, about: names are short.
+    pub fn held(&self) -> usize {
+        self.pending.len() * (size_of::<Pending>() + QUERY)
     }
 
     /// A whole message, sent by `side` between these two times. What is no message, or not this side's to send, is left out.

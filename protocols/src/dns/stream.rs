@@ -129,6 +129,10 @@ impl Dissector for Stream {
         self.standing
     }
 
+    fn held(&self) -> usize {
+        size_of::<Self>() + self.pairing.held() + self.client.part.capacity() + self.server.part.capacity()
+    }
+
     fn is_opaque(&self) -> bool {
         self.opaque
     }

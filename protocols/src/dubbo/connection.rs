@@ -316,6 +316,13 @@ impl Dissector for Connection {
         self.standing
     }
 
+    fn held(&self) -> usize {
+        let of = |direction: &Direction| {
+            direction.framing.held() + direction.pending.len() * size_of::<(i64, Exchange)>()
+        };
+        size_of::<Self>() + self.stored + of(&self.client) + of(&self.server)
+    }
+
     fn is_opaque(&self) -> bool {
         false
     }

@@ -120,6 +120,15 @@ impl Message {
 }
 
 impl Framing {
+    /// Memory that the frame takes which is arriving.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Header(..) => 0,
+            State::Body(message) => size_of::<Message>() + message.body.capacity(),
+            State::Lost(part, _) => part.capacity(),
+        }
+    }
+
     pub fn new(late: bool) -> Self {
         let at = Timestamp::default();
         Self {

@@ -175,6 +175,12 @@ impl Collector {
         )
     }
 
+    /// Memory that it takes.
+    pub fn held(&self) -> usize {
+        let over = self.over.as_ref().map_or(0, |_| size_of::<Overflow>() + LINE);
+        self.part.capacity() + over
+    }
+
     /// Takes it away.
     pub fn take_part(&mut self) -> (Vec<u8>, u64) {
         let Self { part, over, .. } = std::mem::take(self);

@@ -110,6 +110,14 @@ impl Stream {
     pub fn is_opaque(&self) -> bool {
         matches!(self.state, State::Opaque)
     }
+
+    fn held(&self) -> usize {
+        let state = match &self.state {
+            State::Held(probe) | State::Lost(probe) => probe.held(),
+            State::Head | State::Body(_) | State::Opaque => 0,
+        };
+        state + self.head.held()
+    }
 }
 
 impl Connection {
@@ -325,6 +333,13 @@ impl Dissector for Connection {
 
     fn standing(&self) -> Standing {
         self.standing
+    }
+
+    fn held(&self) -> usize {
+        let waiting = self.pending.len() + usize::from(self.orphan.is_some());
+        let kept = self.stored + self.kept + waiting * size_of::<Exchange>();
+        let successor = self.successor.as_ref().map_or(0, |successor| successor.held());
+        size_of::<Self>() + kept + self.client.held() + self.server.held() + successor
     }
 
     fn set_depth(&mut self, tunnels: u8) {

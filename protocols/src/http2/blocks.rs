@@ -23,6 +23,13 @@ pub(super) struct Block {
     first: Timestamp,
 }
 
+impl Block {
+    /// Memory that it takes.
+    pub(super) fn held(&self) -> usize {
+        self.bytes.capacity()
+    }
+}
+
 impl Connection {
     /// A header block that has begun must go on with the next frame. If not, it is lost, and so is what it did to the
     /// table.

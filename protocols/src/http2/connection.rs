@@ -59,6 +59,13 @@ pub(super) struct Half {
     pub block: Option<super::blocks::Block>,
 }
 
+impl Half {
+    fn held(&self) -> usize {
+        let block = self.block.as_ref().map_or(0, super::blocks::Block::held);
+        self.framing.held() + self.hpack.held() + block
+    }
+}
+
 /// The decoder for a connection.
 pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
     Box::new(Connection::new(limits, late))
@@ -409,6 +416,11 @@ impl Dissector for Connection {
 
     fn standing(&self) -> Standing {
         self.standing
+    }
+
+    fn held(&self) -> usize {
+        let kept = self.stored + self.kept + self.streams.len() * size_of::<Exchange>();
+        size_of::<Self>() + kept + self.client.held() + self.server.held()
     }
 
     fn is_opaque(&self) -> bool {

@@ -75,6 +75,14 @@ pub(super) struct Piece<'a> {
 }
 
 impl Framing {
+    /// Memory that the payload takes which is being gathered.
+    pub fn held(&self) -> usize {
+        match &self.state {
+            State::Payload(_, payload, _) => payload.capacity(),
+            _ => 0,
+        }
+    }
+
     pub fn new(side: Side, late: bool, keep: usize) -> Self {
         let state = match side {
             _ if late => State::Lost,

@@ -59,6 +59,11 @@ enum Found<'a> {
 }
 
 impl Hpack {
+    /// Memory that the table takes: the size that the peers reckon with is about that.
+    pub fn held(&self) -> usize {
+        self.size + self.scratch[0].capacity() + self.scratch[1].capacity()
+    }
+
     /// Of a connection seen from its beginning, or not.
     pub fn new(complete: bool) -> Self {
         Self {

@@ -42,6 +42,11 @@ pub struct Records {
 }
 
 impl Records {
+    /// Memory that it takes.
+    pub fn held(&self) -> usize {
+        size_of::<Self>() + self.header.capacity() + self.message.capacity()
+    }
+
     /// Takes bytes up to the first thing that is found.
     pub fn feed(&mut self, bytes: &mut &[u8]) -> Option<Found> {
         while !bytes.is_empty() {

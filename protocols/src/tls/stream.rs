@@ -147,6 +147,11 @@ impl Dissector for Stream {
         self.standing
     }
 
+    fn held(&self) -> usize {
+        let records = self.records.iter().flatten().map(|records| records.held());
+        size_of::<Self>() + records.sum::<usize>()
+    }
+
     fn is_opaque(&self) -> bool {
         self.told
     }

@@ -134,6 +134,11 @@ impl Dissector for Connection {
         out(Any::WebSocket(Box::new(exchange)));
     }
 
+    /// Payloads are only counted.
+    fn held(&self) -> usize {
+        size_of::<Self>()
+    }
+
     fn is_opaque(&self) -> bool {
         self.told
     }

@@ -48,7 +48,7 @@ pub(super) fn open(
         // Nobody could answer from the resolver's address, or ask it unseen. Without a socket the programs let queries pass.
         dns.clear();
     }
-    let settings = Arc::new(settings(config, mode, names));
+    let settings = Arc::new(settings(config, mode, names, threads));
     let dialer = Dialer::new(
         config.relay.connect_timeout.non_zero(),
         config.relay.keepalive.non_zero(),
@@ -72,7 +72,8 @@ pub(super) fn open(
     })
 }
 
-fn settings(config: &Config, mode: &Arc<InForce>, names: &Arc<Names>) -> Settings {
+fn settings(config: &Config, mode: &Arc<InForce>, names: &Arc<Names>, threads: usize) -> Settings {
+    let memory = usize::try_from(config.decoding.memory.0).unwrap_or(usize::MAX);
     Settings {
         mode: mode.clone(),
         source: config.relay.source_address,
@@ -80,6 +81,7 @@ fn settings(config: &Config, mode: &Arc<InForce>, names: &Arc<Names>) -> Setting
         idle: config.relay.idle_timeout.non_zero(),
         max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
         decoders: config.decoding.enabled.then(|| Decoders::from(config)),
+        decoder_memory: limits::share(memory, threads),
         policy: Arc::new(Policy::new(&config.records)),
         host: host_name(&config.records.host_name),
         flows: config.flows,

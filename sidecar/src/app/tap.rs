@@ -87,7 +87,11 @@ fn settings(config: &Config, select: Arc<dyn Select>, threads: usize) -> Setting
         local: Vec::new(),
         select: Some(select),
         decoders: Decoders::from(config),
-        bounds: Bounds::default().shared_by(threads),
+        bounds: Bounds {
+            decoder_bytes: usize::try_from(config.decoding.memory.0).unwrap_or(usize::MAX),
+            ..Bounds::default()
+        }
+        .shared_by(threads),
         flows: config.flows.enabled.then(|| FlowSettings {
             interval: config.flows.interval.non_zero(),
         }),

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     legs::Leg,
     metrics::WorkerMetrics,
-    observe::{Clock, Watcher},
+    observe::Watcher,
     original::{ClientAddress, OriginalDestination},
     own::Own,
     relay::Observer,
@@ -226,7 +226,7 @@ impl Table {
         let watcher = self.worker.watch(
             Direction::Egress,
             ends,
-            Clock::start(),
+            self.worker.documents.clock(),
             Transport::Udp,
             None,
             |decoders| decoders.datagrams(port, false),

@@ -37,6 +37,8 @@ impl WorkerMetrics {
         self.events.add(counters.events - self.events.get());
         self.decoder_panics
             .add(counters.decoder_panics - self.decoder_panics.get());
+        self.memory_bound
+            .add(counters.decoders_dropped - self.memory_bound.get());
         let told = Told {
             counters: counters.clone(),
             lost,
