@@ -149,6 +149,11 @@ pub fn advise(in_force: &InForce, privileges: Privileges, source: SourceAddress)
             "NET_RAW is missing, and with --on-missing-proxy hold outbound connections wait for a sidecar that has it; {HOW}; \
              or install with --on-missing-proxy bypass"
         );
+    } else if let (Some(Mode::PortMap), Some(reason)) = (mode, hindrance) {
+        tracing::error!(
+            mode = name,
+            "{reason}; until then its own connections come back, and are refused"
+        );
     } else if hindrance.is_some() {
         tracing::error!(
             mode = name,
