@@ -459,7 +459,8 @@ mod tests {
         let (own, server): (SocketAddr, SocketAddr) =
             (([192, 0, 0, 65], 1).into(), ([198, 18, 0, 1], 80).into());
         for guarded in [false, true] {
-            let dialer = Dialer::new(None, None, Own::default()).telling(Some(Arc::default()), guarded);
+            let dialer =
+                Dialer::new(None, None, Own::default(), 15001).telling(Some(Arc::default()), guarded);
             let leg = dialer.accepted(own, server);
             assert!(leg.is_some());
             assert_eq!(dialer.is_own(own, server), guarded);
