@@ -48,7 +48,7 @@ impl FailureArgs {
 }
 
 /// Whose traffic is left alone, and where redirected connections arrive: what installer and sidecar must agree on.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "Identity and ports")]
 pub struct IdentityArgs {
     /// How traffic is seen: auto, ebpf, tproxy and redirect as weir-init installs it, or tap, which redirects nothing [default: redirect]
@@ -81,7 +81,7 @@ pub struct IdentityArgs {
 }
 
 /// What is redirected.
-#[derive(Args, Clone, Debug, Default)]
+#[derive(Args, Clone, Debug, Default, PartialEq)]
 #[command(next_help_heading = "What is redirected (lists are comma-separated, an empty list is none)")]
 pub struct RedirectArgs {
     /// Inbound ports that are redirected, or * for all [default: *]

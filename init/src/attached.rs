@@ -148,11 +148,14 @@ pub struct Wanted<'a> {
     pub program: fn(Kind, Side) -> &'static str,
     /// What the programs are told, as a number.
     pub fingerprint: u64,
+    /// What the installation says of itself.
+    pub description: String,
 }
 
 impl Wanted<'_> {
     fn name(&self, kind: Kind, side: Side) -> String {
-        format!("{}:{:016x}", (self.program)(kind, side), self.fingerprint)
+        let program = (self.program)(kind, side);
+        format!("{program}:{:016x}{}", self.fingerprint, self.description)
     }
 
     /// Attaches the programs where they are wanted, and takes those away that stand elsewhere.

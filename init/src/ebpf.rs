@@ -8,6 +8,7 @@ mod settings;
 use crate::{
     Error, Family,
     attached::{DRAINING, Scene, Set, Wanted, take_away, taken_back},
+    description,
     routes::{self, Changes, Plumbing},
 };
 use weir_bpf::{Kind, Redirect, Side};
@@ -29,6 +30,7 @@ pub fn wanted<'a>(scene: &'a Scene, config: &Config) -> Wanted<'a> {
         places,
         program: weir_bpf::program,
         fingerprint: settings(config).fingerprint(),
+        description: description::suffix(config),
     }
 }
 

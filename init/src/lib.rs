@@ -16,6 +16,7 @@ pub mod auto;
 pub mod backend;
 pub mod check;
 pub mod connections;
+pub mod description;
 pub mod ebpf;
 pub mod error;
 pub mod family;

@@ -62,7 +62,8 @@ enum Command {
     },
     /// Prove that these settings are in force: rules, routes, and random tokens through real connections
     ///
-    /// Where no mode is named, that in force is held against the other settings.
+    /// Without any setting, what is in force is proved as it describes itself. With settings, it is compared with them; where
+    /// those name no mode, with the mode in force.
     Check {
         /// Report as one JSON object
         #[arg(long)]
@@ -93,6 +94,13 @@ struct Settings {
 }
 
 impl Settings {
+    /// True if any flag, variable or file gives a setting.
+    fn is_given(&self) -> bool {
+        self.file.config.is_some()
+            || self.redirect != RedirectArgs::default()
+            || self.identity != IdentityArgs::default()
+    }
+
     fn config(&self) -> anyhow::Result<Config> {
         let mut config = self.file.load()?;
         self.redirect.apply(&mut config.interception);
@@ -113,7 +121,9 @@ async fn main() -> ExitCode {
         .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
-    match run(Cli::parse().command).await {
+    let ended = run(Cli::parse().command).await;
+    tracing::debug!("peak memory: {}", peak_memory());
+    match ended {
         Ok(code) => code,
         Err(error) => {
             eprintln!("weir-init: {error:#}");
@@ -136,6 +146,13 @@ async fn degrade(config: &Config, error: weir_init::Error) {
          degrade): {}",
         said.join(" ")
     );
+}
+
+/// The most memory that this process has had at one time, in the kernel's words.
+fn peak_memory() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    peak.unwrap_or("unknown").trim().to_owned()
 }
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -174,11 +191,18 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         },
         Command::Check { json, settings } => {
             let mut config = settings.config()?;
+            let described = match settings.is_given() {
+                true => None,
+                false => modes::described().await.ok().flatten(),
+            };
             let is_named = settings.identity.mode.is_some() || config.interception.mode != Mode::default();
             if let Some(mode) = modes::in_force().await?
                 && !is_named
             {
                 config.interception.mode = mode;
+            }
+            if let Some(described) = described {
+                config = described.validated()?;
             }
             let report = check::check(&config).await?;
             match json {

@@ -6,7 +6,7 @@ use crate::{
     Error, Family, Plan,
     apply::{self, Outcome},
     attached::{self, Set},
-    auto,
+    auto, description,
     ebpf::{self, Draining},
     host, lock, looking,
     open::{self, Way},
@@ -269,6 +269,37 @@ pub async fn describe_removal() -> Result<String, Error> {
         }
     }
     Ok(text)
+}
+
+/// The configuration that the installation in force says it was made with, its mode named; nothing where it does not say.
+///
+/// # Errors
+/// Those of looking.
+pub async fn described() -> Result<Option<Config>, Error> {
+    privilege::check()?;
+    let Some(mode) = in_force().await? else {
+        return Ok(None);
+    };
+    let by_filters = async |set| -> Result<Option<String>, Error> {
+        let scene = attached::Scene::look(set).await?;
+        Ok(scene
+            .filters
+            .iter()
+            .find_map(|filter| description::of_filter(&filter.name)))
+    };
+    let text = match mode {
+        Mode::Ebpf => by_filters(Set::Redirect).await?,
+        Mode::PortMap => by_filters(Set::PortMap).await?,
+        _ => {
+            let shown = apply::present(&[Family::V4])?;
+            shown
+                .iter()
+                .find_map(|shown| description::of_rules(&shown.of(Family::V4)))
+        }
+    };
+    Ok(text
+        .and_then(|text| description::read(&text))
+        .map(|config| with(&config, mode)))
 }
 
 /// The configuration that a check is to hold against what is in force: with `auto`, that of the mode in force.

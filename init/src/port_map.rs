@@ -6,6 +6,7 @@ mod clients;
 use crate::{
     Error, Family,
     attached::{self, Scene, Set, Wanted, taken_back},
+    description,
     routes::{self, Changes, Plumbing},
 };
 use clients::Group;
@@ -45,6 +46,7 @@ fn wanted<'a>(scene: &'a Scene, config: &Config) -> Result<Wanted<'a>, Error> {
         places,
         program: |kind, side| map_program(kind, side).unwrap_or_default(),
         fingerprint: settings(config)?.fingerprint(),
+        description: description::suffix(config),
     })
 }
 

@@ -242,6 +242,7 @@ pub async fn ebpf(config: &Config) -> Result<(), String> {
         }
         let mut wanted = ebpf::wanted(&scene, config);
         wanted.fingerprint = settings.fingerprint();
+        wanted.description.clear();
         let program = |kind, side: Side| programs.descriptor(kind, side);
         wanted.put(&scene, program).await
     };

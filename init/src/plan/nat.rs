@@ -21,7 +21,7 @@
 //! are in [`super::mangle`].
 
 use super::LISTENED_AT;
-use crate::{Family, ruleset::Table};
+use crate::{Family, description, ruleset::Table};
 use ipnet::IpNet;
 use weir_config::{Cidrs, Config, Interception, Mode, Ports, probe};
 
@@ -62,6 +62,7 @@ pub fn table(family: Family, config: &Config) -> Table {
     for trial in trials(family) {
         table.rule(OUTPUT, format!("{trial} -j RETURN"));
     }
+    description::add(&mut table, config);
     sidecar(&mut table, family, set);
     table.rule(
         OUTPUT,

@@ -1,6 +1,6 @@
 //! `weir-init check`: true where the redirect works, and false with the reason where it does not.
 
-use crate::support::{ALL, BOTH, Pod, Run, Server, Variant};
+use crate::support::{ALL, BOTH, Pod, Run, Server, Variant, assert_same};
 use serde_json::Value;
 use std::{
     io::{BufRead, BufReader, Write},
@@ -187,4 +187,66 @@ fn a_family_without_a_route_is_not_probed_and_no_failure() {
         ["outbound IPv4: not probed", "outbound IPv6: not probed"]
     );
     assert!(checked.stdout.contains("no route"), "{}", checked.stdout);
+}
+
+#[test]
+fn without_settings_what_is_in_force_is_proved_as_it_describes_itself() {
+    if skip_unless_root("without_settings_what_is_in_force_is_proved_as_it_describes_itself") {
+        return;
+    }
+    for setup in [
+        (Variant::Nft, "redirect"),
+        (Variant::Legacy, "redirect"),
+        (Variant::Nft, "tproxy"),
+        (Variant::Nft, "ebpf"),
+    ] {
+        let pod = Pod::with("described", setup);
+        let empty = pod.state();
+        let settings = "--dns --dns-servers 198.18.0.9,fd00::9 --exclude-inbound-ports 22,9000 --inbound-port 15106 \
+            --exclude-outbound-cidrs 10.0.0.0/8,fd00:1::/32 --exclude-interfaces docker+,eth7 --mark 4242";
+        pod.weir_init(&format!("install {settings}")).succeeded();
+        // Without a word about the mode either.
+        let check = |arguments: &str| -> crate::support::Run {
+            let mut command = pod.pod.command(weir_lab::binary("weir-init").unwrap());
+            command.arg("check").args(arguments.split_whitespace());
+            command.output().unwrap().into()
+        };
+        let said = check("").succeeded().stdout;
+        assert!(!said.contains("failed"), "{said}");
+        // What is given is compared.
+        assert!(!check("--dns").ok);
+        check(settings).succeeded();
+        let again = pod.weir_init(&format!("install {settings}")).succeeded();
+        assert!(again.stderr.contains("nothing to do"), "{}", again.stderr);
+        pod.weir_init("remove").succeeded();
+        assert_same(&pod.state(), &empty);
+    }
+}
+
+#[test]
+fn an_installation_needs_little_memory_in_every_mode() {
+    if skip_unless_root("an_installation_needs_little_memory_in_every_mode") {
+        return;
+    }
+    // A build with debug information has more pages of code.
+    let program = weir_lab::binary("weir-init").unwrap();
+    let most = if program.components().any(|part| part.as_os_str() == "debug") {
+        20
+    } else {
+        16
+    };
+    for mode in ["redirect", "tproxy", "ebpf", "auto"] {
+        let pod = Pod::new("memory", Variant::Nft);
+        let mut command = pod.pod.command(weir_lab::binary("weir-init").unwrap());
+        command.args(["install", "--mode", mode]).env("WEIR_LOG", "debug");
+        let run: crate::support::Run = command.output().unwrap().into();
+        let peak = run
+            .stderr
+            .split("peak memory: ")
+            .nth(1)
+            .unwrap_or_else(|| panic!("{}", run.stderr));
+        let peak: u64 = peak.split(' ').next().unwrap().parse().unwrap();
+        println!("{mode}: {peak} kB");
+        assert!(peak <= most << 10, "{mode}: {peak} kB");
+    }
 }
