@@ -12,6 +12,7 @@
 
 use crate::{
     addresses::Addresses,
+    backlog,
     clients::{ClientPorts, InUse},
     legs::{Leg, Legs},
     original::OriginalDestination,
@@ -26,6 +27,7 @@ use socket2::Socket;
 use std::{
     io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -44,6 +46,8 @@ const SPARE_ADDRESSES: u32 = 61;
 const CLIENT_ATTEMPTS: usize = 16;
 /// A dial from the client's address that takes longer than this way over lo ever does is joined by another one.
 const SLOW: Duration = Duration::from_millis(250);
+/// Where the application's queue was full: time for the SYNs that the kernel sends after 1 and 3 s. Twice as long each time.
+const FULL: Duration = Duration::from_secs(3);
 
 /// Dials. One a process; shared by all data threads.
 #[derive(Debug)]
@@ -230,10 +234,10 @@ impl Dialer {
         let not_kept = match self.begin_as(client, destination) {
             Ok((socket, leg)) => {
                 let mut first = std::pin::pin!(self.finish((socket, leg)));
-                match tokio::time::timeout(SLOW, &mut first).await {
-                    Ok(Ok(stream)) => return Ok((stream, None)),
+                match soon(first.as_mut(), destination).await {
+                    Some(Ok(stream)) => return Ok((stream, None)),
                     // The application's own word, before it was open or just after: not to be asked for twice.
-                    Ok(Err(error))
+                    Some(Err(error))
                         if matches!(
                             error.kind(),
                             io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
@@ -241,8 +245,8 @@ impl Dialer {
                     {
                         return Err(DialError::new(error));
                     }
-                    Ok(Err(_)) => NotKept::REFUSED,
-                    Err(_) => {
+                    Some(Err(_)) => NotKept::REFUSED,
+                    None => {
                         let mut second = std::pin::pin!(self.dial_local(destination));
                         tokio::select! {
                             biased;
@@ -397,6 +401,20 @@ impl Dialer {
             Ipv6Addr::from_bits(SPARE_V6.addr().to_bits() + u128::from(host)).into()
         } else {
             Ipv4Addr::from_bits(SPARE_V4.addr().to_bits() + host).into()
+        }
+    }
+}
+
+/// What comes of a dial within a short while. Where the application's queue is full the wait goes on: a second dial would
+/// meet the same queue, and be one SYN more for an application that is short of time.
+async fn soon<T>(mut dial: Pin<&mut impl Future<Output = T>>, destination: SocketAddr) -> Option<T> {
+    let mut pause = SLOW;
+    let mut next = FULL;
+    loop {
+        match tokio::time::timeout(pause, &mut dial).await {
+            Ok(result) => return Some(result),
+            Err(_) if backlog::is_full(destination) => (pause, next) = (next, next * 2),
+            Err(_) => return None,
         }
     }
 }

@@ -8,6 +8,7 @@
 pub mod addresses;
 pub mod admin;
 pub mod app;
+pub mod backlog;
 pub mod clients;
 pub mod clock;
 pub mod connection;

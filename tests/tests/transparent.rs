@@ -73,6 +73,7 @@ macro_rules! mode {
                     connection_without_a_port_for_its_client_is_made_from_a_spare_address;
                     connections_from_before_go_on;
                     address_is_kept_where_binding_is_free;
+                    full_queue_of_the_application_is_not_met_by_a_second_dial;
                     outbound_connection_keeps_the_address_that_the_application_chose;
                     listeners_ports_of_other_machines_are_reached_and_its_own_are_not;
                     removal_leaves_nothing;

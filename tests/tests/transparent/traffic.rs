@@ -6,6 +6,7 @@ use std::{
     io::{Read, Write},
     net::SocketAddr,
     thread,
+    time::Duration,
 };
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn, how_many},
@@ -159,6 +160,43 @@ pub fn address_is_kept_where_binding_is_free(stage: &Stage, mode: Mode) {
     );
     assert_eq!((tally.succeeded, tally.stalled), (200, 0), "{tally}");
     assert_eq!(not_kept(&sidecar), 0, "{}", sidecar.metrics());
+}
+
+/// An application that does not keep up is asked once, not twice.
+pub fn full_queue_of_the_application_is_not_met_by_a_second_dial(stage: &Stage, mode: Mode) {
+    set_up(stage, mode);
+    let sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let address = stage.server(PORT);
+    let listener = stage.pod.enter(|| {
+        let domain = socket2::Domain::for_address(address);
+        let socket = socket2::Socket::new(domain, socket2::Type::STREAM, None).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(1).unwrap();
+        std::net::TcpListener::from(socket)
+    });
+    let listener = listener.unwrap();
+    // One more than the backlog; calls to the own address are left alone.
+    let waiting = [(); 2].map(|()| connect(&stage.pod, address).unwrap());
+    let client = connect(&stage.client, address).unwrap();
+    let dials = || {
+        let mut ss = stage.pod.command("ss");
+        ss.args(["-Htn", "state", "syn-sent"]);
+        stage.pod.run(ss).unwrap().lines().count()
+    };
+    wait_for("the dial", || dials() == 1);
+    // Longer than a second one waits elsewhere.
+    thread::sleep(Duration::from_millis(700));
+    assert_eq!(dials(), 1);
+    for _ in &waiting {
+        accept(&listener);
+    }
+    let server = accept(&listener);
+    converse(&client, &server, b"at last");
+    assert_eq!(
+        server.peer_addr().unwrap().ip(),
+        client.local_addr().unwrap().ip()
+    );
+    assert_eq!(not_kept(&sidecar), 0);
 }
 
 /// The server sees the address that the application has chosen.
