@@ -23,10 +23,13 @@ use tempfile::NamedTempFile;
 
 /// How long a program may take to end by itself before it is killed.
 const GRACE: Duration = Duration::from_secs(5);
+/// Between two signals to one that is to end.
+const INSIST: Duration = Duration::from_millis(100);
 /// Of what a program wrote, an error shows the end.
 const SHOWN: usize = 16 << 10;
 
-/// A running program, ended when dropped: SIGTERM, and SIGKILL if that does not help in five seconds.
+/// A running program, ended when dropped: SIGTERM again and again, since some programs take their time after the first
+/// one, and SIGKILL if that does not help in five seconds.
 #[derive(Debug)]
 pub struct Process {
     program: String,
@@ -36,7 +39,7 @@ pub struct Process {
     ended: Option<ExitStatus>,
 }
 
-/// What a process has used so far.
+/// What a process has used so far, together with its children that run the same program.
 #[derive(Clone, Copy, Debug)]
 pub struct Usage {
     /// CPU time of all of its threads, ended ones included, user and system.
@@ -74,6 +77,25 @@ impl Process {
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The process that does the work of one that supervises itself: its child that runs the same program. Of any other
+    /// program it is the process itself.
+    pub fn worker_pid(&self) -> u32 {
+        self.workers().first().copied().unwrap_or(self.pid())
+    }
+
+    /// Its children that run the same program.
+    fn workers(&self) -> Vec<u32> {
+        let pid = self.pid();
+        let comm = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        let own = comm(pid);
+        children
+            .split_whitespace()
+            .filter_map(|child| child.parse().ok())
+            .filter(|child| own.is_some() && comm(*child) == own)
+            .collect()
     }
 
     /// What it has written so far to standard output and standard error, at most the last 16 KiB.
@@ -203,13 +225,20 @@ impl Process {
         self.wait(limit)
     }
 
-    /// SIGKILL, and waits for the end.
+    /// SIGKILL, and waits for the end, also of a worker that ends with it.
     ///
     /// # Errors
     /// The kernel refuses.
     pub fn kill(&mut self) -> Result<ExitStatus, LabError> {
+        let workers = self.workers();
         self.signal(Signal::SIGKILL)?;
-        self.wait(patience(GRACE))
+        let status = self.wait(patience(GRACE))?;
+        let start = Instant::now();
+        let lives = |pid: &u32| std::path::Path::new(&format!("/proc/{pid}")).exists();
+        while workers.iter().any(lives) && start.elapsed() < patience(GRACE) {
+            thread::sleep(RETRY / 5);
+        }
+        Ok(status)
     }
 
     /// What it has used.
@@ -218,16 +247,15 @@ impl Process {
     /// It has ended.
     pub fn usage(&self) -> Result<Usage, LabError> {
         let gone = || format!("the figures of {} can't be read", self.program);
-        let pid = self.pid();
-        let clock = clock_getcpuclockid(Pid::from_raw(pid.cast_signed())).context(gone)?;
-        let cpu = clock.now().context(gone)?;
-        let status = fs::read_to_string(format!("/proc/{pid}/status")).context(gone)?;
-        Ok(Usage {
-            cpu: cpu.into(),
-            rss: kilobytes(&status, "VmRSS:"),
-            peak_rss: kilobytes(&status, "VmHWM:"),
-            descriptors: fs::read_dir(format!("/proc/{pid}/fd")).context(gone)?.count(),
-        })
+        let mut sum = usage_of(self.pid()).context(gone)?;
+        for worker in self.workers() {
+            let more = usage_of(worker).context(gone)?;
+            sum.cpu += more.cpu;
+            sum.rss += more.rss;
+            sum.peak_rss += more.peak_rss;
+            sum.descriptors += more.descriptors;
+        }
+        Ok(sum)
     }
 
     fn exited(&self, status: ExitStatus) -> LabError {
@@ -241,10 +269,26 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if self.terminate(patience(GRACE)).is_err() {
-            let _ = self.kill(); // Nothing more can be done.
+        let start = Instant::now();
+        while start.elapsed() < patience(GRACE) {
+            if self.terminate(INSIST).is_ok() {
+                return;
+            }
         }
+        let _ = self.kill(); // Nothing more can be done.
     }
+}
+
+fn usage_of(pid: u32) -> io::Result<Usage> {
+    let clock = clock_getcpuclockid(Pid::from_raw(pid.cast_signed()))?;
+    let cpu = clock.now()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))?;
+    Ok(Usage {
+        cpu: cpu.into(),
+        rss: kilobytes(&status, "VmRSS:"),
+        peak_rss: kilobytes(&status, "VmHWM:"),
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count(),
+    })
 }
 
 /// A figure of `/proc/PID/status` in bytes; 0 where it is missing, as for a process that is ending.

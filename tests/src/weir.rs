@@ -71,7 +71,9 @@ impl Sidecar {
     pub fn spawn(node: &Node, mut command: Command, flags: &[&str]) -> Result<Self, LabError> {
         let directory = open_directory();
         let documents = directory.path().join("documents.ndjson");
+        // The test's own servers go on listening in the pod, so that the sidecar would wait for the whole period.
         command
+            .env("WEIR_DRAIN", "1s")
             .arg("--export")
             .arg(format!("ndjson:{}", documents.display()))
             .args(flags);
@@ -143,9 +145,9 @@ impl Sidecar {
         self.metric("weir_connections_total", &[label])
     }
 
-    /// The values of a field of `/proc/PID/status`, of every thread.
+    /// The values of a field of `/proc/PID/status`, of every thread of the process that carries traffic.
     pub fn status(&self, field: &str) -> Vec<String> {
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.pid())).unwrap();
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.process.worker_pid())).unwrap();
         let value = |task: std::fs::DirEntry| {
             let status = std::fs::read_to_string(task.path().join("status")).unwrap();
             let line = status
