@@ -73,6 +73,10 @@ const REPORT: &str = "this is a bug: please report it, with the sidecar's log";
 pub fn readiness(answer: &Answer) -> Finding {
     let said = answer.body.trim();
     match answer.status {
+        200 if said.starts_with("degraded") => Finding::wrong(
+            said,
+            "traffic is not held up, and less is done than was asked for: mend what is missing, then start the sidecar again",
+        ),
         200 => Finding::well("ready"),
         503 => Finding::wrong(
             said,
@@ -89,6 +93,7 @@ pub fn readiness(answer: &Answer) -> Finding {
 pub fn of(stats: &Value) -> Vec<Finding> {
     let mut findings = vec![mode(stats)];
     findings.push(seen(stats));
+    findings.extend(restarts(stats));
     findings.extend(decoding(stats));
     findings.extend(capture(stats));
     findings.extend(dns(stats));
@@ -129,6 +134,29 @@ fn seen(stats: &Value) -> Finding {
     Finding::well(format!(
         "connections seen: {connections}, requests decoded: {exchanges}"
     ))
+}
+
+/// Workers that did not end as they should. What a sidecar does without is told by its readiness.
+fn restarts(stats: &Value) -> Vec<Finding> {
+    let advice = |reason: &str| match reason {
+        "out_of_memory" => {
+            "give the sidecar more memory, or have it decode less (--protocols, a smaller queue)"
+        }
+        "killed" => "somebody killed it, or the node was short of memory",
+        _ => REPORT,
+    };
+    let finding = |(reason, count): (&str, u64)| match reason {
+        "mode_changed" => Finding::note(format!(
+            "times that an installation made a relay of a tap: {count}"
+        )),
+        _ => Finding::wrong(
+            format!(
+                "times that the sidecar had to be started anew ({reason}), each with its open connections: {count}"
+            ),
+            advice(reason),
+        ),
+    };
+    counts(&stats["restarts"]).map(finding).collect()
 }
 
 fn decoding(stats: &Value) -> Vec<Finding> {
@@ -297,7 +325,7 @@ mod tests {
             "mode": "tap",
             "connections": {"ingress": {"opened": 0}, "egress": {"opened": 0}},
             "exchanges": 5, "decoder_panics": 0, "accept_errors": 0, "opaque_connections": 1,
-            "source_not_kept": {"no_port": 0},
+            "source_not_kept": {"no_port": 0}, "restarts": {"killed": 0, "mode_changed": 1},
             "capture": {"packets": 9, "connections": 2, "losses": {"ring_full": 0, "late_connections": 3, "gaps": 0}},
             "dns": {"dropped": {"evicted": 0}},
             "sinks": [{"sink": "ndjson", "target": "/x", "sent": 5, "rejected": 0, "waiting": 0, "retries": 0,
@@ -331,6 +359,7 @@ mod tests {
             ("/mode", json!("unknown"), "nothing is redirected"),
             ("/decoder_panics", json!(77), "77"),
             ("/accept_errors", json!(77), "77"),
+            ("/restarts/killed", json!(77), "(killed)"),
             ("/capture/losses/ring_full", json!(77), "in the ring: 77"),
             ("/capture/losses/gaps", json!(77), "gaps in connections: 77"),
             ("/dns/dropped/evicted", json!(77), "(evicted): 77"),
@@ -377,6 +406,11 @@ mod tests {
         assert_eq!(
             (finding.level, &*finding.what),
             (Level::Wrong, "not ready: draining")
+        );
+        let finding = readiness(&answer(200, "degraded: relay only\n"));
+        assert_eq!(
+            (finding.level, &*finding.what),
+            (Level::Wrong, "degraded: relay only")
         );
         assert_eq!(readiness(&answer(404, "")).level, Level::Wrong);
     }
