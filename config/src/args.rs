@@ -141,9 +141,12 @@ pub struct RelayArgs {
     /// Whose address the application sees on inbound connections: client, where that is possible, or proxy [default: client]
     #[arg(long, env = "WEIR_SOURCE_ADDRESS", value_name = "client|proxy")]
     pub source_address: Option<SourceAddress>,
-    /// On SIGTERM, how long open connections may go on before they are reset [default: 10s]
+    /// On SIGTERM, how long to go on serving at most, until the application has stopped listening and nothing is open; under Kubernetes it is 25s unless given [default: 6s]
     #[arg(long, env = "WEIR_DRAIN", value_name = "PERIOD")]
     pub drain: Option<Period>,
+    /// Start the relay anew after a crash, by a parent process that holds the listening sockets: on or off [default: on]
+    #[arg(long, env = "WEIR_SUPERVISE", value_name = "on|off", value_parser = parse_switch)]
+    pub supervise: Option<bool>,
     /// Admin endpoint (/config, /stats) on 127.0.0.1; 0 for none [default: 15000]
     #[arg(long, env = "WEIR_ADMIN_PORT", value_name = "PORT")]
     pub admin_port: Option<u16>,
@@ -230,7 +233,7 @@ impl RedirectArgs {
 impl RelayArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut crate::Relay) {
-        apply!(self => section, threads, connect_timeout, idle_timeout, source_address, drain, admin_port, health_port, metrics_port);
+        apply!(self => section, threads, connect_timeout, idle_timeout, source_address, drain, supervise, admin_port, health_port, metrics_port);
     }
 }
 
@@ -318,7 +321,7 @@ mod tests {
             .find_map(|section| config[section].get(flag).cloned());
         match (flag, found) {
             ("on_failure", _) => Config::default().on_failure.name().into(),
-            ("decode" | "flows", _) => "on".into(),
+            ("decode" | "flows" | "supervise", _) => "on".into(),
             ("tap_beside", _) => Config::default().capture.beside.to_string(),
             ("flows_interval", _) => Config::default().flows.interval.to_string(),
             ("capture_bodies", _) => Config::default().capture.bodies.max_bytes.to_string(),

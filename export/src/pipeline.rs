@@ -53,6 +53,8 @@ struct Running {
     unstarted: Arc<Mutex<Option<Unstarted>>>,
     /// The thread has been started.
     started: bool,
+    /// The system had no thread to give, the last time.
+    refused: bool,
 }
 
 impl fmt::Debug for Running {
@@ -196,6 +198,7 @@ impl Running {
             points,
             unstarted: Arc::new(Mutex::new(Some((runner, ends)))),
             started: false,
+            refused: false,
         };
         running.start_thread();
         running
@@ -216,21 +219,28 @@ impl Running {
                     drop(ends);
                 }
             });
-        self.started = spawned.is_ok();
-        let reason = spawned
-            .err()
-            .map(|error| format!("its thread cannot be started: {error}"));
-        if self.counters.set_failing(reason.clone())
-            && let Some(reason) = reason
-        {
-            self.counters.retry();
-            let (sink, target) = (self.counters.sink(), self.counters.target());
-            tracing::warn!(
-                sink,
-                target,
-                reason,
-                "the sink fails; documents wait in its queue"
-            );
+        match spawned {
+            Ok(_) => {
+                if std::mem::take(&mut self.refused) {
+                    tracing::info!(sink = self.counters.sink(), "the sink's thread is started");
+                }
+                self.started = true;
+            }
+            Err(error) => {
+                self.counters.retry();
+                let reason = format!("its thread cannot be started: {error}");
+                if !std::mem::replace(&mut self.refused, true) {
+                    let (sink, target) = (self.counters.sink(), self.counters.target());
+                    tracing::warn!(
+                        sink,
+                        target,
+                        reason,
+                        "the sink fails; documents wait in its queue"
+                    );
+                }
+                // The thread, once it runs, says what holds then.
+                self.counters.set_failing(Some(reason));
+            }
         }
     }
 

@@ -150,12 +150,9 @@ impl Counters {
         self.retries.fetch_add(1, Relaxed);
     }
 
-    /// What is wrong now, if anything. True if that is news.
-    pub(crate) fn set_failing(&self, reason: Option<String>) -> bool {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
-        let news = *failing != reason;
-        *failing = reason;
-        news
+    /// What is wrong now, if anything.
+    pub(crate) fn set_failing(&self, reason: Option<String>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = reason;
     }
 
     /// An attempt begins, or has ended.

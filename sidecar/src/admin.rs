@@ -5,6 +5,7 @@
 mod places;
 
 use crate::{
+    condition::{Condition, Degraded},
     metrics::Metrics,
     mode::{self, InForce},
     privilege::Privileges,
@@ -59,6 +60,8 @@ pub struct State {
     pub mode: Arc<InForce>,
     /// What it may do.
     pub privileges: Privileges,
+    /// What is wrong with the sidecar itself.
+    pub condition: Arc<Condition>,
     /// Set once the sidecar drains.
     pub draining: AtomicBool,
 }
@@ -74,12 +77,12 @@ pub enum Endpoint {
     Metrics,
 }
 
-/// Opens an endpoint's port; call [`serve`] with it.
+/// Opens an endpoint's port, non-blocking; call [`serve`] with it.
 ///
 /// # Errors
 /// The port is taken.
-pub fn listen(endpoint: Endpoint, port: u16) -> anyhow::Result<TcpListener> {
-    let open = || -> io::Result<TcpListener> {
+pub fn listen(endpoint: Endpoint, port: u16) -> anyhow::Result<std::net::TcpListener> {
+    let open = || -> io::Result<std::net::TcpListener> {
         let any: SocketAddr = (Ipv6Addr::UNSPECIFIED, port).into();
         let socket = match endpoint {
             Endpoint::Admin => bind((Ipv4Addr::LOCALHOST, port).into())?,
@@ -89,7 +92,7 @@ pub fn listen(endpoint: Endpoint, port: u16) -> anyhow::Result<TcpListener> {
                 _ => bind((Ipv4Addr::UNSPECIFIED, port).into()),
             })?,
         };
-        TcpListener::from_std(socket.into())
+        Ok(socket.into())
     };
     open().with_context(|| {
         format!(
@@ -163,7 +166,11 @@ async fn answer(
             format!("{:#}\n", stats(state)),
         ),
         (Endpoint::Health, "/healthz/ready") => match readiness(state).await {
-            Ok(()) => response(StatusCode::OK, "text/plain", "ready\n".into()),
+            Ok(()) => {
+                let degraded = state.condition.line();
+                let text = degraded.map_or("ready\n".into(), |why| format!("degraded: {why}\n"));
+                response(StatusCode::OK, "text/plain", text)
+            }
             Err(reason) => response(
                 StatusCode::SERVICE_UNAVAILABLE,
                 "text/plain",
@@ -211,16 +218,25 @@ fn response(status: StatusCode, kind: &'static str, body: String) -> Response<Fu
     response
 }
 
-/// Ready means that every data thread takes its turn.
-async fn readiness(state: &State) -> Result<(), &'static str> {
+/// Ready means that no traffic is refused because of the sidecar, and that every data thread takes its turn. One that has
+/// failed has left its sockets to another.
+async fn readiness(state: &State) -> Result<(), String> {
     if state.draining.load(Ordering::Relaxed) {
-        return Err("draining");
+        return Err("draining".into());
     }
     if let Some(reason) = mode::hindrance(&state.mode, state.privileges) {
+        return Err(reason.into());
+    }
+    if let Some(reason) = state.condition.refusal() {
         return Err(reason);
     }
+    let living = || state.workers.iter().filter(|worker| !worker.is_closed());
+    let needs_none = state.condition.degraded().contains_key(&Degraded::NotWorking);
+    if living().next().is_none() && !needs_none {
+        return Err("no data thread runs".into());
+    }
     let ask_all = async {
-        for worker in &state.workers {
+        for worker in living() {
             let (answer, answered) = oneshot::channel();
             worker
                 .send(Command::Ping(answer))
@@ -230,7 +246,8 @@ async fn readiness(state: &State) -> Result<(), &'static str> {
         }
         Ok(())
     };
-    timeout(PATIENCE, ask_all)
+    let answered: Result<(), &str> = timeout(PATIENCE, ask_all)
         .await
-        .unwrap_or(Err("a data thread does not answer"))
+        .unwrap_or(Err("a data thread does not answer"));
+    answered.map_err(Into::into)
 }

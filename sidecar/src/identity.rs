@@ -52,7 +52,8 @@ pub fn for_tap(uid: u32, gid: u32) -> anyhow::Result<()> {
     keep(net_raw)
 }
 
-fn has_net_raw() -> bool {
+/// Whether this thread could have NET_RAW in effect.
+pub fn has_net_raw() -> bool {
     caps::has_cap(None, CapSet::Permitted, Capability::CAP_NET_RAW).unwrap_or(false)
 }
 

@@ -3,7 +3,8 @@
 //! The life of a connection reads top to bottom through these modules:
 //! [`listen`] → [`original`] → [`dial`] → [`relay`] → [`observe`] → records → export; [`connection`] strings them
 //! together and [`worker`] runs them, one single-threaded runtime a core. Where nothing is redirected, [`tap`] feeds the
-//! decoders instead. [`app`] wires everything at start.
+//! decoders instead. [`app`] wires everything at start; where connections depend on the
+//! sidecar, `supervisor` keeps its sockets and starts it anew after a crash.
 
 pub mod addresses;
 pub mod admin;
@@ -11,9 +12,11 @@ pub mod app;
 pub mod backlog;
 pub mod clients;
 pub mod clock;
+pub mod condition;
 pub mod connection;
 pub mod dial;
 pub mod dns;
+pub mod drain;
 pub mod flows;
 pub mod identity;
 pub mod kept;
@@ -32,6 +35,7 @@ pub mod relay;
 pub mod seldom;
 pub mod socket;
 pub mod source;
+mod supervisor;
 pub mod tap;
 pub mod tcp_info;
 pub mod turn;

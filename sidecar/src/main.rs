@@ -6,7 +6,7 @@ use std::{io::IsTerminal, process::ExitCode};
 use tracing_subscriber::EnvFilter;
 use weir_config::{
     Config,
-    args::{CaptureArgs, DocumentArgs, FileArgs, IdentityArgs, RelayArgs},
+    args::{CaptureArgs, DocumentArgs, FailureArgs, FileArgs, IdentityArgs, RelayArgs},
 };
 
 /// Relays redirected connections and exports one document for each request that passes.
@@ -15,6 +15,8 @@ use weir_config::{
 struct Args {
     #[command(flatten)]
     file: FileArgs,
+    #[command(flatten)]
+    failure: FailureArgs,
     #[command(flatten)]
     documents: DocumentArgs,
     #[command(flatten)]
@@ -48,7 +50,7 @@ enum LogFormat {
 fn main() -> ExitCode {
     let args = Args::parse();
     match start(&args) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("weir-sidecar: {error:#}");
             ExitCode::FAILURE
@@ -56,11 +58,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn start(args: &Args) -> anyhow::Result<()> {
+fn start(args: &Args) -> anyhow::Result<ExitCode> {
     let config = configuration(args)?;
     if args.print_config {
         print!("{}", config.to_yaml().map_err(anyhow::Error::msg)?);
-        return Ok(());
+        return Ok(ExitCode::SUCCESS);
     }
     start_log(args)?;
     tracing::debug!(?config, "configuration");
@@ -69,6 +71,7 @@ fn start(args: &Args) -> anyhow::Result<()> {
 
 fn configuration(args: &Args) -> anyhow::Result<Config> {
     let mut config = args.file.load()?;
+    args.failure.apply(&mut config);
     args.identity.apply(&mut config.interception);
     args.relay.apply(&mut config.relay);
     args.documents.apply(&mut config);

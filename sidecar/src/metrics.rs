@@ -6,7 +6,10 @@ mod dns;
 use capture::Captured;
 pub use dns::DnsMetrics;
 
-use crate::source::NotKept;
+use crate::{
+    condition::{Condition, Restart},
+    source::NotKept,
+};
 use prometheus_client::{
     collector::Collector,
     encoding::{DescriptorEncoder, EncodeMetric},
@@ -166,12 +169,36 @@ impl DirectionMetrics {
 pub struct Metrics {
     workers: Vec<Arc<WorkerMetrics>>,
     export: Arc<Stats>,
+    condition: Arc<Condition>,
 }
 
 impl Metrics {
     /// Over these threads' counters and the sinks'.
     pub fn new(workers: Vec<Arc<WorkerMetrics>>, export: Arc<Stats>) -> Self {
-        Self { workers, export }
+        Self {
+            workers,
+            export,
+            condition: Arc::default(),
+        }
+    }
+
+    /// With the sidecar's own condition.
+    pub fn about(self, condition: Arc<Condition>) -> Self {
+        Self { condition, ..self }
+    }
+
+    /// What goes on.
+    pub fn activity(&self) -> Activity {
+        let of_both = |counter: fn(&DirectionMetrics) -> &Counter| -> u64 {
+            DIRECTIONS
+                .into_iter()
+                .map(|direction| self.sum_of(direction, counter))
+                .sum()
+        };
+        Activity {
+            open: of_both(|d| &d.active),
+            begun: of_both(|d| &d.opened) + self.sum(|worker| &worker.dns.queries),
+        }
     }
 
     fn sum(&self, counter: impl Fn(&WorkerMetrics) -> &Counter) -> u64 {
@@ -216,6 +243,8 @@ impl Metrics {
             "dns": self.dns_stats(),
             "capture": self.capture_stats(),
             "sinks": self.export.snapshot(),
+            "restarts": Restart::ALL.map(|reason| (reason.name(), self.condition.restarts(reason))).into_iter().collect::<BTreeMap<_, _>>(),
+            "degraded": self.condition.degraded().into_iter().map(|(what, why)| (what.name(), why)).collect::<BTreeMap<_, _>>(),
         })
     }
 
@@ -230,6 +259,15 @@ impl Metrics {
         prometheus_client::encoding::text::encode(&mut text, &registry)?;
         Ok(text)
     }
+}
+
+/// What goes on at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Activity {
+    /// Connections that are open.
+    pub open: u64,
+    /// Connections and queries that ever began.
+    pub begun: u64,
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -334,8 +372,54 @@ impl Metrics {
             "weir_sink_dropped_documents",
             "Documents that were lost, by reason",
             sinks.iter().flat_map(dropped).collect(),
+        )?;
+        gauges(
+            encoder,
+            "weir_sink_failing",
+            "1 while the sink cannot be opened or its last attempt failed, else 0",
+            sinks
+                .iter()
+                .map(|sink| (labels(sink), u64::from(sink.failing.is_some())))
+                .collect(),
         )
     }
+
+    fn condition(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        let labels = |name: &str| vec![("reason", name.to_owned())];
+        counters(
+            encoder,
+            "weir_restarts",
+            "Times that the worker process was started anew, by reason",
+            Restart::ALL
+                .map(|reason| (labels(reason.name()), self.condition.restarts(reason)))
+                .into(),
+        )?;
+        gauges(
+            encoder,
+            "weir_degraded",
+            "1 for each reason for which the sidecar does less than it was asked to",
+            self.condition
+                .degraded()
+                .keys()
+                .map(|what| (labels(what.name()), 1))
+                .collect(),
+        )
+    }
+}
+
+/// A family of gauges: its name, its help and its values by label.
+fn gauges(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: Vec<(Labels, u64)>,
+) -> fmt::Result {
+    let any = ConstGauge::new(0i64);
+    let mut family = encoder.encode_descriptor(name, help, None, any.metric_type())?;
+    for (labels, value) in values {
+        ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX)).encode(family.encode_family(&labels)?)?;
+    }
+    Ok(())
 }
 
 fn name(direction: Direction) -> &'static str {
@@ -442,19 +526,13 @@ impl Collector for Metrics {
         self.dns(encoder)?;
         self.capture(encoder)?;
         self.sinks(encoder)?;
-        let active = self.by_direction(|d| &d.active);
-        let any = ConstGauge::new(0i64);
-        let mut family = encoder.encode_descriptor(
+        self.condition(encoder)?;
+        gauges(
+            encoder,
             "weir_connections_active",
             "Redirected connections now open",
-            None,
-            any.metric_type(),
-        )?;
-        for (labels, value) in active {
-            ConstGauge::new(i64::try_from(value).unwrap_or(i64::MAX))
-                .encode(family.encode_family(&labels)?)?;
-        }
-        Ok(())
+            self.by_direction(|d| &d.active),
+        )
     }
 }
 

@@ -2,9 +2,9 @@
 //! addresses, and any process of the namespace may read that: so the sidecar need not be told, and learns of a change.
 
 use crate::privilege::Privileges;
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, StreamExt, TryStreamExt, stream::BoxStream};
 use rtnetlink::{
-    Handle, RouteMessageBuilder,
+    Handle, MulticastGroup, RouteMessageBuilder,
     packet_route::route::{RouteAttribute, RouteFlags, RouteProtocol},
 };
 use std::{
@@ -18,8 +18,10 @@ use std::{
 };
 use weir_config::{Mode, ROUTE_PROTOCOL, SPARE_V4, SourceAddress};
 
-/// Between two looks.
+/// Longest time between two looks: the kernel's word that a route has changed can be lost.
 const PERIOD: Duration = Duration::from_secs(1);
+/// Shortest time between two looks, where routes change all the time.
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// The mode as it was seen last.
 #[derive(Debug, Default)]
@@ -46,13 +48,36 @@ impl InForce {
         Self(AtomicU32::new(mode.code()))
     }
 
+    fn code(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+
     fn set(&self, metric: u32) {
         self.0.store(metric, Ordering::Relaxed);
     }
 }
 
 /// Reads the mode.
-pub struct Reader(Handle);
+pub struct Reader {
+    handle: Handle,
+    /// One for each change of a route.
+    changes: BoxStream<'static, ()>,
+}
+
+/// Looks once, from outside of any runtime, and leaves no thread behind.
+///
+/// # Errors
+/// As [`Reader::open`].
+pub fn look() -> io::Result<Option<Mode>> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let seen = InForce::default();
+    runtime.block_on(async {
+        Reader::open()?.read(&seen).await;
+        Ok(seen.get())
+    })
+}
 
 impl Reader {
     /// Opens a netlink socket; needs a running tokio runtime, and no privilege.
@@ -60,20 +85,22 @@ impl Reader {
     /// # Errors
     /// The kernel has no rtnetlink, or there are no descriptors left.
     pub fn open() -> io::Result<Self> {
-        let (connection, handle, _) = rtnetlink::new_connection()?;
+        let (connection, handle, changes) =
+            rtnetlink::new_multicast_connection(&[MulticastGroup::Ipv4Route])?;
         tokio::spawn(connection);
-        Ok(Self(handle))
+        let changes = changes.map(drop).boxed();
+        Ok(Self { handle, changes })
     }
 
     /// Looks now.
-    pub async fn read(&self, seen: &InForce) {
+    pub async fn read(&mut self, seen: &InForce) {
         let ip = Ipv4Addr::from_bits(SPARE_V4.addr().to_bits() + 1);
         let mut question = RouteMessageBuilder::<Ipv4Addr>::new()
             .destination_prefix(ip, 32)
             .build();
         // The entry that matches rather than the route that comes of it: only that has its metric and owner.
         question.header.flags = RouteFlags::LookupTable | RouteFlags::FibMatch;
-        let mut answers = std::pin::pin!(self.0.route().get(question).execute());
+        let mut answers = std::pin::pin!(self.handle.route().get(question).execute());
         let mut metric = 0;
         // An error is the kernel's way to say that there is none.
         while let Ok(Some(route)) = answers.try_next().await {
@@ -90,16 +117,38 @@ impl Reader {
         seen.set(metric);
     }
 
-    /// Looks again and again, and says what changes and what then is missing.
-    pub async fn follow(self, seen: Arc<InForce>, privileges: Privileges, source: SourceAddress) {
-        loop {
-            let before = seen.get();
-            tokio::time::sleep(PERIOD).await;
-            self.read(&seen).await;
-            if seen.get() != before {
-                tracing::info!(mode = seen.name(), "the mode of redirection has changed");
-                advise(&seen, privileges, source);
+    /// Waits until the mode is another one than `seen`, which it then is.
+    pub async fn changed(&mut self, seen: &InForce) {
+        let before = seen.code();
+        while seen.code() == before {
+            tokio::select! {
+                () = tokio::time::sleep(PERIOD) => {}
+                change = self.changes.next() => {
+                    match change {
+                        Some(_) => tokio::time::sleep(PAUSE).await,
+                        // The connection has ended, and there is only the clock.
+                        None => tokio::time::sleep(PERIOD).await,
+                    }
+                    while let Some(Some(())) = self.changes.next().now_or_never() {}
+                }
             }
+            self.read(seen).await;
+        }
+        tracing::info!(mode = seen.name(), "the mode of redirection has changed");
+    }
+
+    /// Looks again and again, and says what changes and what then is missing. `changed` is told of each mode.
+    pub async fn follow(
+        mut self,
+        seen: Arc<InForce>,
+        privileges: Privileges,
+        source: SourceAddress,
+        changed: impl Fn(&InForce),
+    ) {
+        loop {
+            self.changed(&seen).await;
+            advise(&seen, privileges, source);
+            changed(&seen);
         }
     }
 }
@@ -125,6 +174,19 @@ pub fn hindrance(in_force: &InForce, privileges: Privileges) -> Option<&'static 
 /// True if mode `ebpf` gives outbound connections to a sidecar with these privileges.
 fn takes_outbound(privileges: Privileges) -> bool {
     privileges.transparent && !privileges.unmarked
+}
+
+/// What passes the sidecar unseen in this mode with these privileges.
+pub fn unseen(in_force: &InForce, privileges: Privileges) -> Option<&'static str> {
+    let passes = in_force.get() == Some(Mode::Ebpf) && !in_force.holds() && !takes_outbound(privileges);
+    passes.then_some(
+        "outbound connections and DNS go past the sidecar unseen, for want of NET_RAW; the log says what to do",
+    )
+}
+
+/// True if this mode's redirect refuses connections, or has them wait, where no relay runs.
+pub fn refuses_without_relay(mode: Option<Mode>) -> bool {
+    matches!(mode, Some(Mode::Redirect | Mode::Tproxy))
 }
 
 /// Says what is missing for this mode, and how to get it.

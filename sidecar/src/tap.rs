@@ -158,6 +158,8 @@ impl Worker {
                 command = commands.recv() => match command {
                     // The asker may have stopped waiting.
                     Some(Command::Ping(answer)) => drop(answer.send(())),
+                    // Sockets of a relay are a relay's.
+                    Some(Command::Adopt(_)) => {}
                     Some(Command::Drain(_)) | None => {
                         // What has been seen so far.
                         tokio::time::sleep(Tap::DELAY).await;

@@ -1,13 +1,14 @@
 //! A data thread: its own listeners, its own runtime, its own connections, from accept to the last byte.
 
 use crate::{
+    app::Share,
     clock::{Clock, Timeline},
     connection,
     dial::Dialer,
     dns,
     flows::Flows,
     kept::Pool,
-    listen::{Arrival, Listener},
+    listen::Arrival,
     metrics::WorkerMetrics,
     mode::InForce,
     observe::Watcher,
@@ -244,6 +245,8 @@ impl Worker {
 pub enum Command {
     /// Answer: the way from here to there works.
     Ping(oneshot::Sender<()>),
+    /// Serve these sockets too: the thread that had them has failed.
+    Adopt(Share),
     /// Accept no more, and end once the open connections have, or so much later.
     Drain(Duration),
 }
@@ -251,10 +254,8 @@ pub enum Command {
 /// The parts that a data thread is made of; sent to it.
 #[derive(Debug)]
 pub struct Parts {
-    /// Its listeners.
-    pub listeners: Vec<Listener>,
-    /// Its sockets for DNS over UDP: one thread has them all.
-    pub dns: Vec<dns::listen::Listener>,
+    /// Its sockets.
+    pub share: Share,
     /// What it shares with the others.
     pub settings: Arc<Settings>,
     /// What it shares with the others.
@@ -298,28 +299,16 @@ pub fn run(parts: Parts) -> io::Result<()> {
         empty: Notify::new(),
     });
     let connections = LocalSet::new();
-    let result = connections.block_on(
-        &runtime,
-        govern(worker.clone(), parts.listeners, parts.dns, parts.commands),
-    );
+    let result = connections.block_on(&runtime, govern(worker.clone(), parts.share, parts.commands));
     // Whatever is still open is reset here, and recorded as abandoned.
     runtime.block_on(async { drop(connections) });
     worker.documents.flush();
     result
 }
 
-async fn govern(
-    worker: Rc<Worker>,
-    listeners: Vec<Listener>,
-    dns: Vec<dns::listen::Listener>,
-    mut commands: mpsc::Receiver<Command>,
-) -> io::Result<()> {
+async fn govern(worker: Rc<Worker>, share: Share, mut commands: mpsc::Receiver<Command>) -> io::Result<()> {
     let (stop, stopped) = watch::channel(false);
-    for listener in listeners {
-        let socket = Acceptor::new(listener.socket, worker.settings.keepalive)?;
-        spawn_local(accept(worker.clone(), listener.arrival, socket, stopped.clone()));
-    }
-    dns::relay::start(&worker, dns, &stopped)?;
+    open(&worker, share, &stopped)?;
     drop(stopped);
     spawn_local(flush(worker.clone()));
     if let Some(flows) = &worker.flows {
@@ -329,20 +318,47 @@ async fn govern(
         match command {
             // The asker may have stopped waiting.
             Command::Ping(answer) => drop(answer.send(())),
+            Command::Adopt(share) => open(&worker, share, &stop.subscribe())?,
             Command::Drain(deadline) => {
                 // Nobody listens if there are no listeners.
                 let _ = stop.send(true);
                 // Every listener has emptied its queue and is closed.
                 stop.closed().await;
-                tokio::select! {
-                    () = all_closed(&worker) => {}
-                    () = sleep(deadline) => tracing::warn!(open = worker.open.get(), "the drain period is over: connections are reset"),
-                }
+                drain(&worker, deadline, &mut commands).await;
                 break;
             }
         }
     }
     Ok(())
+}
+
+/// Serves these sockets until `stopped` says so.
+fn open(worker: &Rc<Worker>, share: Share, stopped: &watch::Receiver<bool>) -> io::Result<()> {
+    for listener in share.listeners {
+        let socket = Acceptor::new(listener.socket, worker.settings.keepalive)?;
+        spawn_local(accept(worker.clone(), listener.arrival, socket, stopped.clone()));
+    }
+    dns::relay::start(worker, share.dns, stopped)
+}
+
+/// Waits until every connection has ended, or the time has come, which a later command may bring forward.
+async fn drain(worker: &Rc<Worker>, deadline: Duration, commands: &mut mpsc::Receiver<Command>) {
+    let mut over = std::pin::pin!(sleep(deadline));
+    loop {
+        tokio::select! {
+            () = all_closed(worker) => return,
+            () = &mut over => {
+                tracing::warn!(open = worker.open.get(), "the drain period is over: connections are reset");
+                return;
+            }
+            command = commands.recv() => match command {
+                Some(Command::Drain(sooner)) => over.set(sleep(sooner)),
+                Some(Command::Ping(answer)) => drop(answer.send(())),
+                Some(Command::Adopt(_)) => {}
+                None => return all_closed(worker).await,
+            },
+        }
+    }
 }
 
 async fn all_closed(worker: &Worker) {

@@ -1,10 +1,15 @@
 //! The sidecar from its start to its end: who it runs as, what it keeps, and how it goes.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use std::{
     collections::BTreeSet,
     fs,
-    io::Read,
+    io::{Read, Write},
+    net::TcpStream,
     time::{Duration, Instant},
 };
 use weir_lab::{Node, binary};
@@ -12,7 +17,7 @@ use weir_tests::{
     many::{First, Ports, Server, Talk, churn},
     peer::{Noise, accept, again, assert_reset, connect, converse, listen, pair, receive, send},
     stage::{Direction, Family, Mode, Stage, Weight, play},
-    weir::{LIMIT, Sidecar, install, local, wait_for},
+    weir::{LIMIT, Sidecar, init, install, local, wait_for},
 };
 
 const PORT: u16 = 8080;
@@ -34,7 +39,11 @@ fn on_stage(name: &str, weight: Weight, flags: &[&str], test: impl FnOnce(&Stage
 fn sidecar_started_by_root_runs_as_its_own_user_without_any_capability() {
     let name = "sidecar_started_by_root_runs_as_its_own_user_without_any_capability";
     on_stage(name, Weight::Light, &[], |_, sidecar| {
-        let tasks = fs::read_dir(format!("/proc/{}/task", sidecar.process.pid())).unwrap();
+        let (parent, worker) = (sidecar.process.pid(), sidecar.process.worker_pid());
+        assert_ne!(parent, worker, "a parent keeps the sockets");
+        let tasks = [parent, worker]
+            .into_iter()
+            .flat_map(|pid| fs::read_dir(format!("/proc/{pid}/task")).unwrap());
         let mut threads = 0;
         for task in tasks {
             let status = fs::read_to_string(task.unwrap().path().join("status")).unwrap();
@@ -53,7 +62,7 @@ fn sidecar_started_by_root_runs_as_its_own_user_without_any_capability() {
             assert_eq!(field("NoNewPrivs:"), ["1"]);
             threads += 1;
         }
-        assert!(threads > 1, "the data threads are looked at too");
+        assert!(threads > 2, "the data threads are looked at too");
     });
 }
 
@@ -150,29 +159,32 @@ fn wait_for_tracking_room(node: &Node) {
     .unwrap();
 }
 
+fn readiness(stage: &Stage) -> (u16, String) {
+    let answer = stage.pod.http_get(local(15021), "/healthz/ready");
+    answer.unwrap_or_default()
+}
+
 #[test]
-fn open_transfers_complete_after_sigterm() {
+fn the_network_works_on_after_sigterm_until_the_application_has_stopped() {
     on_stage(
-        "open_transfers_complete_after_sigterm",
+        "the_network_works_on_after_sigterm_until_the_application_has_stopped",
         Weight::Light,
         &["--drain", "5m"],
         |stage, mut sidecar| {
             let listener = listen(&stage.pod, stage.server(PORT));
             let (client, server) = pair(&stage.client, &listener);
             converse(&client, &server, b"before");
-            sidecar.process.signal(nix::sys::signal::Signal::SIGTERM).unwrap();
-            let health = || {
-                stage
-                    .pod
-                    .http_get(local(15021), "/healthz/ready")
-                    .map_or(0, |(status, _)| status)
-            };
-            wait_for("an end of readiness", || health() != 200);
-            wait_for("no new connections", || {
-                connect(&stage.client, stage.server(PORT)).is_err()
-            });
-            // Resets those of the tries that were still taken.
-            drop(listener);
+            sidecar.process.signal(Signal::SIGTERM).unwrap();
+            wait_for("an end of readiness", || readiness(stage).0 == 503);
+            // New connections are served, in and out.
+            for _ in 0..20 {
+                let (client, server) = pair(&stage.client, &listener);
+                converse(&client, &server, b"in");
+            }
+            let outside = listen(&stage.client, stage.link.a.at(PORT)[0]);
+            let (caller, callee) = pair(&stage.pod, &outside);
+            converse(&caller, &callee, b"out");
+            assert!(sidecar.connections(Direction::Outbound) > 0, "relayed as before");
             std::thread::scope(|scope| {
                 let up = scope.spawn(|| send(&client, Noise::new(5, 8 << 20)));
                 let down = scope.spawn(|| send(&server, Noise::new(6, 8 << 20)));
@@ -180,9 +192,351 @@ fn open_transfers_complete_after_sigterm() {
                 assert_eq!(receive(&server), up.join().unwrap());
                 assert_eq!(at_client.join().unwrap(), down.join().unwrap());
             });
-            drop((client, server));
+            // The application stops listening, and later closes its last connection.
+            drop((listener, client, server));
+            converse(&caller, &callee, b"still there");
+            assert_eq!(sidecar.process.try_wait().unwrap(), None);
+            drop((caller, callee, outside));
             let status = sidecar.process.wait(LIMIT).unwrap();
             assert!(status.success(), "{status}: {}", sidecar.process.output());
+        },
+    );
+}
+
+#[test]
+fn a_second_signal_ends_the_sidecar_at_once() {
+    for second in [Signal::SIGTERM, Signal::SIGINT] {
+        on_stage(
+            "a_second_signal_ends_the_sidecar_at_once",
+            Weight::Light,
+            &["--drain", "1h"],
+            |stage, mut sidecar| {
+                let listener = listen(&stage.pod, stage.server(PORT));
+                let (client, server) = pair(&stage.client, &listener);
+                converse(&client, &server, b"before");
+                sidecar.process.signal(Signal::SIGTERM).unwrap();
+                wait_for("the drain", || sidecar.process.output().contains("draining"));
+                sidecar.process.signal(second).unwrap();
+                let status = sidecar.process.wait(LIMIT).unwrap();
+                assert!(status.success(), "{status}: {}", sidecar.process.output());
+                assert_reset(&client);
+                assert_reset(&server);
+            },
+        );
+    }
+}
+
+#[test]
+fn a_signal_for_the_worker_alone_drains_too() {
+    on_stage(
+        "a_signal_for_the_worker_alone_drains_too",
+        Weight::Light,
+        &["--drain", "1h"],
+        |_, mut sidecar| {
+            signal(sidecar.process.worker_pid(), Signal::SIGTERM);
+            let status = sidecar.process.wait(LIMIT).unwrap();
+            assert!(status.success(), "{status}: {}", sidecar.process.output());
+        },
+    );
+}
+
+fn signal(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid.cast_signed()), signal).unwrap();
+}
+
+/// A stage in one of the modes that redirect.
+fn in_mode(name: &str, mode: Mode, test: impl FnOnce(&Stage, &mut Sidecar)) {
+    play(
+        name,
+        Weight::Light,
+        (Mode::Direct, Direction::Inbound, Family::V4),
+        |stage| {
+            let mode = mode.name().unwrap();
+            install(&stage.pod, &["--mode", mode]).unwrap();
+            let flags = ["--mode", mode, "--drain", "30s"];
+            test(stage, &mut Sidecar::start(&stage.pod, &flags).unwrap());
+        },
+    );
+}
+
+#[test]
+fn no_new_connection_fails_when_the_worker_is_killed() {
+    /// Opened at once just after the worker is gone.
+    const MANY: usize = 300;
+    for mode in [Mode::Redirected, Mode::Tproxy, Mode::Ebpf] {
+        in_mode(
+            "no_new_connection_fails_when_the_worker_is_killed",
+            mode,
+            |stage, sidecar| {
+                let _server = Server::echo(listen(&stage.pod, stage.server(PORT)));
+                let talk = |client: &TcpStream| {
+                    let mut client = client;
+                    client.write_all(b"hello").unwrap();
+                    let mut answer = [0; 5];
+                    again(|| client.read_exact(&mut answer)).unwrap();
+                    assert_eq!(&answer, b"hello");
+                };
+                for (round, number) in [Signal::SIGKILL, Signal::SIGABRT].into_iter().enumerate() {
+                    let open = connect(&stage.client, stage.server(PORT)).unwrap();
+                    talk(&open);
+                    let killed = sidecar.process.worker_pid();
+                    signal(killed, number);
+                    let clients: Vec<_> = (0..MANY)
+                        .map(|_| connect(&stage.client, stage.server(PORT)).unwrap())
+                        .collect();
+                    // Those that were accepted by the worker before it was gone are lost with it, as `open` is.
+                    let lost = again(|| (&open).read(&mut [0; 1]));
+                    assert!(lost.map_or(true, |n| n == 0));
+                    let served = clients.iter().filter(|client| {
+                        let mut client: &TcpStream = client;
+                        let mut answer = [0; 5];
+                        client.write_all(b"hello").is_ok() && again(|| client.read_exact(&mut answer)).is_ok()
+                    });
+                    let served = served.count();
+                    println!("{mode:?}, {number}: {served} of {MANY} served");
+                    assert!(
+                        served + 20 >= MANY,
+                        "{served} of {MANY}: {}",
+                        sidecar.process.output()
+                    );
+                    talk(&connect(&stage.client, stage.server(PORT)).unwrap());
+                    assert_ne!(sidecar.process.worker_pid(), killed);
+                    wait_for("readiness", || readiness(stage).0 == 200);
+                    assert_eq!(sidecar.metric("weir_restarts_total", &[]), round as u64 + 1);
+                }
+                assert_eq!(sidecar.metric("weir_restarts_total", &["reason=\"killed\""]), 1);
+                assert_eq!(sidecar.metric("weir_restarts_total", &["reason=\"crashed\""]), 1);
+            },
+        );
+    }
+}
+
+#[test]
+fn a_worker_does_not_outlive_its_parent() {
+    on_stage(
+        "a_worker_does_not_outlive_its_parent",
+        Weight::Light,
+        &[],
+        |_, mut sidecar| {
+            let worker = sidecar.process.worker_pid();
+            sidecar.process.kill().unwrap();
+            wait_for("the worker's end", || {
+                !std::path::Path::new(&format!("/proc/{worker}")).exists()
+            });
+        },
+    );
+}
+
+#[test]
+fn a_worker_that_is_killed_while_it_drains_is_replaced_by_one_that_drains() {
+    in_mode(
+        "a_worker_that_is_killed_while_it_drains_is_replaced_by_one_that_drains",
+        Mode::Redirected,
+        |stage, sidecar| {
+            let listener = listen(&stage.pod, stage.server(PORT));
+            sidecar.process.signal(Signal::SIGTERM).unwrap();
+            wait_for("the drain", || sidecar.process.output().contains("draining"));
+            let killed = sidecar.process.worker_pid();
+            signal(killed, Signal::SIGKILL);
+            wait_for("another worker", || {
+                ![killed, sidecar.process.pid()].contains(&sidecar.process.worker_pid())
+            });
+            let (client, server) = pair(&stage.client, &listener);
+            converse(&client, &server, b"served");
+            assert_eq!(readiness(stage).0, 503);
+            drop((listener, client, server));
+            let status = sidecar.process.wait(LIMIT).unwrap();
+            assert!(status.success(), "{status}: {}", sidecar.process.output());
+        },
+    );
+}
+
+#[test]
+fn a_signal_while_no_worker_runs_ends_the_sidecar_too() {
+    in_mode(
+        "a_signal_while_no_worker_runs_ends_the_sidecar_too",
+        Mode::Redirected,
+        |_, sidecar| {
+            signal(sidecar.process.worker_pid(), Signal::SIGKILL);
+            sidecar.process.signal(Signal::SIGTERM).unwrap();
+            let status = sidecar.process.wait(LIMIT).unwrap();
+            assert!(status.success(), "{status}: {}", sidecar.process.output());
+        },
+    );
+}
+
+#[test]
+fn a_worker_that_crashes_again_and_again_ends_up_relaying_only() {
+    in_mode(
+        "a_worker_that_crashes_again_and_again_ends_up_relaying_only",
+        Mode::Ebpf,
+        |stage, sidecar| {
+            for crash in 1..=3 {
+                wait_for("a worker that is ready", || readiness(stage).0 == 200);
+                signal(sidecar.process.worker_pid(), Signal::SIGABRT);
+                wait_for("its replacement", || {
+                    sidecar.process.output().matches("\"started\"").count()
+                        + sidecar.process.output().matches(" started ").count()
+                        > crash
+                });
+            }
+            wait_for("the word of it", || {
+                let (status, said) = readiness(stage);
+                status == 200 && said.starts_with("degraded: relay only")
+            });
+            assert_eq!(sidecar.metric("weir_degraded", &["reason=\"relay_only\""]), 1);
+            assert!(sidecar.stats()["degraded"]["relay_only"].is_string());
+            let listener = listen(&stage.pod, stage.server(PORT));
+            let (client, server) = pair(&stage.client, &listener);
+            converse(&client, &server, b"relayed");
+            assert_eq!(sidecar.connections(Direction::Inbound), 1);
+        },
+    );
+}
+
+#[test]
+fn a_sink_that_cannot_be_opened_costs_documents_and_no_traffic() {
+    let missing = "/nonexistent/weir/x";
+    for (sink, said) in [
+        (format!("sqlite:{missing}.db"), "sqlite"),
+        (format!("ndjson:{missing}.ndjson"), "ndjson"),
+        (
+            "elasticsearch:http://no-such-name.invalid:9200".to_owned(),
+            "elasticsearch",
+        ),
+    ] {
+        on_stage(
+            "a_sink_that_cannot_be_opened_costs_documents_and_no_traffic",
+            Weight::Light,
+            &["--export", &sink],
+            |stage, mut sidecar| {
+                let listener = listen(&stage.pod, stage.server(PORT));
+                let (client, server) = pair(&stage.client, &listener);
+                converse(&client, &server, b"served");
+                drop((client, server));
+                let label = format!("target=\"{}", sink.split_once(':').unwrap().1);
+                wait_for("the word of it", || {
+                    sidecar.metric("weir_sink_failing", &[&label]) == 1
+                });
+                assert!(sidecar.process.output().contains("the sink fails"), "{said}");
+                let stats = sidecar.stats();
+                let sinks = stats["sinks"].as_array().unwrap();
+                assert!(
+                    sinks
+                        .iter()
+                        .any(|it| it["sink"] == said && it["failing"].is_string()),
+                    "{stats}"
+                );
+                sidecar.assert_well();
+            },
+        );
+    }
+}
+
+#[test]
+fn a_taken_endpoint_port_is_no_reason_to_leave_the_traffic_alone() {
+    play(
+        "a_taken_endpoint_port_is_no_reason_to_leave_the_traffic_alone",
+        Weight::Light,
+        (Mode::Direct, Direction::Inbound, Family::V4),
+        |stage| {
+            install(&stage.pod, &[]).unwrap();
+            let _taken = listen(&stage.pod, stage.link.b.at(15020)[0]);
+            let _sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+            assert!(
+                readiness(stage).1.starts_with("degraded: "),
+                "{:?}",
+                readiness(stage)
+            );
+            stage.assert_serves(PORT);
+        },
+    );
+}
+
+#[test]
+fn a_sidecar_that_looks_becomes_a_relay_when_an_installation_comes() {
+    for mode in ["redirect", "tproxy", "ebpf"] {
+        play(
+            "a_sidecar_that_looks_becomes_a_relay_when_an_installation_comes",
+            Weight::Light,
+            (Mode::Direct, Direction::Inbound, Family::V4),
+            |stage| {
+                let mut sidecar = Sidecar::start(&stage.pod, &["--mode", "auto"]).unwrap();
+                assert_eq!(sidecar.stats()["mode"], "tap");
+                install(&stage.pod, &["--mode", mode]).unwrap();
+                wait_for("the relay", || {
+                    stage
+                        .pod
+                        .http_get(local(15000), "/stats")
+                        .is_ok_and(|(_, text)| text.contains(&format!("\"mode\": \"{mode}\"")))
+                });
+                wait_for("readiness", || readiness(stage).0 == 200);
+                stage.assert_serves(PORT);
+                assert_eq!(sidecar.connections(Direction::Inbound), 1);
+                assert_eq!(
+                    sidecar.metric("weir_restarts_total", &["reason=\"mode_changed\""]),
+                    1
+                );
+                sidecar.assert_well();
+            },
+        );
+    }
+}
+
+#[test]
+fn a_tap_beside_an_installation_that_refuses_is_not_ready() {
+    play(
+        "a_tap_beside_an_installation_that_refuses_is_not_ready",
+        Weight::Light,
+        (Mode::Direct, Direction::Inbound, Family::V4),
+        |stage| {
+            let _sidecar = Sidecar::start(&stage.pod, &["--mode", "tap"]).unwrap();
+            install(&stage.pod, &["--mode", "redirect"]).unwrap();
+            wait_for("an end of readiness", || {
+                let (status, said) = readiness(stage);
+                status == 503 && said.contains("nobody relays")
+            });
+            init(&stage.pod, "remove", &["--drain", "0s"]).unwrap();
+            wait_for("readiness", || readiness(stage).0 == 200);
+        },
+    );
+}
+
+#[test]
+fn a_sidecar_that_may_not_fail_stays_and_says_that_it_is_degraded() {
+    play(
+        "a_sidecar_that_may_not_fail_stays_and_says_that_it_is_degraded",
+        Weight::Light,
+        (Mode::Direct, Direction::Inbound, Family::V4),
+        |stage| {
+            let without_net_raw = || {
+                let mut command = stage.pod.command("setpriv");
+                command
+                    .args(["--bounding-set", "-net_raw", "--inh-caps", "-all"])
+                    .arg(binary("weir-sidecar").unwrap());
+                command
+            };
+            let flags = ["--mode", "tap", "--on-failure"];
+            let mut failing =
+                Sidecar::spawn(&stage.pod, without_net_raw(), &[&flags[..], &["fail"]].concat()).unwrap();
+            assert_eq!(failing.process.wait(LIMIT).unwrap().code(), Some(1));
+            let flags = [&flags[..], &["degrade"]].concat();
+            let mut staying = Sidecar::start_by(&stage.pod, without_net_raw(), &flags).unwrap();
+            let (status, said) = readiness(stage);
+            assert!(
+                status == 200 && said.starts_with("degraded: ") && said.contains("NET_RAW"),
+                "{said}"
+            );
+            assert_eq!(staying.metric("weir_degraded", &["reason=\"not_working\""]), 1);
+            assert!(staying.process.terminate(LIMIT).unwrap().success());
+            // A port that is taken is tried again.
+            let taken = listen(&stage.pod, stage.link.b.at(15006)[0]);
+            let waiting = ["--mode", "redirect", "--on-failure", "degrade"];
+            let sidecar = Sidecar::start(&stage.pod, &waiting).unwrap();
+            assert!(readiness(stage).1.contains("15006"), "{:?}", readiness(stage));
+            drop(taken);
+            wait_for("another try", || readiness(stage) == (200, "ready\n".to_owned()));
+            drop(sidecar);
         },
     );
 }
@@ -207,9 +561,9 @@ fn connections_that_outlast_the_drain_period_are_reset() {
 }
 
 #[test]
-fn idle_sidecar_ends_at_once_and_well() {
+fn idle_sidecar_ends_soon_and_well() {
     on_stage(
-        "idle_sidecar_ends_at_once_and_well",
+        "idle_sidecar_ends_soon_and_well",
         Weight::Light,
         &["--drain", "1h"],
         |_, mut sidecar| {
@@ -264,7 +618,9 @@ fn killed_sidecar_that_is_started_again_serves_again() {
                 // Nobody waits for ever for what is gone.
                 assert!(again(|| (&client).read(&mut [0; 1])).map_or(true, |n| n == 0));
                 assert!(again(|| (&server).read(&mut [0; 1])).map_or(true, |n| n == 0));
-                assert!(connect(&stage.client, stage.server(PORT)).is_err());
+                wait_for("the worker's end", || {
+                    connect(&stage.client, stage.server(PORT)).is_err()
+                });
                 sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
             }
             let (client, server) = pair(&stage.client, &listener);

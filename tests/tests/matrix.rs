@@ -2,7 +2,6 @@
 //! says what each of them does; ARCHITECTURE.md has the same as a table.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use nix::sys::signal::Signal;
 use std::{
     io::{ErrorKind, Read, Write},
     net::{IpAddr, SocketAddr, TcpStream, UdpSocket},
@@ -14,7 +13,7 @@ use weir_lab::{Link, Node};
 use weir_tests::{
     peer::{GUARD, accept, again, assert_end, connect, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
-    weir::{LIMIT, Sidecar, init, install, wait_for},
+    weir::{Sidecar, init, install, wait_for},
 };
 
 const PORT: u16 = 8080;
@@ -259,8 +258,7 @@ mod cases {
     pub fn sidecar_killed(stage: &Stage, mode: Mode) {
         let mut sidecar = start(stage, mode, &[]);
         call(&stage.client, &stage.pod, pod(stage));
-        sidecar.process.signal(Signal::SIGKILL).unwrap();
-        sidecar.process.wait(LIMIT).unwrap();
+        sidecar.process.kill().unwrap();
         drop(sidecar);
         let listener = listen(&stage.pod, pod(stage));
         match mode {

@@ -41,8 +41,9 @@ impl Health {
 
     /// An attempt succeeded.
     pub(super) fn works(&mut self) {
+        // Also where its thread could not be started at first, which is not known here.
+        self.counters.set_failing(None);
         if let Some(trouble) = self.failing.take() {
-            self.counters.set_failing(None);
             tracing::info!(
                 sink = self.counters.sink(),
                 target = self.counters.target(),

@@ -1,6 +1,10 @@
 //! What mode `redirect` and its kin are made of: listeners, and data threads that relay.
 
-use super::{Handle, Source, host_name, spawn};
+use super::{
+    crew::{Handle, Planned, Share, Source, spawn},
+    ground::{Sockets, relay_keeps_net_raw},
+    host_name,
+};
 use crate::{
     dial::Dialer,
     dns,
@@ -16,18 +20,47 @@ use crate::{
 };
 use std::sync::Arc;
 use tokio::sync::mpsc;
-use weir_config::{Config, Interception, Mode, SourceAddress};
+use weir_config::{Config, Interception, Mode};
 use weir_export::Pipeline;
 use weir_protocols::Decoders;
 use weir_records::{Direction, Names, Policy};
 
-/// Opens the listeners and gives up what is needed no more. `legs`, if given, are told of every socket that relays.
+/// Opens what connections and queries are redirected to. Starts no thread.
 ///
 /// # Errors
-/// A port is taken, or a capability can't be given up.
+/// A port is taken.
+pub(super) fn open_sockets(config: &Config, identity: Identity) -> anyhow::Result<Sockets> {
+    let set = &config.interception;
+    let own = Own::new(identity.known, set.own_mark());
+    let threads = limits::threads(config.relay.threads);
+    let mut shares: Vec<_> = listen::deal(open_listeners(config, identity, own, threads)?, threads)?
+        .into_iter()
+        .map(|listeners| Share {
+            listeners,
+            dns: Vec::new(),
+        })
+        .collect();
+    if let Some(first) = shares.first_mut()
+        && set.port_map.0.is_empty()
+    {
+        // One thread carries all of it.
+        first.dns = open_dns(set, own)?;
+    }
+    Ok(Sockets {
+        shares,
+        transparent: identity.net_raw,
+    })
+}
+
+/// Makes a relay of the sockets, and gives up what is needed no more. `legs`, if given, are told of every socket that
+/// relays.
+///
+/// # Errors
+/// A capability can't be given up, or there are no descriptors left.
 pub(super) fn open(
     config: &Config,
     identity: Identity,
+    sockets: Sockets,
     mode: &Arc<InForce>,
     names: &Arc<Names>,
     legs: Option<Arc<Legs>>,
@@ -35,18 +68,17 @@ pub(super) fn open(
     let set = &config.interception;
     let own = Own::new(identity.known, set.own_mark());
     weir_export::prepare_sockets(move |socket| own.prepare(socket));
-    let threads = limits::threads(config.relay.threads);
-    let listeners = listen::deal(open_listeners(config, identity, own, threads)?, threads)?;
-    let mut dns = match set.port_map.0.is_empty() {
-        true => open_dns(set, own)?,
-        false => Vec::new(),
-    };
+    let Sockets {
+        mut shares,
+        transparent,
+    } = sockets;
+    let threads = shares.len();
     // The last moment: capabilities are a thread's own, and from here on there are more threads.
-    let privileges = reduce(identity, mode, config)?;
+    let privileges = reduce(identity, transparent, mode, config)?;
     mode::advise(mode, privileges, config.relay.source_address);
     if mode.get() == Some(Mode::Ebpf) && (!privileges.transparent || privileges.unmarked) {
         // Nobody could answer from the resolver's address, or ask it unseen. Without a socket the programs let queries pass.
-        dns.clear();
+        shares.iter_mut().for_each(|share| share.dns.clear());
     }
     let settings = Arc::new(settings(config, mode, names, threads));
     let dialer = Dialer::new(
@@ -56,19 +88,22 @@ pub(super) fn open(
         set.outbound_port,
     );
     let dialer = Arc::new(dialer.telling(legs, identity.known != Known::User));
-    let start = move |pipeline: &Pipeline| {
-        let threads = listeners.into_iter().enumerate();
-        threads
-            .map(|(n, listeners)| {
-                let dns = std::mem::take(&mut dns);
-                start_worker(n, listeners, dns, &settings, &dialer, pipeline)
-            })
-            .collect()
+    let plan = |(n, share): (usize, Share)| -> anyhow::Result<Planned> {
+        let (given, settings, dialer) = (share.try_clone()?, settings.clone(), dialer.clone());
+        let start = move |pipeline: &Pipeline| start_worker(n, given, settings, dialer, pipeline);
+        Ok(Planned {
+            share,
+            start: Box::new(start),
+        })
     };
     Ok(Source {
         privileges,
         listens_on: listens_on(set),
-        start: Box::new(start),
+        threads: shares
+            .into_iter()
+            .enumerate()
+            .map(plan)
+            .collect::<anyhow::Result<_>>()?,
     })
 }
 
@@ -129,19 +164,20 @@ fn listens_on(set: &Interception) -> String {
     }
 }
 
-/// Keeps NET_RAW only where it is of use, or may be: before an installation nobody knows the mode.
-fn reduce(identity: Identity, mode: &InForce, config: &Config) -> anyhow::Result<Privileges> {
-    let marks = identity.known == Known::Mark;
-    let borrows = config.relay.source_address == SourceAddress::Client
-        && config.interception.mode != Mode::PortMap
-        && mode.get() != Some(Mode::Redirect);
-    // Marks are needed whatever the mode is now, for it may change.
-    let keep = identity.net_raw && (marks || borrows);
+/// Keeps NET_RAW only where it is of use, or may be.
+fn reduce(
+    identity: Identity,
+    transparent: bool,
+    mode: &InForce,
+    config: &Config,
+) -> anyhow::Result<Privileges> {
+    // An earlier worker's mode may have had no use for it, and then it is gone.
+    let keep = relay_keeps_net_raw(config, identity, mode.get()) && identity::has_net_raw();
     if !keep {
         identity::give_up_net_raw()?;
     }
     Ok(Privileges {
-        transparent: identity.net_raw,
+        transparent,
         foreign_source: keep,
         unmarked: identity.is_unmarked(),
     })
@@ -169,19 +205,17 @@ fn without_dns(
 
 fn start_worker(
     n: usize,
-    listeners: Vec<Listener>,
-    dns: Vec<dns::listen::Listener>,
-    settings: &Arc<Settings>,
-    dialer: &Arc<Dialer>,
+    share: Share,
+    settings: Arc<Settings>,
+    dialer: Arc<Dialer>,
     pipeline: &Pipeline,
 ) -> anyhow::Result<Handle> {
     let (commands, received) = mpsc::channel(16);
     let metrics = Arc::new(WorkerMetrics::default());
     let parts = Parts {
-        listeners,
-        dns,
-        settings: settings.clone(),
-        dialer: dialer.clone(),
+        share,
+        settings,
+        dialer,
         metrics: metrics.clone(),
         producer: pipeline.producer(),
         commands: received,

@@ -1,6 +1,9 @@
 //! What mode `tap` is made of: packet sockets, and data threads that look.
 
-use super::{Handle, Source, host_name, spawn};
+use super::{
+    crew::{Handle, Planned, Share, Source, spawn},
+    host_name,
+};
 use crate::{
     identity,
     legs::Legs,
@@ -67,16 +70,18 @@ fn source(config: &Config, taps: Vec<Tap>, select: Arc<dyn Select>, names: &Arc<
     let settings = settings(config, select, taps.len());
     let policy = Arc::new(Policy::new(&config.records));
     let names = names.clone();
-    let start = move |pipeline: &Pipeline| {
-        let threads = taps.into_iter().enumerate();
-        threads
-            .map(|(n, tap)| start_worker(n, tap, &settings, (&policy, &names), pipeline))
-            .collect()
+    let plan = |(n, tap): (usize, Tap)| {
+        let (settings, policy, names) = (settings.clone(), policy.clone(), names.clone());
+        let start = move |pipeline: &Pipeline| start_worker(n, tap, &settings, (&policy, &names), pipeline);
+        Planned {
+            share: Share::default(),
+            start: Box::new(start),
+        }
     };
     Source {
         privileges: Privileges::default(),
         listens_on: "no port".to_owned(),
-        start: Box::new(start),
+        threads: taps.into_iter().enumerate().map(plan).collect(),
     }
 }
 

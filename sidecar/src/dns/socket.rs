@@ -80,6 +80,18 @@ impl QuerySocket {
         })
     }
 
+    /// Another descriptor of the same socket.
+    ///
+    /// # Errors
+    /// There are no descriptors left.
+    pub fn try_clone(&self) -> io::Result<Self> {
+        Ok(Self {
+            socket: self.socket.try_clone()?,
+            local: self.local,
+            transparent: self.transparent,
+        })
+    }
+
     /// Has the runtime watch it for datagrams.
     ///
     /// # Errors

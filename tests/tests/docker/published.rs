@@ -4,7 +4,6 @@ use crate::{
     engine::{Engine, Network},
     pod::{Kept, NGINX, PORT},
 };
-use nix::sys::signal::Signal;
 use std::{fs, net::SocketAddr};
 use weir_lab::Node;
 use weir_tests::{
@@ -89,8 +88,7 @@ pub fn published_port_comes_to_the_sidecar_first() {
     // What goes to the container's own address passes the host.
     assert_eq!(host.neighbour.http_get(host.container, "/").unwrap().0, 200);
     assert_eq!(sidecar.connections(Direction::Inbound), asked);
-    sidecar.process.signal(Signal::SIGKILL).unwrap();
-    sidecar.process.wait(LIMIT).unwrap();
+    sidecar.process.kill().unwrap();
     host.everybody_asks();
     before.iter_mut().for_each(Kept::ask);
     let sidecar = Sidecar::start(own, &MAP).unwrap();
