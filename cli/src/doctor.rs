@@ -1,9 +1,10 @@
 //! `weir doctor`: asks the sidecar of this network namespace how it is, and says what is well, what is not, and what to do.
 //!
-//! `ask` is what it takes to ask, `findings` reads the answers.
+//! `ask` is what it takes to ask, `findings` reads the answers, `strangers` looks for programs that run as the sidecar's user.
 
 mod ask;
 mod findings;
+mod strangers;
 
 use anyhow::Result;
 use ask::{Answer, get};
@@ -122,7 +123,16 @@ fn findings_of(endpoints: &[Endpoint]) -> Vec<Finding> {
 /// What the admin endpoint's answer says, if it is one of the sidecar's.
 fn stats(port: u16, answer: &Answer) -> Vec<Finding> {
     match serde_json::from_str::<Value>(&answer.body) {
-        Ok(stats) if answer.status == 200 && stats["connections"].is_object() => findings::of(&stats),
+        Ok(stats) if answer.status == 200 && stats["connections"].is_object() => {
+            let mut findings = findings::of(&stats);
+            // Who only looks sees whoever sends.
+            if stats["mode"] != "tap"
+                && let Ok(config) = get(port, "/config")
+            {
+                findings.extend(strangers::find(&config.body));
+            }
+            findings
+        }
         _ => vec![Finding::wrong(
             format!("what answers at 127.0.0.1:{port} is no admin endpoint of a sidecar"),
             "name the sidecar's by --admin-port",

@@ -1,6 +1,7 @@
 //! `weir doctor`: what it says of a sidecar that is well, of one that is not, and of none.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
+use nix::unistd::{Uid, setfsuid};
 use serde_json::Value;
 use std::{net::TcpListener, thread};
 use weir_lab::{binary, skip_unless_root};
@@ -138,4 +139,47 @@ fn a_sidecar_that_drains_is_not_ready() {
     });
     assert_eq!(doctor(&stage, &[]).0, 1);
     drop((client, server));
+}
+
+#[test]
+fn an_application_with_the_sidecars_user_is_named() {
+    if skip_unless_root("an_application_with_the_sidecars_user_is_named") {
+        return;
+    }
+    let stage = Stage::new(Redirected, Inbound, V4);
+    let mut command = stage.pod.command("setpriv");
+    command.args([
+        "--reuid",
+        "1337",
+        "--regid",
+        "100",
+        "--clear-groups",
+        "sleep",
+        "600",
+    ]);
+    let mut application = stage.pod.spawn(command).unwrap();
+    let says = |text: &str| wait_for(text, || doctor(&stage, &[]).1.contains(text));
+    says("not seen: what sleep (process");
+    assert_eq!(doctor(&stage, &[]).0, 1);
+    application.kill().unwrap();
+    // From a container of its own, processes of others can't be seen, and their listeners can.
+    let _listener = stage
+        .pod
+        .enter(|| {
+            // (Of this thread alone, which ends here.)
+            setfsuid(Uid::from_raw(1337));
+            TcpListener::bind(stage.server(PORT)).unwrap()
+        })
+        .unwrap();
+    let apart = || {
+        let mut command = stage.pod.command("unshare");
+        let program = binary("weir").unwrap();
+        command
+            .args(["--pid", "--fork", "--mount-proc"])
+            .arg(program)
+            .arg("doctor");
+        let output = command.output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    wait_for("the listener", || apart().contains("who listens at port 8080"));
 }

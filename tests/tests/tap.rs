@@ -330,3 +330,85 @@ fn exchange_once(stage: &Stage) {
     exchange(&client, &server, "/once", b"");
     documents(stage.sidecar.as_ref().unwrap(), "/once");
 }
+
+/// Tries to connect to a neighbour's address, whose frames come to the pod although they are for another machine.
+fn send_to_a_neighbour(stage: &Stage) {
+    let neighbour = "198.18.77.9";
+    let client = &stage.client;
+    client
+        .ip(&format!("route replace {neighbour}/32 dev eth0"))
+        .unwrap();
+    client
+        .ip(&format!(
+            "neigh replace {neighbour} lladdr 02:00:00:00:77:09 dev eth0 nud permanent"
+        ))
+        .unwrap();
+    client
+        .enter(|| {
+            let address: SocketAddr = format!("{neighbour}:80").parse().unwrap();
+            // Nobody answers.
+            TcpStream::connect_timeout(&address, std::time::Duration::from_millis(100)).unwrap_err();
+        })
+        .unwrap();
+}
+
+#[test]
+fn frames_for_other_machines_are_left_out_unless_the_interface_is_to_take_them() {
+    let name = "frames_for_other_machines_are_left_out_unless_the_interface_is_to_take_them";
+    play(name, Weight::Light, (Tap, Inbound, V4), |stage| {
+        let sidecar = stage.sidecar.as_ref().unwrap();
+        let seen = || sidecar.metric("weir_capture_connections_total", &[]);
+        let request = |path: &str| {
+            let listener = listen(&stage.pod, stage.server(PORT));
+            let (client, server) = pair(&stage.client, &listener);
+            exchange(&client, &server, path, b"");
+            documents(sidecar, path);
+        };
+        request("/before");
+        let before = seen();
+        send_to_a_neighbour(stage);
+        request("/after");
+        assert_eq!(seen(), before + 1, "{}", sidecar.metrics());
+        stage.pod.ip("link set eth0 promisc on").unwrap();
+        wait_for("the neighbour's frames", || {
+            send_to_a_neighbour(stage);
+            seen() > before + 1
+        });
+    });
+}
+
+#[test]
+fn two_sidecars_that_look_in_one_namespace_each_see_everything() {
+    const REQUESTS: usize = 20;
+    if skip_unless_root("two_sidecars_that_look_in_one_namespace_each_see_everything") {
+        return;
+    }
+    let stage = Stage::new(weir_tests::stage::Mode::Direct, Inbound, V4);
+    // As in containers, each is the first process of its own.
+    let command = || {
+        let mut command = stage.pod.command("unshare");
+        command
+            .args(["--pid", "--fork", "--kill-child"])
+            .arg(binary("weir-sidecar").unwrap());
+        command
+    };
+    let flags = ["--mode", "tap", "--threads", "2"];
+    let none = ["--admin-port", "0", "--health-port", "0", "--metrics-port", "0"];
+    let second = Sidecar::spawn(&stage.pod, command(), &[&flags[..], &none].concat()).unwrap();
+    wait_for("the second", || second.process.output().contains("started"));
+    let first = Sidecar::start_by(&stage.pod, command(), &flags).unwrap();
+    for turn in 0..REQUESTS {
+        let listener = listen(&stage.pod, stage.server(PORT + u16::try_from(turn).unwrap()));
+        let (client, server) = pair(&stage.client, &listener);
+        exchange(&client, &server, &format!("/{turn}"), b"");
+    }
+    let of_requests = |sidecar: &Sidecar| {
+        let mut all = sidecar.documents();
+        all.retain(|document| document["url"]["domain"] == "shop.example");
+        all.len()
+    };
+    for sidecar in [&first, &second] {
+        wait_for("every request", || of_requests(sidecar) >= REQUESTS);
+        assert_eq!(of_requests(sidecar), REQUESTS);
+    }
+}

@@ -5,7 +5,10 @@ use crate::{
     stage::{Stage, ask, asker, hear, in_every_mode, query},
 };
 use nix::sys::signal::Signal;
-use std::time::Duration;
+use std::{
+    net::{Ipv4Addr, UdpSocket},
+    time::Duration,
+};
 use weir_lab::skip_unless_root;
 use weir_tests::peer::again;
 use weir_tests::weir::{LIMIT, wait_for};
@@ -143,4 +146,37 @@ fn without_a_sidecar_a_redirected_query_has_no_answer_and_with_one_it_has() {
             assert_eq!(ask(&stage.pod, server, &question)[3] & 15, 0);
         }
     }
+}
+
+#[test]
+fn a_dead_resolver_does_not_crowd_out_queries_to_a_live_one() {
+    /// More than there is room for.
+    const QUERIES: u16 = 9000;
+    if skip_unless_root("a_dead_resolver_does_not_crowd_out_queries_to_a_live_one") {
+        return;
+    }
+    let mut stage = Stage::new("redirect");
+    stage.install();
+    stage.start_sidecar(&[]);
+    let (dead, live) = (stage.silent()[0], stage.first()[0]);
+    let _never_answers = stage.silent_socket(dead);
+    for first in (0..QUERIES).step_by(1000) {
+        let asks = || {
+            for turn in first..first + 1000 {
+                // A port of its own, so that each is another flow.
+                let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 20000 + turn)).unwrap();
+                socket
+                    .send_to(&query(turn, "dead.weir.test", A), (dead, 53))
+                    .unwrap();
+            }
+        };
+        stage.pod.enter(asks).unwrap();
+        let answer = ask(&stage.pod, live, &query(first, "first.weir.test", A));
+        assert_eq!(answer[..2], first.to_be_bytes());
+    }
+    // Queries may still wait in the socket's buffer.
+    let evicted = || stage.sidecar().metric("weir_dns_dropped_total", &["evicted"]);
+    wait_for("a full table", || evicted() > 0);
+    let answer = ask(&stage.pod, live, &query(QUERIES, "first.weir.test", A));
+    assert_eq!(answer[..2], QUERIES.to_be_bytes());
 }
