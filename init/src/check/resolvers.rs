@@ -108,7 +108,7 @@ mod tests {
     fn addresses_are_read_as_the_kernel_writes_them() {
         let little = cfg!(target_endian = "little");
         let (v4, v6) = match little {
-            true => ("020712C6:0035", "1200FD00:00000718:00000000:02000000"),
+            true => ("020712C6:0035", "120000FD:00000718:00000000:02000000"),
             false => ("C6120702:0035", "FD000012:18070000:00000000:00000002"),
         };
         assert_eq!(address(v4), Some("198.18.7.2:53".parse().unwrap()));
