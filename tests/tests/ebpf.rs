@@ -10,7 +10,7 @@ use std::{io::ErrorKind, thread};
 use weir_lab::{Node, binary};
 use weir_tests::{
     many::{First, Ports, Server, Talk, churn},
-    peer::{connect, converse, listen, pair},
+    peer::{accept, connect, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{Sidecar, install, wait_for},
 };
@@ -51,6 +51,7 @@ mod edge {
     use super::{Family, edges, on_stage};
 
     both_families! {
+        a_connection_that_can_not_be_assigned_reaches_its_server
         a_sidecar_that_takes_no_connection_is_passed_by
         frames_of_a_packet_socket_are_left_alone
     }

@@ -41,6 +41,37 @@ pub fn a_sidecar_that_takes_no_connection_is_passed_by(stage: &Stage) {
     converse(&server, &client, b"and back");
 }
 
+/// The kernel refuses to assign a connection to a listener with `SO_REUSEPORT` before Linux 6.6, and assigns it from then
+/// on. Whichever it does, the connection is not lost.
+pub fn a_connection_that_can_not_be_assigned_reaches_its_server(stage: &Stage) {
+    install(&stage.pod, &["--mode", "ebpf"]).unwrap();
+    let any = stage.pick(Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into());
+    let open = || {
+        let address = SocketAddr::new(any, 15001);
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+        if stage.family == Family::V6 {
+            socket.set_only_v6(true).unwrap();
+        }
+        socket.set_reuse_port(true).unwrap();
+        socket.set_ip_transparent_v4(true).unwrap();
+        socket.bind(&address.into()).unwrap();
+        socket.listen(16).unwrap();
+        std::net::TcpListener::from(socket)
+    };
+    let sidecar = stage.pod.enter(open).unwrap();
+    let [v4, v6] = stage.link.a.at(PORT);
+    let listener = listen(&stage.client, stage.pick(v4, v6));
+    let client = connect(&stage.pod, listener.local_addr().unwrap()).unwrap();
+    sidecar.set_nonblocking(true).unwrap();
+    let (server, by) = match sidecar.accept() {
+        Ok((server, _)) => (server, "assigned"),
+        Err(_) => (accept(&listener), "passed by"),
+    };
+    println!("{by}");
+    converse(&client, &server, b"not lost");
+    converse(&server, &client, b"nor its answer");
+}
+
 /// Sends a SYN as a packet socket does, whose packets may belong to any number of connections, and prints the flags of
 /// what comes back for it by the same interface.
 const RAW_SYN: &str = r#"
