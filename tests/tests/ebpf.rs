@@ -76,7 +76,8 @@ fn try_without(node: &Node, capabilities: &str, mode: &str) -> (bool, String) {
     command.args(["--bounding-set", capabilities, "--inh-caps", "-all"]);
     command
         .arg(binary("weir-init").unwrap())
-        .args(["install", "--mode", mode]);
+        .args(["install", "--mode"])
+        .args(mode.split(' '));
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output.status.success(), said)
@@ -221,7 +222,7 @@ mod cases {
             !done && said.contains("CAP_BPF") && said.lines().count() == 1,
             "{said}"
         );
-        let said = install_without(&stage.pod, NO_BPF, "auto");
+        let said = install_without(&stage.pod, NO_BPF, "auto --sidecar-net-raw");
         assert!(
             said.contains("ebpf: not here") && said.contains("CAP_BPF"),
             "{said}"
