@@ -75,6 +75,12 @@ impl LoadError {
         }
     }
 
+    /// True if the program would be taken from somebody who has CAP_PERFMON: kernels before 6.8 refuse others to write a part of
+    /// a number on the stack, which they take for a pointer.
+    pub fn is_refused_without_perfmon(&self) -> bool {
+        matches!(self, Self::Program { cause, .. } if cause_says(cause, "attempt to corrupt spilled pointer"))
+    }
+
     /// True if what is missing is a privilege.
     pub fn is_privilege(&self) -> bool {
         let mut source: Option<&(dyn std::error::Error + 'static)> = match self {
@@ -117,6 +123,10 @@ fn causes(error: &(dyn std::error::Error + 'static)) -> String {
 
 /// EPERM (include/uapi/asm-generic/errno-base.h).
 const EPERM: i32 = 1;
+
+fn cause_says(cause: &ProgramError, words: &str) -> bool {
+    matches!(cause, ProgramError::LoadError { verifier_log, .. } if verifier_log.to_string().contains(words))
+}
 
 /// The verifier writes down every step; what it stumbled over is in the last line but those of its statistics.
 fn in_short(error: &ProgramError) -> String {

@@ -193,6 +193,13 @@ fn ebpf_advice(error: &LoadError) -> String {
          with Docker before 23: CAP_SYS_ADMIN); or use --mode tproxy or redirect"
             .to_owned();
     }
+    if error.is_refused_without_perfmon() {
+        return format!(
+            "; before Linux 6.8, and this is {}, the programs need CAP_PERFMON beside CAP_BPF and CAP_NET_ADMIN (or \
+             CAP_SYS_ADMIN); or use --mode redirect, or --mode tproxy where the sidecar has NET_RAW",
+            kernel()
+        );
+    }
     format!(
         "; mode ebpf is known to work from Linux 5.10 on, and this is {}: use --mode redirect, or --mode tproxy where the \
          sidecar has NET_RAW",

@@ -1,23 +1,14 @@
 //! What holds under every kernel, whatever it lacks: `make test-kernels` runs this under those that people run.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use nix::sys::utsname::uname;
 use weir_tests::{
+    kernel,
     peer::{assert_end, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{Sidecar, init, install},
 };
 
 const PORT: u16 = 8080;
-
-/// The running kernel's version, such as (5, 10).
-fn kernel() -> (u32, u32) {
-    let name = uname().unwrap();
-    let release = name.release().to_str().unwrap();
-    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
-    let mut next = || numbers.next().unwrap().parse().unwrap();
-    (next(), next())
-}
 
 fn on_stage(name: &str, family: Family, case: impl FnOnce(&Stage)) {
     let plain = (Mode::Direct, Direction::Inbound, family);
