@@ -259,34 +259,33 @@ impl Pair {
         let (from, alive) = (self.stream(dead), self.stream(other(dead)));
         let pipe = pipes.from(dead);
         pipe.reset = true;
-        let mut goes_on = true;
-        while goes_on {
-            goes_on = poll_fn(|cx| {
+        loop {
+            let turn = poll_fn(|cx| {
                 let buffer = &mut **scratch.borrow_mut();
                 let mut left = TURN;
                 while left > 0 {
                     // What epoll has told is not asked: the broken socket itself says what it still holds, and never
                     // makes a reader wait.
-                    let step = pipe.step(cx, (from, alive), Reading::Now, buffer, observer);
-                    let Ok(step) = step else {
-                        return Poll::Ready(false);
-                    };
+                    let step = pipe.step(cx, (from, alive), Reading::Now, buffer, observer)?;
                     passed.set(passed.get() + step.bytes as u64);
                     left = left.saturating_sub(step.bytes);
                     if !step.goes_on {
                         ready!(pipe.poll_delivered());
-                        return Poll::Ready(false);
+                        return Poll::Ready(Ok(Turn::Finished));
                     }
                 }
-                Poll::Ready(true)
-            })
-            .await;
-            if goes_on {
-                yield_now().await;
+                Poll::Ready(Ok(Turn::Over))
+            });
+            match turn.await {
+                Ok(Turn::Finished) => break,
+                Ok(Turn::Over) => yield_now().await,
+                // Now the other side is broken too: there is nobody left.
+                Err(Stop::Broken(_) | Stop::Idle) => return,
             }
         }
         let mut pause = Duration::from_millis(1);
-        while alive.unsent().is_ok_and(|bytes| bytes > 0) {
+        // A socket that has broken counts for ever what was not acknowledged.
+        while !alive.is_broken() && alive.unsent().is_ok_and(|bytes| bytes > 0) {
             sleep(pause).await;
             pause = (pause * 2).min(Duration::from_millis(100));
         }

@@ -43,9 +43,6 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(15);
 const PROBED: Duration = Duration::from_secs(900);
 /// Most probes that the kernel counts (MAX_TCP_KEEPCNT).
 const MAX_PROBES: u32 = 127;
-/// Bytes that a socket holds which it could not even send yet, the receiver's window being full. More would only be kept
-/// in the kernel's memory for whoever reads slowly.
-const UNSENT: u32 = 256 << 10;
 
 const INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE).add(Interest::PRIORITY);
 
@@ -77,12 +74,10 @@ pub struct Stream {
     _leg: Option<Leg>,
 }
 
-/// Sets what every relayed socket has: sends what is written at once, keeps little that can't be sent, and probes a silent
-/// peer after `keepalive`. A listener hands these down to what it accepts.
+/// Sets what every relayed socket has: sends what is written at once, and probes a silent peer after `keepalive`. A listener hands these down to what it accepts.
 fn prepare(socket: SockRef<'_>, keepalive: Option<Duration>) {
     // A connection that its peer has reset already refuses options; reading from it tells the story.
     let _ = socket.set_tcp_nodelay(true);
-    let _ = socket.set_tcp_notsent_lowat(UNSENT);
     if let Some(idle) = keepalive {
         let interval = (idle / 2).clamp(Duration::from_secs(1), PROBE_INTERVAL);
         let probes = PROBED.as_secs() / interval.as_secs();
@@ -374,7 +369,6 @@ mod tests {
             assert_eq!(socket.tcp_keepalive_time().unwrap(), Duration::from_secs(30));
             assert_eq!(socket.tcp_keepalive_interval().unwrap(), PROBE_INTERVAL);
             assert_eq!(socket.tcp_keepalive_retries().unwrap(), 60);
-            assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
         }
     }
 }

@@ -330,6 +330,22 @@ fn reset_of_a_side_whose_bytes_nobody_takes_is_noticed_and_its_bytes_arrive() {
     }
 }
 
+#[test]
+fn connection_that_both_sides_reset_ends() {
+    for blocked in [false, true] {
+        let (client, server, relay) = relayed(None);
+        if blocked {
+            for side in [&client, &server] {
+                side.set_nonblocking(true).unwrap();
+                while { side }.write(&[3; 64 << 10]).is_ok() {}
+            }
+        }
+        reset(client);
+        reset(server);
+        assert!(matches!(relay.join().unwrap().0, Close::Reset(_)));
+    }
+}
+
 /// Counts what passes.
 struct Counter<'a>(&'a Cell<usize>);
 
