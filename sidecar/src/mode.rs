@@ -19,7 +19,7 @@ use std::{
 use weir_config::{Mode, ROUTE_PROTOCOL, SPARE_V4, SourceAddress};
 
 /// Longest time between two looks: the kernel's word that a route has changed can be lost.
-const PERIOD: Duration = Duration::from_secs(1);
+const PERIOD: Duration = Duration::from_secs(5);
 /// Shortest time between two looks, where routes change all the time.
 const PAUSE: Duration = Duration::from_millis(10);
 

@@ -89,7 +89,7 @@ fn ask(stage: &Stage, resolver: SocketAddr) {
 }
 
 fn descriptors(sidecar: &Sidecar) -> usize {
-    std::fs::read_dir(format!("/proc/{}/fd", sidecar.process.pid()))
+    std::fs::read_dir(format!("/proc/{}/fd", sidecar.process.worker_pid()))
         .unwrap()
         .count()
 }
