@@ -42,9 +42,9 @@ fn sleeps(process: &Process) -> u64 {
 }
 
 #[test]
-fn idle_sidecar_wakes_up_less_than_five_times_a_second() {
+fn timing_idle_sidecar_wakes_up_less_than_five_times_a_second() {
     const SECONDS: u64 = 10;
-    let name = "idle_sidecar_wakes_up_less_than_five_times_a_second";
+    let name = "timing_idle_sidecar_wakes_up_less_than_five_times_a_second";
     on_stage(name, |stage| {
         let flags = ["--threads", "4", "--flows", "on"];
         let relay = Sidecar::start(&stage.pod, &flags).unwrap();
