@@ -259,6 +259,7 @@ static __always_inline int is_for_borrower(struct __sk_buff *skb, struct packet 
 static __always_inline int to_outside(struct __sk_buff *skb, __u32 l2)
 {
 	struct bpf_sock *sk = skb->sk;
+	struct fate *fate;
 	struct packet p;
 
 	if (is_own(skb) || parse(skb, &p, l2))
@@ -276,8 +277,11 @@ static __always_inline int to_outside(struct __sk_buff *skb, __u32 l2)
 	}
 	if (sk && is_first(&p))
 		return decide(skb, &p, sk) ? divert(skb, l2) : PASS;
-	if (sk && was_diverted(sk))
-		return divert(skb, l2);
+	fate = sk ? bpf_sk_storage_get(&fates, sk, 0, 0) : 0;
+	/* A connection of the application's own goes the way of its SYN. What an earlier sidecar left in TIME_WAIT with the
+	 * same addresses is no reason to leave that way. */
+	if (fate)
+		return fate->decision == DIVERTED ? divert(skb, l2) : PASS;
 	return is_for_borrower(skb, &p) ? divert(skb, l2) : PASS;
 }
 

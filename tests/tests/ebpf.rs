@@ -11,7 +11,7 @@ use weir_lab::{Node, binary};
 use weir_tests::{
     kernel,
     many::{First, Ports, Server, Talk, churn},
-    peer::{accept, connect, converse, listen, pair},
+    peer::{accept, assert_end, connect, converse, listen, pair},
     stage::{Direction, Family, Mode, Stage, Weight, play},
     weir::{Sidecar, install, wait_for},
 };
@@ -55,6 +55,7 @@ mod edge {
         a_connection_that_can_not_be_assigned_reaches_its_server
         a_sidecar_that_takes_no_connection_is_passed_by
         frames_of_a_packet_socket_are_left_alone
+        what_a_sidecar_left_in_time_wait_takes_nothing
     }
 
     mod cases {
@@ -158,7 +159,7 @@ mod cases {
                     )
                 });
                 wait_for("some load", || sidecar.connections(Direction::Inbound) > 300);
-                sidecar.process.signal(nix::sys::signal::Signal::SIGKILL).unwrap();
+                sidecar.process.kill().unwrap();
                 let tally = load.join().unwrap();
                 // 32 were open, and as many may have begun while its listeners closed one after the other.
                 assert!(tally.succeeded >= 2_000 - 64, "{tally}");

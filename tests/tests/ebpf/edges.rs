@@ -142,3 +142,37 @@ fn a_loopback_network_that_is_named_is_redirected_but_for_the_loopback_address()
         }
     });
 }
+
+/// The sidecar's end of an outbound connection has the server's address, and stays in TIME_WAIT after the sidecar.
+pub fn what_a_sidecar_left_in_time_wait_takes_nothing(stage: &Stage) {
+    install(&stage.pod, &["--mode", "ebpf"]).unwrap();
+    let ends = stage.link.a.at(PORT);
+    let (pods, theirs) = (stage.link.b.at(0), stage.pick(ends[0], ends[1]));
+    let server = listen(&stage.client, theirs);
+    let from = |port: u16| {
+        let own = SocketAddr::new(stage.pick(pods[0], pods[1]).ip(), port);
+        let dial = || {
+            let socket = Socket::new(Domain::for_address(own), Type::STREAM, None).unwrap();
+            socket.set_reuse_address(true).unwrap();
+            socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+            socket.bind(&own.into()).unwrap();
+            socket.connect(&theirs.into()).unwrap();
+            TcpStream::from(socket)
+        };
+        stage.pod.enter(dial).unwrap()
+    };
+    let mut sidecar = Sidecar::start(&stage.pod, &[]).unwrap();
+    let client = from(0);
+    let port = client.local_addr().unwrap().port();
+    // Whoever closes first has TIME_WAIT: behind the server that is the sidecar.
+    drop(accept(&server));
+    assert_end(&client);
+    drop(client);
+    assert_eq!(sidecar.connections(Direction::Outbound), 1);
+    wait_for("the connection's end", || {
+        sidecar.metric("weir_connections_active", &[]) == 0
+    });
+    sidecar.process.kill().unwrap();
+    let client = from(port);
+    converse(&client, &accept(&server), b"straight on");
+}
