@@ -9,6 +9,7 @@
 //! [`app`]: crate::app
 
 mod link;
+mod memory;
 mod oom;
 
 pub(crate) use link::{Order, Word};
@@ -198,6 +199,7 @@ impl Parent<'_> {
 
     /// Waits for the worker's end, and passes on what it and others say.
     fn attend(&mut self, child: Child) -> anyhow::Result<WaitStatus> {
+        memory::forget_code();
         loop {
             if let Some(status) = reap(child.pid)? {
                 return Ok(status);

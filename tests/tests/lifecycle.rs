@@ -394,6 +394,99 @@ fn a_worker_that_crashes_again_and_again_ends_up_relaying_only() {
     );
 }
 
+/// A control group with a bound of memory, removed when dropped.
+struct MemoryGroup(std::path::PathBuf);
+
+impl MemoryGroup {
+    /// Nothing where this process may not make one.
+    fn new(name: &str) -> Option<Self> {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let places = own.lines().filter_map(|line| {
+            let (controllers, path) = line.split_once(':')?.1.split_once(':')?;
+            match controllers {
+                "" => Some(format!("/sys/fs/cgroup{path}/{name}")),
+                "memory" => Some(format!("/sys/fs/cgroup/memory{path}/{name}")),
+                _ => None,
+            }
+        });
+        places
+            .map(|path| Self(path.into()))
+            .find(|group| fs::create_dir(&group.0).is_ok() && group.limit().exists())
+    }
+
+    fn limit(&self) -> std::path::PathBuf {
+        let files = ["memory.limit_in_bytes", "memory.max"].map(|name| self.0.join(name));
+        let [first, second] = files;
+        if first.exists() { first } else { second }
+    }
+
+    fn bound(&self, bytes: u64) {
+        fs::write(self.limit(), bytes.to_string()).unwrap();
+        // Version 1 counts swap apart; there may be none.
+        let _ = fs::write(self.0.join("memory.swap.max"), "0");
+    }
+
+    fn used(&self) -> u64 {
+        let files = ["memory.usage_in_bytes", "memory.current"].map(|name| self.0.join(name));
+        let text = files.iter().find_map(|file| fs::read_to_string(file).ok());
+        text.unwrap().trim().parse().unwrap()
+    }
+}
+
+impl Drop for MemoryGroup {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir(&self.0);
+    }
+}
+
+#[test]
+fn a_worker_that_is_killed_for_want_of_memory_is_replaced() {
+    let name = "a_worker_that_is_killed_for_want_of_memory_is_replaced";
+    let Some(group) = MemoryGroup::new(&format!("weir-lifecycle-{}", std::process::id())) else {
+        eprintln!("SKIPPED {name}: no control group of memory can be made here");
+        return;
+    };
+    play(
+        name,
+        Weight::Light,
+        (Mode::Direct, Direction::Inbound, Family::V4),
+        |stage| {
+            install(&stage.pod, &[]).unwrap();
+            let mut command = stage.pod.command("sh");
+            command
+                .args(["-c", "echo $$ > \"$0\"; exec \"$@\""])
+                .arg(group.0.join("cgroup.procs"))
+                .arg(binary("weir-sidecar").unwrap());
+            let mut sidecar = Sidecar::start_by(&stage.pod, command, &[]).unwrap();
+            let listener = listen(&stage.pod, stage.server(PORT));
+            let (parent, first) = (sidecar.process.pid(), sidecar.process.worker_pid());
+            group.bound(group.used() + (3 << 20));
+            // Each connection has its decoder keep what it has of a head.
+            let head = [&b"GET / HTTP/1.1\r\nx: "[..], &[b'x'; 60_000]].concat();
+            let mut open = Vec::new();
+            while sidecar.process.worker_pid() == first && open.len() < 2_000 {
+                if let Ok(mut client) = connect(&stage.client, stage.server(PORT)) {
+                    let _ = client.write_all(&head);
+                    open.push(client);
+                }
+            }
+            drop(open);
+            wait_for("readiness", || readiness(stage).0 == 200);
+            assert_eq!(sidecar.process.pid(), parent);
+            let label = "reason=\"out_of_memory\"";
+            assert!(
+                sidecar.metric("weir_restarts_total", &[label]) > 0,
+                "{}",
+                sidecar.process.output()
+            );
+            group.bound(1 << 30);
+            drop(listener);
+            stage.assert_serves(PORT);
+            sidecar.process.kill().unwrap();
+        },
+    );
+}
+
 #[test]
 fn a_sink_that_cannot_be_opened_costs_documents_and_no_traffic() {
     let missing = "/nonexistent/weir/x";
