@@ -36,8 +36,10 @@ fn rules(node: &Node) -> String {
     }
     all += &node.ip("rule").unwrap();
     all += &node.ip("route show table all").unwrap();
-    // Link-local addresses come when they have been found to be free.
-    let lines = all.lines().filter(|line| !line.contains("fe80:"));
+    // Link-local addresses come when they have been found to be free; comments have the time.
+    let lines = all
+        .lines()
+        .filter(|line| !line.contains("fe80:") && !line.starts_with('#'));
     lines.collect::<Vec<_>>().join("\n")
 }
 

@@ -1,7 +1,6 @@
 //! The port map: ports of a host come to the sidecar, for clients of other machines and of its own.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 
-use nix::sys::signal::Signal;
 use std::{
     io::Write as _,
     net::{IpAddr, SocketAddr, TcpListener},
@@ -193,7 +192,7 @@ mod cases {
                     )
                 });
                 wait_for("some load", || sidecar.connections(Direction::Inbound) > 500);
-                sidecar.process.signal(Signal::SIGKILL).unwrap();
+                sidecar.process.kill().unwrap();
                 let tally = load.join().unwrap();
                 // 32 were open, and as many may have begun while its listeners closed one after the other.
                 assert!(tally.succeeded >= 2_000 - 64, "{tally}");
