@@ -118,7 +118,19 @@ struct Child {
 impl Parent<'_> {
     fn run(mut self) -> anyhow::Result<ExitCode> {
         loop {
-            let child = self.fork()?;
+            let child = match self.fork() {
+                Ok(child) => child,
+                // The listening sockets still hold the traffic: no memory or process now may mean some in a moment.
+                Err(error) if self.started && self.asked.is_none() => {
+                    tracing::error!("cannot start another worker yet: {error:#}");
+                    self.failures += 1;
+                    self.let_traffic_pass();
+                    self.pause()?;
+                    self.renew()?;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             let began = child.began;
             let status = self.attend(child)?;
             let reason = match status {
@@ -287,6 +299,11 @@ impl Parent<'_> {
                 reason.name()
             ));
         }
+        self.let_traffic_pass();
+    }
+
+    /// Closes the listening sockets after failures in a row, where the redirect lets pass what nobody listens for.
+    fn let_traffic_pass(&mut self) {
         let passes = matches!(self.mode, Some(Mode::Ebpf | Mode::PortMap));
         if self.failures >= FAILURES_BEFORE_BYPASS && passes {
             tracing::error!("traffic goes straight on, unseen, until a worker runs again");

@@ -312,6 +312,39 @@ fn no_new_connection_fails_when_the_worker_is_killed() {
 }
 
 #[test]
+fn a_worker_that_cannot_be_started_now_is_started_later() {
+    in_mode(
+        "a_worker_that_cannot_be_started_now_is_started_later",
+        Mode::Redirected,
+        |stage, sidecar| {
+            let listener = listen(&stage.pod, stage.server(PORT));
+            let parent = sidecar.process.pid();
+            let allow_processes = |limit: u32| {
+                // The sidecar's own user may set this, and root only with a further capability.
+                let mut command = stage.pod.command("setpriv");
+                command
+                    .args(["--reuid=1337", "--regid=1337", "--clear-groups", "prlimit"])
+                    .arg(format!("--pid={parent}"))
+                    .arg(format!("--nproc={limit}:"));
+                stage.pod.run(command).unwrap();
+            };
+            // Of the whole user, so that one is the parent itself.
+            allow_processes(1);
+            signal(sidecar.process.worker_pid(), Signal::SIGKILL);
+            wait_for("a start that the system refuses", || {
+                sidecar
+                    .process
+                    .output()
+                    .contains("cannot start another worker yet")
+            });
+            allow_processes(4096);
+            let (client, server) = pair(&stage.client, &listener);
+            converse(&client, &server, b"served");
+        },
+    );
+}
+
+#[test]
 fn a_worker_does_not_outlive_its_parent() {
     on_stage(
         "a_worker_does_not_outlive_its_parent",
