@@ -161,7 +161,7 @@ fn plan(settings: &weir_config::Sink) -> Result<Planned, ExportError> {
     })
 }
 
-/// Starts what makes points for the sinks that take them.
+/// What makes points for the sinks that take them.
 fn stages(sinks: &[Running]) -> Vec<Stage> {
     let mut ways: Vec<(Points, Vec<QueueIn>)> = Vec::new();
     for sink in sinks {
@@ -173,12 +173,12 @@ fn stages(sinks: &[Running]) -> Vec<Stage> {
         }
     }
     ways.into_iter()
-        .map(|(settings, queues)| Stage::start(settings, queues))
+        .map(|(settings, queues)| Stage::new(settings, queues))
         .collect()
 }
 
 impl Running {
-    fn start(planned: Planned) -> Self {
+    fn new(planned: Planned) -> Self {
         let Planned {
             open,
             counters,
@@ -190,7 +190,7 @@ impl Running {
         let sink = Box::new(Late::new(open));
         let runner = Runner::new(sink, outlet, counters.clone(), stop.clone());
         let (ends, ended) = channel();
-        let mut running = Self {
+        Self {
             queue: inlet,
             stop,
             ended,
@@ -199,9 +199,7 @@ impl Running {
             unstarted: Arc::new(Mutex::new(Some((runner, ends)))),
             started: false,
             refused: false,
-        };
-        running.start_thread();
-        running
+        }
     }
 
     /// Starts the thread, unless it has been started. Where the system has no thread to give, documents wait in the queue.
@@ -275,14 +273,23 @@ impl Running {
 }
 
 impl Pipeline {
-    /// Starts every sink's thread, which opens the sink. One that cannot be opened or reached is no error: documents wait
-    /// for it, within the bound of its queue.
+    /// Prepares every sink, and starts them all: see [`Pipeline::prepare`] and [`Pipeline::tend`].
+    ///
+    /// # Errors
+    /// As [`Pipeline::prepare`].
+    pub fn start(sinks: &[weir_config::Sink]) -> Result<Self, ExportError> {
+        let mut pipeline = Self::prepare(sinks)?;
+        pipeline.tend();
+        Ok(pipeline)
+    }
+
+    /// Makes the queue of every sink, and starts no thread yet: whoever needs threads more has the first choice.
     ///
     /// # Errors
     /// Settings that can never work, such as an address that is none.
-    pub fn start(sinks: &[weir_config::Sink]) -> Result<Self, ExportError> {
+    pub fn prepare(sinks: &[weir_config::Sink]) -> Result<Self, ExportError> {
         let planned = sinks.iter().map(plan).collect::<Result<Vec<_>, _>>()?;
-        let sinks: Vec<_> = planned.into_iter().map(Running::start).collect();
+        let sinks: Vec<_> = planned.into_iter().map(Running::new).collect();
         let counters = sinks.iter().map(|sink| sink.counters.clone()).collect();
         Ok(Self {
             points: stages(&sinks),
@@ -291,7 +298,9 @@ impl Pipeline {
         })
     }
 
-    /// Starts the threads that the system had no room for. To be called now and then.
+    /// Starts the threads that are not started yet; to be called again where the system had no room for them. A sink's
+    /// thread opens the sink. One that cannot be opened or reached is no error: documents wait for it, within the bound of its
+    /// queue.
     pub fn tend(&mut self) {
         self.sinks.iter_mut().for_each(Running::start_thread);
         self.points.iter_mut().for_each(Stage::start_thread);

@@ -56,23 +56,21 @@ pub(crate) struct Lane {
 }
 
 impl Stage {
-    /// Starts the thread for sinks whose points are made in this way.
-    pub(crate) fn start(settings: Points, queues: Vec<QueueIn>) -> Self {
+    /// For sinks whose points are made in this way. The thread is still to be started.
+    pub(crate) fn new(settings: Points, queues: Vec<QueueIn>) -> Self {
         let (sender, receiver) = sync_channel(WAITING);
         let adder = Adder {
             settings,
             sums: Aggregate::new(&settings),
             queues: queues.clone(),
         };
-        let mut stage = Self {
+        Self {
             settings,
             sender,
             queues,
             thread: None,
             unstarted: Arc::new(Mutex::new(Some((adder, receiver)))),
-        };
-        stage.start_thread();
-        stage
+        }
     }
 
     /// Starts the thread, unless it has been started. Where the system has no thread to give, sums stay with the producers.

@@ -199,7 +199,7 @@ impl Worker {
     }
 
     fn run(mut self, config: &Config, runtime: Runtime, orders: Orders, life: Life) -> anyhow::Result<End> {
-        let mut pipeline = Pipeline::start(&config.sinks)?;
+        let mut pipeline = Pipeline::prepare(&config.sinks)?;
         let privileges = self
             .sources
             .first()
@@ -216,6 +216,8 @@ impl Worker {
             }
             started => started?,
         };
+        // Where threads are short, those that carry traffic have come first.
+        pipeline.tend();
         if crew.len() == 0 && mode::refuses_without_relay(self.installed.get()) {
             self.condition
                 .refuse(Some("traffic is redirected here, and nobody relays it".into()));

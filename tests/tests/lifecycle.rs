@@ -427,6 +427,49 @@ fn a_worker_that_crashes_again_and_again_ends_up_relaying_only() {
     );
 }
 
+/// A user whose processes are this test's alone, since the bound is on all of a user's threads.
+fn with_threads(name: &str, most: u32, uid: &str, test: impl FnOnce(&Stage, Sidecar)) {
+    play(
+        name,
+        Weight::Light,
+        (Mode::Direct, Direction::Inbound, Family::V4),
+        |stage| {
+            install(&stage.pod, &["--proxy-uid", uid]).unwrap();
+            let mut command = stage.pod.command("prlimit");
+            command
+                .arg(format!("--nproc={most}:{most}"))
+                .arg(binary("weir-sidecar").unwrap());
+            let flags = ["--proxy-uid", uid, "--threads", "2"];
+            test(stage, Sidecar::start_by(&stage.pod, command, &flags).unwrap());
+        },
+    );
+}
+
+#[test]
+fn where_threads_are_short_the_relay_comes_first() {
+    let name = "where_threads_are_short_the_relay_comes_first";
+    // A parent, a worker, and after them: one data thread; both; both and the sink's.
+    for (most, reason, failing) in [(3, Some("data_thread"), 1), (4, None, 1), (5, None, 0)] {
+        with_threads(name, most, &(64_000 + most).to_string(), |stage, mut sidecar| {
+            let listener = listen(&stage.pod, stage.server(PORT));
+            for _ in 0..40 {
+                let (client, server) = pair(&stage.client, &listener);
+                converse(&client, &server, b"served");
+            }
+            assert_eq!(sidecar.connections(Direction::Inbound), 40);
+            assert_eq!(sidecar.metric("weir_sink_failing", &[]), failing, "{most}");
+            let degraded = sidecar.stats()["degraded"]
+                .as_object()
+                .unwrap()
+                .keys()
+                .next()
+                .cloned();
+            assert_eq!(degraded.as_deref(), reason, "{most}");
+            sidecar.assert_well();
+        });
+    }
+}
+
 /// A control group with a bound of memory, removed when dropped.
 struct MemoryGroup(std::path::PathBuf);
 

@@ -31,6 +31,11 @@ use weir_records::{Direction, Names, Policy};
 /// A port is taken.
 pub(super) fn open_sockets(config: &Config, identity: Identity) -> anyhow::Result<Sockets> {
     let set = &config.interception;
+    let identity = Identity {
+        // Gone where an earlier worker's mode had no use for it.
+        net_raw: identity.net_raw && identity::has_net_raw(),
+        ..identity
+    };
     let own = Own::new(identity.known, set.own_mark());
     let threads = limits::threads(config.relay.threads);
     let mut shares: Vec<_> = listen::deal(open_listeners(config, identity, own, threads)?, threads)?
