@@ -247,6 +247,10 @@ fn every_command_of_the_readme_works() {
                 }
                 // It is what runs this test: here only that it is there.
                 "make test" => assert!(make("test", true).contains("scripts/test")),
+                // A suite of its own beside that one.
+                "make test-kernels" => {
+                    assert!(make("test-kernels", true).contains("scripts/test-kernels"));
+                }
                 _ => stage.get_or_insert_with(Stage::new).run(line),
             }
         }
