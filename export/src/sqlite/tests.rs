@@ -34,8 +34,14 @@ fn documents_are_rows_that_others_read_while_they_are_written() {
     let mut producer = pipeline.producer();
     (0..300).for_each(|number| producer.push(&document(number)));
     producer.flush();
-    // The store is still open here.
+    let stats = pipeline.stats();
     let end = std::time::Instant::now() + Duration::from_secs(30);
+    // The sink's thread makes the store: nobody can read before.
+    while stats.snapshot()[0].sent == 0 {
+        assert!(std::time::Instant::now() < end);
+        std::thread::yield_now();
+    }
+    // The store is still open here.
     while ask::<i64>(&path, "SELECT count(*) FROM documents") < 300 {
         assert!(std::time::Instant::now() < end);
         std::thread::yield_now();
@@ -57,7 +63,6 @@ fn documents_are_rows_that_others_read_while_they_are_written() {
         "2023-11-14T22:13:27.123456Z ingress 198.18.0.1 GET shop.test/7 200 1.235"
     );
     drop(producer);
-    let stats = pipeline.stats();
     pipeline.shutdown(Duration::from_secs(30));
     let end = stats.snapshot().remove(0);
     assert_eq!((end.queued, end.sent, end.waiting), (300, 300, 0));
