@@ -10,6 +10,7 @@ const BOUNDS: Bounds = Bounds {
     max_flows: 4,
     flow_bytes: 600,
     total_bytes: 1000,
+    decoder_bytes: 1 << 20,
     fragment_bytes: 1000,
     fragment_patience: Duration::from_secs(30),
     hole_patience: Duration::from_secs(10),
