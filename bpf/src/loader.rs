@@ -6,7 +6,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// A loader that knows these types of the kernel, or none.
 pub(crate) fn loader(types: Option<&Btf>) -> EbpfLoader<'_> {
     let mut loader = without_descriptors(EbpfLoader::new);
-    // Of a refused program the verifier tells its last words, and not every step: those are many megabytes.
+    // The verifier tells the last words of a refused program, and not every step: the steps are many megabytes.
     loader.btf(types).verifier_log_level(VerifierLogLevel::STATS);
     loader
 }

@@ -81,7 +81,7 @@ enum Kind {
     Int,
     Pointer,
     Composite,
-    /// It is another type, under a name or with a qualifier.
+    /// Another type, under a name or with a qualifier.
     Alias,
     Other,
 }
@@ -141,7 +141,7 @@ struct Source {
     file: File,
     types: u64,
     strings: u64,
-    /// Where each type begins; type 0 is `void` and has no place.
+    /// The place at which each type begins; type 0 is `void` and has none.
     places: Vec<u32>,
     /// The structures that are asked for, by their names.
     roots: BTreeMap<String, u32>,

@@ -131,9 +131,9 @@ impl Interfaces {
 /// Indexes of the interfaces that a filter in force names, in order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct InForce {
-    /// Those that the selection names.
+    /// The interfaces that the selection names.
     named: Vec<u32>,
-    /// Those of which frames for other hosts are wanted, too.
+    /// The interfaces of which frames for other hosts are wanted, too.
     promiscuous: Vec<u32>,
 }
 

@@ -110,7 +110,7 @@ impl Entry {
 /// What is done with a packet's content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Content {
-    /// It is read: bytes that were not captured are missed.
+    /// The packet is read: bytes that were not captured are missed.
     Read,
     /// Only its length is of interest.
     Counted,

@@ -125,7 +125,7 @@ fn stats(port: u16, answer: &Answer) -> Vec<Finding> {
     match serde_json::from_str::<Value>(&answer.body) {
         Ok(stats) if answer.status == 200 && stats["connections"].is_object() => {
             let mut findings = findings::of(&stats);
-            // Who only looks sees whoever sends.
+            // A tap sees every sender.
             if stats["mode"] != "tap"
                 && let Ok(config) = get(port, "/config")
             {

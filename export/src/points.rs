@@ -108,7 +108,7 @@ impl Stage {
     pub(crate) fn finish(mut self) {
         let unstarted = self.thread.is_none().then(|| take(&self.unstarted)).flatten();
         if let Some((adder, receiver)) = unstarted {
-            // Nobody else will: there was no room for a thread.
+            // This call does it itself: there was no room for a thread.
             drop(self.sender);
             return adder.run(&receiver);
         }

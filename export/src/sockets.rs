@@ -10,7 +10,7 @@ static PREPARE: OnceLock<Prepare> = OnceLock::new();
 
 /// From now on every socket of this process's sinks is given to `prepare` before it sends anything. Only the first call counts.
 pub fn prepare_sockets(prepare: impl Fn(BorrowedFd<'_>) -> io::Result<()> + Send + Sync + 'static) {
-    // Whoever came first stays: sockets of both ways would be of no use to either.
+    // The first maker stays: sockets made in two ways would be of no use to either caller.
     let _ = PREPARE.set(Box::new(prepare));
 }
 

@@ -20,7 +20,7 @@ pub(super) struct Link {
 /// All interfaces.
 ///
 /// # Errors
-/// Those of netlink: no descriptors or no memory.
+/// The errors of netlink: no descriptors or no memory.
 pub(super) fn all() -> io::Result<Vec<Link>> {
     let socket = Socket::new(NETLINK_ROUTE)?;
     socket.connect(&SocketAddr::new(0, 0))?;
