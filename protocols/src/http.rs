@@ -1,13 +1,20 @@
 //! What documents of every version of HTTP share: how targets, headers and bodies become fields.
 
+mod calls;
 mod coding;
 mod content;
 mod kept;
+mod messages;
+mod rpc;
 
 use crate::http1::{Field, Target};
+#[allow(unused_imports)] // (HTTP/1 is about to read calls.)
+pub(crate) use calls::{Ending, Style, grpc_status, percent_decode};
 use compact_str::CompactString;
 pub(crate) use content::{Seen, body};
 pub(crate) use kept::{Kept, TOGETHER};
+pub(crate) use messages::Messages;
+pub(crate) use rpc::rpc;
 use std::{borrow::Cow, collections::BTreeMap};
 use weir_records::{Headers, Octets, Policy, Text, Url, UserAgent};
 

@@ -1,7 +1,7 @@
 //! HTTP/2 (RFC 9113) in clear text, and gRPC and Triple on it.
 //!
 //! `frame` and `framing` cut a direction into frames and find the next one again where bytes were missed, `hpack` reads
-//! header blocks (`blocks` gathers them), `connection` holds the streams, `messages` counts those of gRPC; `exchange` is what
+//! header blocks (`blocks` gathers them), `connection` holds the streams; `exchange` is what
 //! comes out and `document` says what it means.
 //!
 //! A connection that is joined late is decoded from the next frame on. The peers' tables of headers are then only known as
@@ -15,7 +15,6 @@ mod exchange;
 mod frame;
 mod framing;
 mod hpack;
-mod messages;
 mod names;
 mod rpc;
 mod triple;

@@ -186,10 +186,10 @@ impl Connection {
         message.wire += piece.wire;
         message.body += piece.content.len() as u64 + u64::from(piece.missed);
         if let Some(messages) = &mut message.messages {
-            let before = messages.first.len();
+            let before = messages.stored();
             messages.take(at, piece.content, keep);
             messages.skip(at, piece.missed);
-            kept = messages.first.len() - before;
+            kept = messages.stored() - before;
         }
         let mut grown = 0;
         if let Some(body) = &mut message.kept {

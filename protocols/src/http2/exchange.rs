@@ -1,9 +1,8 @@
 //! A request and its response on one stream. What they mean as a document is said in `document`.
 
 use super::hpack::Fields;
-use super::messages::Messages;
 use crate::Side;
-use crate::http::Kept;
+use crate::http::{Kept, Messages};
 use crate::http1::note;
 use weir_records::Timestamp;
 
@@ -116,11 +115,8 @@ impl Exchange {
     pub(super) fn stored(&self) -> usize {
         let stored = |message: &Message| {
             let fields = message.head.iter().chain(&message.trailers);
-            let first = message
-                .messages
-                .as_ref()
-                .map_or(0, |messages| messages.first.len());
-            fields.map(Fields::stored).sum::<usize>() + first
+            let kept = message.messages.as_ref().map_or(0, |messages| messages.stored());
+            fields.map(Fields::stored).sum::<usize>() + kept
         };
         self.request.iter().chain(&self.response).map(stored).sum()
     }
