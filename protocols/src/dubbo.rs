@@ -2,13 +2,14 @@
 //!
 //! `header` and `framing` cut a stream into frames and find the next one again where bytes were missed, `connection` pairs
 //! requests with responses by their number, in both directions (a provider calls its consumer back on the same connection),
-//! `exchange` is what comes out. A body is kept as it came, up to a bound, and only read when its document is made: `body` knows
+//! `asides` counts what comes beside these, `exchange` is what comes out. A body is kept as it came, up to a bound, and only read when its document is made: `body` knows
 //! what is in it, `items` how each serialization writes that down (`hessian2`, `jsonb`, `lines`), `document` what it means.
 //!
 //! Heartbeats and other events are counted, not listed, and so is plain text between frames: commands that an operator types
 //! on the same port (telnet). A frame's length is believed as soon as its header is plausible, but memory is used only for
 //! what has arrived.
 
+mod asides;
 mod body;
 mod connection;
 mod document;
@@ -21,6 +22,7 @@ mod jsonpath;
 mod lines;
 mod names;
 mod numbers;
+mod symbols;
 pub(crate) mod triple;
 
 use crate::Protocol;

@@ -18,6 +18,10 @@ use weir_records::{Name, Place};
 /// Values within each other that are read; what is deeper ends the reading. (A builder keeps far fewer.)
 const MAX_DEPTH: usize = 200;
 
+/// Classes, fields and types of one message that are remembered. A name may be a single byte on the wire, and takes much more
+/// memory than that.
+const MAX_NAMES: usize = 16 << 10;
+
 /// Why a value can't be read to its end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -36,12 +40,21 @@ pub(crate) struct Reader<'a> {
     cursor: Cursor<'a>,
     classes: Vec<Class<'a>>,
     types: Vec<Named<'a>>,
-    /// Where each list, map and object stands, in order, and in which builder.
-    places: Vec<(usize, Place)>,
+    /// Classes, fields and types so far.
+    names: usize,
+    places: Places,
     /// Which builder is in use.
     builder: usize,
     depth: usize,
     scratch: String,
+}
+
+/// Where lists, maps and objects stand. They are counted through the message; only what a builder took has a place.
+#[derive(Debug, Default)]
+struct Places {
+    count: usize,
+    /// The number of each that has a place, the builder, and the place there; by the first.
+    known: Vec<(usize, usize, Place)>,
 }
 
 /// A class definition.
@@ -60,6 +73,23 @@ struct Named<'a> {
     known: Option<(usize, Name)>,
 }
 
+impl Places {
+    fn push(&mut self, builder: usize, place: Place) {
+        if place != Place::NOWHERE {
+            self.known.push((self.count, builder, place));
+        }
+        self.count += 1;
+    }
+
+    fn find(&self, number: usize, builder: usize) -> Place {
+        let found = self.known.binary_search_by_key(&number, |(number, ..)| *number);
+        match found.ok().and_then(|at| self.known.get(at)) {
+            Some((_, within, place)) if *within == builder => *place,
+            _ => Place::NOWHERE,
+        }
+    }
+}
+
 impl<'a> Reader<'a> {
     /// For these bytes.
     pub fn new(bytes: &'a [u8]) -> Self {
@@ -67,7 +97,8 @@ impl<'a> Reader<'a> {
             cursor: Cursor::new(bytes),
             classes: Vec::new(),
             types: Vec::new(),
-            places: Vec::new(),
+            names: 0,
+            places: Places::default(),
             builder: 0,
             depth: 0,
             scratch: String::new(),

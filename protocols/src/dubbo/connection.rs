@@ -1,5 +1,6 @@
 //! One connection: two directions, and the requests of each side that wait for their responses.
 
+use super::asides::{Asides, Told};
 use super::body::begins_well;
 use super::exchange::{Exchange, Failure};
 use super::framing::{Fed, Framing, Message, Skipped};
@@ -22,11 +23,10 @@ struct Connection {
     /// Bytes of bodies that are kept.
     stored: usize,
     sequence: u64,
-    /// Events since the exchange before, and since somebody asked.
-    events: u64,
+    /// What came beside calls since the exchange before.
+    asides: Asides,
+    /// Events since somebody asked.
     untold_events: u64,
-    text: u64,
-    anomalies: Vec<String>,
     /// A frame whose body begins as it must is certain, and so are two in a row or one of each side.
     standing: Standing,
 }
@@ -55,10 +55,8 @@ pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
         server: direction(),
         stored: 0,
         sequence: 0,
-        events: 0,
+        asides: Asides::default(),
         untold_events: 0,
-        text: 0,
-        anomalies: Vec::new(),
         standing: Standing::Guess,
     })
 }
@@ -79,7 +77,7 @@ impl Connection {
         }
         self.note_skipped(side, skipped);
         if message.header.is_event() {
-            self.events += 1;
+            self.asides.event();
             self.untold_events += 1;
         } else if message.header.is_request() {
             self.request(side, message, out);
@@ -102,20 +100,8 @@ impl Connection {
 
     fn note_skipped(&mut self, side: Side, skipped: Skipped) {
         let searching = std::mem::replace(&mut self.direction(side).searching, false);
-        if searching || skipped.bytes == 0 && !skipped.gap {
-            return;
-        }
-        let who = name(side);
-        if skipped.gap {
-            self.anomalies
-                .push(format!("gap: bytes of the {who} before this were missed"));
-        } else if skipped.binary {
-            let bytes = skipped.bytes;
-            self.anomalies.push(format!(
-                "resynchronised: {bytes} bytes of the {who} belong to no frame"
-            ));
-        } else {
-            self.text += skipped.bytes;
+        if !searching && (skipped.bytes > 0 || skipped.gap) {
+            self.asides.skipped(side, skipped);
         }
     }
 
@@ -156,7 +142,7 @@ impl Connection {
     }
 
     fn response(&mut self, side: Side, message: Box<Message>, out: Out<'_>) {
-        let (id, asker) = (message.header.id, other(side));
+        let (id, asker) = (message.header.id, side.other());
         let found = self
             .direction(asker)
             .pending
@@ -184,6 +170,11 @@ impl Connection {
     fn exchange(&mut self, asker: Side, request: Option<Box<Message>>) -> Exchange {
         let sequence = self.sequence;
         self.sequence += 1;
+        let Told {
+            events,
+            text,
+            anomalies,
+        } = self.asides.take();
         Exchange {
             sequence,
             late: self.late,
@@ -191,9 +182,9 @@ impl Connection {
             request,
             response: None,
             failure: None,
-            anomalies: std::mem::take(&mut self.anomalies),
-            events: std::mem::take(&mut self.events),
-            text: std::mem::take(&mut self.text),
+            anomalies,
+            events,
+            text,
         }
     }
 
@@ -282,7 +273,7 @@ impl Dissector for Connection {
 
     fn end(&mut self, side: Side, _: Timestamp, out: Out<'_>) {
         self.end_part(side, Failure::NoResponse, out);
-        self.end_pending(other(side), Failure::NoResponse, out);
+        self.end_pending(side.other(), Failure::NoResponse, out);
     }
 
     fn tick(&mut self, at: Timestamp, out: Out<'_>) {
@@ -331,18 +322,4 @@ impl Dissector for Connection {
 fn fail(mut exchange: Exchange, how: Failure, out: Out<'_>) {
     exchange.failure = Some(how);
     out(exchange.into());
-}
-
-fn other(side: Side) -> Side {
-    match side {
-        Side::Client => Side::Server,
-        Side::Server => Side::Client,
-    }
-}
-
-fn name(side: Side) -> &'static str {
-    match side {
-        Side::Client => "client",
-        Side::Server => "server",
-    }
 }

@@ -2,11 +2,11 @@
 //! names and references. Objects list their keys; a name that comes again is a number (a symbol).
 
 use super::items::{NO_NUMBER, NO_TEXT, Place};
-use super::{jsonpath, numbers};
+use super::symbols::{Id, Symbols};
+use super::{KEPT, jsonpath, numbers};
 use crate::dates;
 use crate::hessian2::{Fault, Read};
 use std::borrow::Cow;
-use std::collections::HashMap;
 use weir_records::{Builder, Name};
 
 const CHAR: u8 = 0x90;
@@ -65,7 +65,9 @@ struct Item<'a> {
     bytes: &'a [u8],
     /// Where it will stand in the document.
     place: Place,
-    symbols: HashMap<i64, Cow<'a, str>>,
+    symbols: Symbols<'a>,
+    /// Bytes of names that stood as values.
+    repeated: usize,
     last_reference: String,
     depth: usize,
 }
@@ -75,7 +77,8 @@ impl<'a> Item<'a> {
         Self {
             bytes,
             place: Place("", None),
-            symbols: HashMap::new(),
+            symbols: Symbols::new(),
+            repeated: 0,
             last_reference: String::new(),
             depth: 0,
         }
@@ -154,20 +157,33 @@ impl<'a> Item<'a> {
     }
 
     /// A name: a text with the number that it has from now on, or such a number.
-    fn symbol(&mut self) -> Read<Cow<'a, str>> {
+    fn symbol(&mut self) -> Read<Id> {
         let tag = self.byte()?;
         match self.string(tag)? {
             Some(name) => {
                 let number = self.int()?;
-                self.symbols.insert(number, name.clone());
-                Ok(name)
+                Ok(self.symbols.define(number, name))
             }
             None => {
                 let number = self.int_after(tag)?.ok_or(NO_NUMBER)?;
-                let known = self.symbols.get(&number).cloned();
-                Ok(known.unwrap_or_else(|| format!("#{number}").into()))
+                Ok(self.symbols.find(number))
             }
         }
+    }
+
+    /// A name as a value. All that stand so may have as many bytes together as a body has; those past that are told by their
+    /// numbers, since each would be searched for secrets again.
+    fn symbol_value(&mut self, builder: &mut Builder<'_>) -> Read<()> {
+        let id = self.symbol()?;
+        let text = self.symbols.text(id);
+        self.repeated = self.repeated.saturating_add(text.len());
+        if self.repeated <= KEPT {
+            builder.text(text, text.len() as u64);
+        } else {
+            let size = text.len() as u64;
+            builder.text(&format!("#{}", self.symbols.number(id)), size);
+        }
+        Ok(())
     }
 
     fn value(&mut self, builder: &mut Builder<'_>) -> Read<()> {
@@ -194,10 +210,7 @@ impl<'a> Item<'a> {
             0x94..=0xa3 => return self.list(usize::from(tag - 0x94), builder),
             TYPED => return self.typed(builder),
             REFERENCE => self.reference(builder)?,
-            SYMBOL => {
-                let name = self.symbol()?;
-                builder.text(&name, name.len() as u64);
-            }
+            SYMBOL => self.symbol_value(builder)?,
             BINARY => {
                 let length = self.length()?;
                 let kept = &self.bytes[..length.min(self.bytes.len())];
@@ -315,22 +328,18 @@ impl<'a> Item<'a> {
 
     /// A value whose class is named before it. That of one of Java's own collections says no more than the value itself.
     fn typed(&mut self, builder: &mut Builder<'_>) -> Read<()> {
-        let mut class = self.symbol()?;
-        // Fastjson has short names without a dot for Java's own classes; those of exceptions are in `java.lang`.
-        if !class.contains('.') && (class.ends_with("Exception") || class.ends_with("Error")) {
-            class = format!("java.lang.{class}").into();
-        }
-        let told = class.contains('.') && !class.starts_with("java.util.") && !class.starts_with('[');
+        let class = self.symbol()?;
+        let told = self.symbols.is_told(class);
         match self.peek()? {
             OBJECT => {
                 self.byte()?;
-                let class = told.then(|| builder.name(&class));
+                let class = told.then(|| self.symbols.class(class, builder));
                 self.object(class, builder)
             }
             0x94..=ARRAY | BINARY | REFERENCE | NULL | TYPED => self.value(builder),
             _ if !told => self.value(builder),
             _ => {
-                let class = builder.name(&class);
+                let class = self.symbols.class(class, builder);
                 builder.begin_map(Some(class), true);
                 builder.key("value");
                 self.value(builder)?;
@@ -360,12 +369,14 @@ impl<'a> Item<'a> {
                 SYMBOL => {
                     self.byte()?;
                     let name = self.symbol()?;
-                    if self.peek()? == NULL && referred.as_ref() == Some(&name) {
+                    let number = self.symbols.number(name);
+                    if self.peek()? == NULL && referred == Some(number) {
                         self.byte()?;
                         continue;
                     }
-                    builder.key(&name);
-                    referred = (self.peek()? == REFERENCE).then_some(name);
+                    let key = self.symbols.key(name, builder);
+                    builder.named(key);
+                    referred = (self.peek()? == REFERENCE).then_some(number);
                 }
                 _ => self.value(builder)?,
             }

@@ -9,23 +9,38 @@ pub(super) fn decimal(bytes: &[u8]) -> Option<String> {
         return None;
     }
     let negative = bytes.first().is_some_and(|first| first & 0x80 != 0);
-    let mut magnitude = bytes.to_vec();
+    // In pieces of 32 bits, and nine digits at a time: a number is read whether or not there is room for its digits.
+    let mut pieces: Vec<u32> = bytes
+        .rchunks(4)
+        .rev()
+        .map(|piece| {
+            let first = if negative { u32::MAX } else { 0 };
+            piece
+                .iter()
+                .fold(first, |whole, byte| whole << 8 | u32::from(*byte))
+        })
+        .collect();
     if negative {
         let mut carry = true;
-        for byte in magnitude.iter_mut().rev() {
-            let (sum, over) = (!*byte).overflowing_add(u8::from(carry));
-            (*byte, carry) = (sum, over);
+        for piece in pieces.iter_mut().rev() {
+            (*piece, carry) = (!*piece).overflowing_add(u32::from(carry));
         }
     }
     let mut digits = Vec::new();
-    while magnitude.iter().any(|byte| *byte != 0) {
-        let mut rest = 0_u32;
-        for byte in &mut magnitude {
-            let part = rest << 8 | u32::from(*byte);
-            *byte = u8::try_from(part / 10).unwrap_or(0);
-            rest = part % 10;
+    while pieces.iter().any(|piece| *piece != 0) {
+        let mut rest = 0_u64;
+        for piece in &mut pieces {
+            let part = rest << 32 | u64::from(*piece);
+            *piece = u32::try_from(part / 1_000_000_000).unwrap_or(0);
+            rest = part % 1_000_000_000;
         }
-        digits.push(char::from_digit(rest, 10).unwrap_or('0'));
+        for _ in 0..9 {
+            digits.push(char::from(b'0' + (rest % 10) as u8));
+            rest /= 10;
+        }
+    }
+    while digits.last() == Some(&'0') {
+        digits.pop();
     }
     let sign = if negative { "-" } else { "" };
     let digits = if digits.is_empty() {

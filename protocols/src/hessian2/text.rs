@@ -7,8 +7,8 @@ use super::{Cursor, Fault, Read, Reader};
 use std::borrow::Cow;
 use weir_records::Builder;
 
-/// Bytes of one string or one binary value that are put together; the rest is counted.
-const KEPT: usize = 128 << 10;
+/// Bytes of one string or one binary value that are put together, as many as a body has that is kept; the rest is counted.
+const KEPT: usize = 256 << 10;
 
 /// A chunk's length in units, and whether it is the last.
 type Chunk = (usize, bool);

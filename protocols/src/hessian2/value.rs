@@ -1,7 +1,7 @@
 //! Values of every type.
 
 use super::text::is_string;
-use super::{Class, Fault, MAX_DEPTH, Named, Read, Reader};
+use super::{Class, Fault, MAX_DEPTH, MAX_NAMES, Named, Read, Reader};
 use crate::dates;
 use std::{borrow::Cow, collections::HashSet};
 use weir_records::{Builder, Name};
@@ -9,7 +9,7 @@ use weir_records::{Builder, Name};
 /// Ends lists and maps of unknown length.
 const END: u8 = b'Z';
 
-impl Reader<'_> {
+impl<'a> Reader<'a> {
     /// A whole number of 32 bits.
     pub fn int(&mut self) -> Read<i32> {
         let tag = self.cursor.byte()?;
@@ -102,11 +102,11 @@ impl Reader<'_> {
 
     /// A class definition.
     fn define(&mut self) -> Read<()> {
-        let name = self.string()?.unwrap_or_default();
+        let name = self.name()?;
         let count = self.int()?;
         let mut fields = Vec::new();
         for _ in 0..count {
-            fields.push(Named::new(self.string()?.unwrap_or_default()));
+            fields.push(Named::new(self.name()?));
         }
         let unique = are_different(&fields);
         self.classes.push(Class {
@@ -117,6 +117,15 @@ impl Reader<'_> {
         Ok(())
     }
 
+    /// A name that is remembered.
+    fn name(&mut self) -> Read<Cow<'a, str>> {
+        if self.names >= MAX_NAMES {
+            return Err(Fault::Malformed("too many classes, fields and types"));
+        }
+        self.names += 1;
+        Ok(self.string()?.unwrap_or_default())
+    }
+
     fn object(&mut self, class: usize, builder: &mut Builder<'_>) -> Read<()> {
         let number = self.builder;
         let Some(known) = self.classes.get_mut(class) else {
@@ -125,7 +134,7 @@ impl Reader<'_> {
         let kind = known.named.within(number, builder);
         let (fields, unique) = (known.fields.len(), known.unique);
         let place = builder.begin_map(Some(kind), unique);
-        self.places.push((number, place));
+        self.places.push(number, place);
         for field in 0..fields {
             let name = self
                 .classes
@@ -142,15 +151,14 @@ impl Reader<'_> {
     }
 
     fn reference(&mut self, place: i32, builder: &mut Builder<'_>) {
-        let place = usize::try_from(place).ok().and_then(|at| self.places.get(at));
-        let here = place.filter(|(number, _)| *number == self.builder);
-        builder.reference(here.map_or(weir_records::Place::NOWHERE, |(_, place)| *place));
+        let number = usize::try_from(place).unwrap_or(usize::MAX);
+        builder.reference(self.places.find(number, self.builder));
     }
 
     /// The name of a type, or the number of one that was named before.
     fn kind(&mut self) -> Read<usize> {
         if is_string(self.cursor.peek()?) {
-            let name = self.string()?.unwrap_or_default();
+            let name = self.name()?;
             self.types.push(Named::new(name));
             return Ok(self.types.len() - 1);
         }
@@ -178,7 +186,7 @@ impl Reader<'_> {
 
     fn map(&mut self, kind: Option<Name>, builder: &mut Builder<'_>) -> Read<()> {
         let place = builder.begin_map(kind, false);
-        self.places.push((self.builder, place));
+        self.places.push(self.builder, place);
         while self.cursor.peek()? != END {
             self.value(builder)?;
             self.value(builder)?;
@@ -196,7 +204,7 @@ impl Reader<'_> {
     /// A list of so many items, or up to its end.
     fn list(&mut self, count: Option<i32>, builder: &mut Builder<'_>) -> Read<()> {
         let place = builder.begin_list();
-        self.places.push((self.builder, place));
+        self.places.push(self.builder, place);
         if let Some(count) = count {
             for _ in 0..count {
                 self.value(builder)?;

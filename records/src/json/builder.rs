@@ -31,6 +31,8 @@ pub struct Name {
     secret: bool,
     /// It looks like one of our own (`@type`).
     ours: bool,
+    /// Bytes that it had before it was cut.
+    size: u32,
 }
 
 /// Where a list or a map stands in the value; nowhere, if it was left out.
@@ -125,6 +127,7 @@ impl<'p> Builder<'p> {
             span: self.push(&name[..name.floor_char_boundary(self.bounds.one_text)]),
             secret: self.policy.is_secret_key(name),
             ours: name.starts_with('@'),
+            size: place(name.len()),
         }
     }
 

@@ -49,6 +49,9 @@ impl Builder<'_> {
     /// A key that was put aside.
     pub fn named(&mut self, name: Name) {
         if self.admit_key() {
+            if name.span.end - name.span.start < name.size {
+                self.cut(name.size.into(), false);
+            }
             self.use_name(name);
             self.note_key(name.secret, name.ours);
         }
