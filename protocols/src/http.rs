@@ -28,14 +28,9 @@ pub(crate) struct Cuts {
 }
 
 impl Cuts {
-    pub fn keep<T>(&mut self, text: Text<'_>, name: impl FnOnce() -> String) -> T
-    where
-        T: for<'a> From<Cow<'a, str>>,
-    {
-        if let Some(size) = text.original {
-            self.cut(name(), size);
-        }
-        text.value.into()
+    pub fn keep<'a, T: From<Cow<'a, str>>>(&mut self, text: Text<'a>, name: impl FnOnce() -> String) -> T {
+        self.truncated |= text.original.is_some();
+        text.keep(&mut self.sizes, name)
     }
 
     pub fn cut(&mut self, name: String, size: u64) {

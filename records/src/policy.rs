@@ -11,7 +11,7 @@ mod redact;
 mod xml_text;
 
 use crate::Octets;
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 use weir_config::Records;
 
 /// What stands where a secret stood.
@@ -27,13 +27,28 @@ pub struct Policy {
     query_keys: Vec<String>,
 }
 
-/// A text that may leave the process.
+/// A text that may leave the process. [`Self::keep`] takes it into a document, so that a cut is always told there.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a text is made to be kept in a document"]
 pub struct Text<'a> {
     /// UTF-8 as it was; what was not UTF-8 is read as ISO 8859-1, a character a byte (RFC 9110, 5.5).
     pub value: Cow<'a, str>,
     /// Bytes it had, if it was cut.
     pub original: Option<u64>,
+}
+
+impl<'a> Text<'a> {
+    /// The text. The size of a text that was cut goes to `sizes` (`weir.original_sizes`), by the name of its field.
+    pub fn keep<T: From<Cow<'a, str>>>(
+        self,
+        sizes: &mut BTreeMap<String, u64>,
+        field: impl FnOnce() -> String,
+    ) -> T {
+        if let Some(size) = self.original {
+            sizes.insert(field(), size);
+        }
+        self.value.into()
+    }
 }
 
 impl Policy {
@@ -285,6 +300,17 @@ mod tests {
                 original: Some(6)
             }
         );
+    }
+
+    #[test]
+    fn a_text_that_is_kept_tells_of_its_cut() {
+        let policy = policy(|s| s.max_header_value = 4);
+        let mut sizes = BTreeMap::new();
+        let mut keep =
+            |text: &str| -> String { policy.text(text).keep(&mut sizes, || "error.message".to_owned()) };
+        assert_eq!(keep("abcd"), "abcd");
+        assert_eq!(keep("abcde"), "abcd");
+        assert_eq!(sizes, BTreeMap::from([("error.message".to_owned(), 5)]));
     }
 
     #[test]
