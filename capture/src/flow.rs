@@ -270,7 +270,7 @@ impl Observed {
 
     /// It carried data, and none of it could be told.
     pub fn is_not_decoded(&self) -> bool {
-        self.carried && self.spoken.is_none() && matches!(self.protocol, Protocol::Unknown | Protocol::Tcp)
+        self.carried && self.spoken.is_none() && self.protocol.name().is_none()
     }
 
     /// Reports what there is to say until now, if it is so long ago that this was last done.

@@ -43,6 +43,8 @@ pub(crate) fn document(number: u64) -> Document {
         },
         source: endpoint(1, 40_000),
         destination: endpoint(2, 80),
+        client: None,
+        server: None,
         host: None,
         url: Some(Url {
             original: format!("/{number}").into(),
@@ -78,6 +80,8 @@ pub(crate) fn document(number: u64) -> Document {
             anomalies: Vec::new(),
             base64: Vec::new(),
             tunnel: None,
+            preface: Vec::new(),
+            proxy: None,
             dns: None,
             dubbo: None,
             flow: None,

@@ -166,7 +166,8 @@ impl Decoder {
         match &self.state {
             State::Detecting(_) => Protocol::Unknown,
             State::Guessing(guess) => guess.protocol(),
-            State::Decoding(protocol, _) | State::Closed(protocol) => *protocol,
+            State::Decoding(protocol, decoder) => decoder.found().unwrap_or(*protocol),
+            State::Closed(protocol) => *protocol,
             State::Opaque => Protocol::Tcp,
         }
     }

@@ -1,13 +1,20 @@
 //! What finds out which protocol a connection speaks: the registry of protocols, and the memory of a first line that
 //! has not arrived whole.
 
-use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2, tls};
+use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2, preface, tls};
 use std::{fmt, sync::Arc};
 use weir_config::Pinned;
 use weir_records::Timestamp;
 
 /// Every protocol that is decoded, in the order in which they are tried.
-pub(crate) const REGISTRY: &[Entry] = &[http1::ENTRY, http2::ENTRY, tls::ENTRY, dns::ENTRY, dubbo::ENTRY];
+pub(crate) const REGISTRY: &[Entry] = &[
+    preface::proxy::ENTRY,
+    http1::ENTRY,
+    http2::ENTRY,
+    tls::ENTRY,
+    dns::ENTRY,
+    dubbo::ENTRY,
+];
 
 /// One protocol: how its beginning is known, and how its decoder is made.
 #[derive(Debug)]
@@ -39,6 +46,10 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     /// leaves this as it is. Once certain, it stays so.
     fn standing(&self) -> Standing {
         Standing::Confirmed
+    }
+    /// What the connection within was found to speak, of a decoder that hands its bytes on.
+    fn found(&self) -> Option<Protocol> {
+        None
     }
     /// What it decodes is within so many tunnels.
     fn set_depth(&mut self, _tunnels: u8) {}

@@ -18,13 +18,16 @@ mod hessian2;
 mod http;
 pub mod http1;
 pub mod http2;
+mod preface;
 pub mod tls;
 mod tunnel;
 pub mod websocket;
+mod within;
 
 pub use decoder::Decoder;
 pub use decoders::Decoders;
 pub use detect::speaker;
+pub use preface::Prefaced;
 pub use tunnel::Tunnelled;
 use weir_config::{Bodies, Config};
 use weir_records::{Document, Flow, Policy};
@@ -82,6 +85,8 @@ pub enum Protocol {
     Tls,
     /// Dubbo 2.
     Dubbo,
+    /// A PROXY header, and nothing yet behind it.
+    Proxied,
     /// Nothing that is decoded here, or no longer (after CONNECT, an upgrade, a bound).
     Tcp,
 }
@@ -90,7 +95,7 @@ impl Protocol {
     /// What documents call it; nothing where it is not known.
     pub fn name(self) -> Option<&'static str> {
         match self {
-            Self::Unknown | Self::Tcp => None,
+            Self::Unknown | Self::Proxied | Self::Tcp => None,
             Self::Http1 | Self::Http2 => Some("http"),
             Self::Dns => Some("dns"),
             Self::Tls => Some("tls"),
@@ -147,6 +152,8 @@ pub enum Exchange {
     WebSocket(Box<websocket::Exchange>),
     /// Any of them, within a tunnel that was opened by CONNECT.
     Tunnelled(Box<Tunnelled>),
+    /// Any of them, behind something that was taken off.
+    Prefaced(Box<Prefaced>),
 }
 
 impl From<dns::Exchange> for Exchange {
@@ -166,6 +173,16 @@ impl Exchange {
             Self::Dubbo(_) => "dubbo",
             Self::WebSocket(_) => "websocket",
             Self::Tunnelled(exchange) => exchange.protocol(),
+            Self::Prefaced(exchange) => exchange.protocol(),
+        }
+    }
+
+    /// The exchange happened in a tunnel, whose protocol is not the connection's.
+    pub fn is_tunnelled(&self) -> bool {
+        match self {
+            Self::Tunnelled(_) => true,
+            Self::Prefaced(exchange) => exchange.is_tunnelled(),
+            _ => false,
         }
     }
 
@@ -179,6 +196,7 @@ impl Exchange {
             Self::Dubbo(exchange) => exchange.document(flow, policy),
             Self::WebSocket(exchange) => exchange.document(flow, policy),
             Self::Tunnelled(exchange) => exchange.document(flow, policy),
+            Self::Prefaced(exchange) => exchange.document(flow, policy),
         }
     }
 }

@@ -1,13 +1,11 @@
 //! What passes through a tunnel that CONNECT opened: another connection within the connection, whose protocol is found out
 //! anew.
 
-use crate::detect::{Dissector, Standing};
-use crate::{Close, Decoder, Exchange, Limits, Side};
+use crate::detect::Dissector;
+use crate::within::{Around, Within};
+use crate::{Exchange, Limits};
 use std::sync::Arc;
-use weir_records::{Document, DocumentId, Flow, Policy, Timestamp};
-
-/// Tunnels within each other that are looked into.
-pub(crate) const DEEPEST: u8 = 3;
+use weir_records::{Document, DocumentId, Flow, Policy};
 
 /// An exchange within a tunnel.
 #[derive(Clone, Debug)]
@@ -27,19 +25,9 @@ pub(crate) struct Tunnel {
     pub late: bool,
 }
 
-/// The decoder of what is within.
-#[derive(Debug)]
-struct Inside {
-    tunnel: Arc<Tunnel>,
-    decoder: Decoder,
-}
-
-/// Makes it. The tunnel is within `depth` others.
+/// The decoder of what is within. The tunnel is within `depth` others.
 pub(crate) fn open(limits: &Arc<Limits>, tunnel: Tunnel, depth: u8) -> Box<dyn Dissector> {
-    Box::new(Inside {
-        tunnel: Arc::new(tunnel),
-        decoder: Decoder::within(limits, depth + 1),
-    })
+    Box::new(Within::new(limits, tunnel, depth))
 }
 
 impl Tunnelled {
@@ -70,56 +58,15 @@ impl Tunnelled {
     }
 }
 
-impl Inside {
-    fn feed(
-        &mut self,
-        out: &mut dyn FnMut(Exchange),
-        feed: impl FnOnce(&mut Decoder, &mut dyn FnMut(Exchange)),
-    ) {
-        let Self { tunnel, decoder } = self;
-        feed(decoder, &mut |exchange| {
-            out(Exchange::Tunnelled(Box::new(Tunnelled {
-                exchange,
-                tunnel: Arc::clone(tunnel),
-            })));
-        });
-    }
-}
-
-impl Dissector for Inside {
-    fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
-        self.feed(out, |decoder, out| decoder.data(side, at, bytes, out));
-    }
-
-    fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: &mut dyn FnMut(Exchange)) {
-        self.feed(out, |decoder, out| decoder.gap(side, at, missed, out));
-    }
-
-    fn end(&mut self, side: Side, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
-        self.feed(out, |decoder, out| decoder.end(side, at, out));
-    }
-
-    fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
-        self.feed(out, |decoder, out| decoder.close(at, how, out));
-    }
-
-    fn tick(&mut self, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
-        self.feed(out, |decoder, out| decoder.tick(at, out));
-    }
-
-    fn take_events(&mut self) -> u64 {
-        self.decoder.take_events()
-    }
-
-    fn standing(&self) -> Standing {
-        Standing::Confirmed
+impl Around for Tunnel {
+    fn wrap(self: &Arc<Self>, exchange: Exchange) -> Exchange {
+        Exchange::Tunnelled(Box::new(Tunnelled {
+            exchange,
+            tunnel: Arc::clone(self),
+        }))
     }
 
     fn held(&self) -> usize {
-        size_of::<Self>() + self.tunnel.target.len() + self.decoder.held()
-    }
-
-    fn is_opaque(&self) -> bool {
-        self.decoder.is_opaque()
+        self.target.len()
     }
 }

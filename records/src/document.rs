@@ -5,6 +5,7 @@ mod dns;
 mod dubbo;
 mod flow;
 mod http2;
+mod preface;
 mod rpc;
 mod tls;
 mod websocket;
@@ -16,6 +17,7 @@ pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 pub use dubbo::{Dubbo, DubboException, WeirDubbo};
 pub use flow::{DATASET as FLOW_DATASET, WeirFlow, WeirFlowSide};
 pub use http2::WeirHttp2;
+pub use preface::{Named, Preface, WeirProxy};
 pub use rpc::{Rpc, RpcRequest, RpcResponse, RpcSystem};
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -42,6 +44,13 @@ pub struct Document {
     pub source: Endpoint,
     /// The server: whom the client wanted to reach.
     pub destination: Endpoint,
+    /// The client of the connection that a proxy passes on, as the proxy's first PROXY header says. `source` stays who opened
+    /// this connection. Whoever may connect can send such a header.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client: Option<Box<Named>>,
+    /// Whom that client had connected to, as the same header says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub server: Option<Box<Named>>,
     /// The observed host or container.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host: Option<Host>,
@@ -124,6 +133,8 @@ impl Document {
             },
             source: Endpoint::of(flow.client, None),
             destination: Endpoint::of(flow.server, None),
+            client: None,
+            server: None,
             host: flow.host.clone().map(|name| Host { name }),
             url: None,
             http: None,
@@ -167,6 +178,8 @@ impl Weir {
             anomalies: Vec::new(),
             base64: Vec::new(),
             tunnel: None,
+            preface: Vec::new(),
+            proxy: None,
             dns: None,
             dubbo: None,
             flow: None,
@@ -400,6 +413,13 @@ pub struct Weir {
     /// What the client had asked a proxy to connect it to (CONNECT), of an exchange within that tunnel.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tunnel: Option<String>,
+    /// What stood before the connection's own protocol and was taken off, the first one first. Bytes and times are those of what
+    /// came behind.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub preface: Vec<Preface>,
+    /// What the first PROXY header says beside addresses.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub proxy: Option<Box<WeirProxy>>,
     /// What ECS has no place for in a DNS exchange.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<WeirDns>,

@@ -128,7 +128,7 @@ impl Watcher {
             metrics.exchange(&exchange);
             let protocol = documents.push(&exchange, flow, Some(clock));
             // What is in a tunnel is not what the connection speaks.
-            if let (Some(account), false) = (account, matches!(exchange, Exchange::Tunnelled(_))) {
+            if let (Some(account), false) = (account, exchange.is_tunnelled()) {
                 account.spoke(protocol);
             }
         };

@@ -74,6 +74,8 @@ fn document(number: u64, answered: bool) -> Document {
         },
         source: endpoint(1, 40_000),
         destination: endpoint(2, 80),
+        client: None,
+        server: None,
         host: None,
         url: Some(Url {
             original: format!("/{number}").into(),
@@ -109,6 +111,8 @@ fn document(number: u64, answered: bool) -> Document {
             anomalies: Vec::new(),
             base64: Vec::new(),
             tunnel: None,
+            preface: Vec::new(),
+            proxy: None,
             dns: None,
             dubbo: None,
             flow: None,

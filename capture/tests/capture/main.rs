@@ -13,5 +13,6 @@ mod flows;
 mod links;
 mod losses;
 mod pins;
+mod prefaces;
 mod robust;
 mod support;

@@ -5,6 +5,7 @@ use super::exchange::{Exchange, Message, Start};
 use crate::http2::{Upgrade, upgraded};
 use crate::tunnel::{self, Tunnel};
 use crate::websocket::{self, Handshake};
+use crate::within::DEEPEST;
 use crate::{Side, detect::Dissector};
 
 impl Connection {
@@ -81,7 +82,7 @@ impl Connection {
         let Some(Start::Request { target, .. }) = &request.start else {
             return None;
         };
-        if !self.client_is_held() || self.depth >= tunnel::DEEPEST {
+        if !self.client_is_held() || self.depth >= DEEPEST {
             return None;
         }
         let tunnel = Tunnel {
