@@ -27,6 +27,7 @@ pub(crate) use document::request_url;
 pub use exchange::Exchange;
 pub(crate) use fields::Field;
 pub(crate) use framing::{note, quote};
+pub(crate) use head::is_token_byte;
 pub(crate) use target::{Target, host};
 
 /// A first line that has not ended after so many bytes is judged by its beginning.

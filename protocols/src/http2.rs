@@ -17,6 +17,8 @@ mod framing;
 mod hpack;
 mod names;
 mod rpc;
+mod rules;
+mod streams;
 mod triple;
 mod upgrade;
 

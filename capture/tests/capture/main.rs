@@ -5,6 +5,7 @@
     reason = "a test ends at the first thing that goes wrong"
 )]
 
+mod calls;
 mod corpus;
 mod datagrams;
 mod documents;

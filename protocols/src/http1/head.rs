@@ -65,7 +65,7 @@ pub(super) fn find_end(bytes: &[u8], from: usize) -> Option<usize> {
 }
 
 /// `tchar` of RFC 9110.
-pub(super) fn is_token_byte(byte: u8) -> bool {
+pub(crate) fn is_token_byte(byte: u8) -> bool {
     const TABLE: [bool; 256] = alphanumeric_or(b"!#$%&'*+-.^_`|~");
     TABLE[usize::from(byte)]
 }

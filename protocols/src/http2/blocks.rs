@@ -4,6 +4,7 @@ use super::connection::{Connection, Out};
 use super::exchange::Message;
 use super::frame::{CONTINUATION, END_HEADERS, END_STREAM, Header, PADDED, PUSH_PROMISE, WITH_PRIORITY};
 use super::hpack::Fields;
+use super::rules::{Place, Rules};
 use crate::Side;
 use crate::http::Kept;
 use weir_records::Timestamp;
@@ -18,6 +19,8 @@ pub(super) struct Block {
     bytes: Vec<u8>,
     /// Not all of it was kept.
     cut: bool,
+    /// Its first frame is shorter than its own padding and what stands before the fields.
+    unreadable: bool,
     /// Bytes of its frames.
     wire: u64,
     first: Timestamp,
@@ -61,11 +64,12 @@ impl Connection {
             promised: 0,
             bytes: Vec::new(),
             cut,
+            unreadable: false,
             wire: header.size(),
             first: times[0],
         };
         let Some((promised, fragment)) = fragment(&header, payload, cut) else {
-            block.cut = true;
+            block.unreadable = true;
             return self.end_block(side, &block, b"", times[1], out);
         };
         block.promised = promised;
@@ -107,19 +111,7 @@ impl Connection {
     }
 
     fn end_block(&mut self, side: Side, block: &Block, bytes: &[u8], at: Timestamp, out: Out) {
-        let mut fields = Fields::new(self.room(), self.limits.max_headers);
-        let half = self.half(side);
-        let wrong = if block.cut {
-            Some("header_block_too_long")
-        } else if half.hpack.decode(bytes, &mut fields).is_err() {
-            Some("invalid_header_block")
-        } else {
-            None
-        };
-        if wrong.is_some() {
-            half.hpack.lose();
-        }
-        fields.shrink();
+        let (fields, rules, wrong) = self.read_block(side, block, bytes);
         let promises = block.header.kind == PUSH_PROMISE;
         let id = if promises {
             block.promised
@@ -133,16 +125,18 @@ impl Connection {
             false => Kept::wanted(&self.limits.bodies, || fields.get(b"content-type")),
         };
         let Some(exchange) = self.stream(id, side, true, out) else {
-            return;
+            return self.note_stray(id, side, "HEADERS");
         };
         if let Some(kind) = wrong {
             exchange.note(kind, "");
         }
         let status = fields.get(b":status").unwrap_or_default();
         if side == Side::Server && !promises && !whole && status.starts_with(b"1") {
+            exchange.note_faults(rules.finish(Place::Response, &fields), Side::Server);
             exchange.informational += block.wire;
-            return;
+            return self.reckon(id);
         }
+        exchange.pass_interim(side, &fields);
         let grpc = grpc(&fields);
         exchange.grpc |= grpc == Some(true);
         exchange.triple |= triple(&fields);
@@ -153,27 +147,68 @@ impl Connection {
         let message = exchange.begin(asker, block.first);
         if message.whole {
             // An error of the stream: it has ended.
-            return;
+            exchange.note(
+                "frame_on_closed_stream",
+                &format!("HEADERS of the {}", side.name()),
+            );
+            return self.reckon(id);
         }
         message.last = at;
         message.wire += block.wire;
         message.whole |= whole;
-        let stored = fields.stored();
-        if is_trailer(message, &fields, whole, exact, asked) {
-            if message.trailers.is_some() {
-                return self.settle(id, out);
+        let place = match asker {
+            _ if is_trailer(message, &fields, whole, exact, asked) => Place::Trailers,
+            Side::Client => Place::Request,
+            Side::Server => Place::Response,
+        };
+        let length = rules.length();
+        let faults = rules.finish(place, &fields);
+        if place == Place::Trailers {
+            let again = message.trailers.is_some();
+            let open = !whole;
+            if !again {
+                message.trailers = Some(fields);
             }
-            message.trailers = Some(fields);
+            exchange.note_trailers(asker, again, open);
         } else {
             if rpc {
                 message.messages = Some(Box::default());
             }
+            message.length = length;
             // (Of one whose head comes late, the beginning was missed.)
             message.kept = kept.filter(|_| message.body == 0);
             message.head = Some(fields);
         }
-        self.stored += stored;
+        exchange.note_faults(faults, asker);
+        self.reckon(id);
         self.settle(id, out);
+    }
+
+    /// The fields of a block, what they break, and what is wrong with the block itself.
+    fn read_block(
+        &mut self,
+        side: Side,
+        block: &Block,
+        bytes: &[u8],
+    ) -> (Fields, Rules, Option<&'static str>) {
+        let mut fields = Fields::new(self.room(), self.limits.max_headers);
+        let mut rules = Rules::default();
+        let half = self.half(side);
+        let wrong = if block.unreadable {
+            Some("padding_invalid")
+        } else if block.cut {
+            Some("header_block_too_long")
+        } else if half.hpack.decode(bytes, &mut fields, &mut rules).is_err() {
+            Some("invalid_header_block")
+        } else {
+            None
+        };
+        if wrong.is_some() {
+            half.hpack.lose();
+            fields.broken = true;
+        }
+        fields.shrink();
+        (fields, rules, wrong)
     }
 }
 

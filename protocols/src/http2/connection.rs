@@ -2,14 +2,16 @@
 
 use super::exchange::{Exchange, Failure};
 use super::frame::{
-    ACK, CONTINUATION, DEFAULT_MAX, END_STREAM, GOAWAY, HEADERS, Header, MAX, PUSH_PROMISE, RST_STREAM,
-    SETTINGS,
+    ACK, CONTINUATION, DEFAULT_MAX, END_STREAM, FrameFault, GOAWAY, HEADERS, Header, MAX, PUSH_PROMISE,
+    RST_STREAM, SETTINGS, kind_name,
 };
 use super::framing::{Fed, Framing, Piece};
 use super::hpack::Hpack;
-use super::{FINISHED, KEPT, STORED_HEADS};
+use super::streams::reckon;
+use super::{KEPT, STORED_HEADS};
 use crate::detect::{Dissector, Standing};
 use crate::http::TOGETHER;
+use crate::http1::note;
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -24,28 +26,31 @@ pub(super) struct Connection {
     pub limits: Arc<Limits>,
     pub late: bool,
     /// Every frame of the connection has been seen.
-    exact: bool,
+    pub exact: bool,
     pub client: Half,
     pub server: Half,
     pub streams: BTreeMap<u32, Box<Exchange>>,
-    /// The streams that came out last.
-    finished: VecDeque<u32>,
+    /// The streams that came out last, and which sides had ended them, the client first.
+    pub finished: VecDeque<(u32, [bool; 2])>,
     /// The highest stream that the client opened, and the server.
-    highest: [u32; 2],
+    pub highest: [u32; 2],
     /// Bytes of headers that are kept in `streams`.
     pub stored: usize,
     /// Bytes of bodies that are kept in `streams`.
-    kept: usize,
-    sequence: u64,
+    pub kept: usize,
+    pub sequence: u64,
     /// What is to be said of the next exchange.
-    anomaly: Option<(&'static str, &'static str)>,
+    pub anomalies: Vec<String>,
     /// The last error that a side gave for going away.
-    error: Option<u32>,
+    pub error: Option<u32>,
     /// The client's preface is certain; of a connection joined late, frames of both sides are, or several of one.
     standing: Standing,
     /// Frames that each side has sent, until it is certain.
     frames: [u8; 2],
 }
+
+/// Memory that an open stream takes beside its exchange, about: its place in the map, and what allocations cost.
+const STREAM: usize = 128;
 
 /// So many frames of one side can't be chance.
 const CERTAIN: u8 = 4;
@@ -90,7 +95,7 @@ impl Connection {
             stored: 0,
             kept: 0,
             sequence: 0,
-            anomaly: None,
+            anomalies: Vec::new(),
             error: None,
             standing: Standing::Guess,
             frames: [0; 2],
@@ -101,14 +106,17 @@ impl Connection {
     pub fn begin_upgraded(&mut self, sequence: u64, exchange: Exchange) {
         self.sequence = sequence + 1;
         self.highest[0] = exchange.stream;
-        self.stored = exchange.stored();
         self.kept = exchange.kept();
-        self.streams.insert(exchange.stream, Box::new(exchange));
+        let id = exchange.stream;
+        self.streams.insert(id, Box::new(exchange));
+        self.reckon(id);
     }
 
     /// What settings a side has to keep to is unknown.
     pub fn allow_any_frame(&mut self, side: Side) {
-        self.half(side).framing.max_frame = MAX;
+        let half = self.half(side);
+        half.framing.max_frame = MAX;
+        half.hpack.allow(u32::MAX);
     }
 
     pub fn half(&mut self, side: Side) -> &mut Half {
@@ -149,14 +157,17 @@ impl Connection {
     }
 
     fn settings(&mut self, side: Side, payload: &[u8]) {
+        const HEADER_TABLE_SIZE: u16 = 1;
         const MAX_FRAME_SIZE: u16 = 5;
+        let half = self.half(side.other());
         for setting in payload.chunks_exact(6) {
-            if let &[a, b, c, d, e, f] = setting
-                && u16::from_be_bytes([a, b]) == MAX_FRAME_SIZE
-            {
-                // Smaller ones only hold once they are acknowledged.
-                let framing = &mut self.half(side.other()).framing;
-                framing.max_frame = framing.max_frame.max(u32::from_be_bytes([c, d, e, f]).min(MAX));
+            let &[a, b, c, d, e, f] = setting else { continue };
+            let value = u32::from_be_bytes([c, d, e, f]);
+            // Smaller ones only hold once they are acknowledged.
+            match u16::from_be_bytes([a, b]) {
+                HEADER_TABLE_SIZE => half.hpack.allow(value),
+                MAX_FRAME_SIZE => half.framing.max_frame = half.framing.max_frame.max(value.min(MAX)),
+                _ => {}
             }
         }
     }
@@ -168,14 +179,22 @@ impl Connection {
         let room = stored.saturating_sub(self.stored).min(KEPT);
         let bodies = TOGETHER.saturating_mul(self.limits.bodies.max());
         let bodies = bodies.saturating_sub(self.kept);
+        let exact = self.exact;
         let Some(exchange) = self.stream(id, side, false, out) else {
-            return;
+            return self.note_stray(id, side, "DATA");
         };
         let keep = if exchange.triple { room } else { 0 };
-        let mut kept = 0;
+        let mut kept = false;
         if exchange.message(side).is_some_and(|message| message.whole) {
             // An error of the stream: it has ended.
-            return;
+            exchange.note("frame_on_closed_stream", &format!("DATA of the {}", side.name()));
+            return self.reckon(id);
+        }
+        let headed = exchange
+            .message(side)
+            .is_some_and(|message| message.head.is_some());
+        if exact && !headed && !exchange.gap {
+            exchange.note("data_before_headers", &format!("of the {}", side.name()));
         }
         if piece.missed > 0 {
             exchange.gap = true;
@@ -189,7 +208,7 @@ impl Connection {
             let before = messages.stored();
             messages.take(at, piece.content, keep);
             messages.skip(at, piece.missed);
-            kept = messages.stored() - before;
+            kept = messages.stored() > before;
         }
         let mut grown = 0;
         if let Some(body) = &mut message.kept {
@@ -203,113 +222,13 @@ impl Connection {
         }
         let whole = piece.last && piece.header.has(END_STREAM);
         message.whole |= whole;
-        self.stored += kept;
         self.kept += grown;
+        if kept || piece.missed > 0 || !headed {
+            self.reckon(id);
+        }
         if whole {
             self.settle(id, out);
         }
-    }
-
-    /// The exchange on a stream; `None` if there is nothing more to say of it.
-    pub fn stream(&mut self, id: u32, side: Side, opens: bool, out: Out) -> Option<&mut Exchange> {
-        if id == 0 {
-            return None;
-        }
-        if !self.streams.contains_key(&id) {
-            let from_server = id.is_multiple_of(2);
-            let highest = &mut self.highest[usize::from(from_server)];
-            let opener = if from_server { Side::Server } else { Side::Client };
-            let is_new = id > *highest && opens && side == opener;
-            if !is_new && (self.exact || self.finished.contains(&id)) {
-                return None;
-            }
-            *highest = id.max(*highest);
-            if self.streams.len() >= self.limits.max_pending.max(1)
-                && let Some((oldest, mut exchange)) = self.streams.pop_first()
-            {
-                exchange.note("too_many_pending", &self.limits.max_pending.to_string());
-                exchange.failure = Some(Failure::Abandoned);
-                self.emit(oldest, exchange, out);
-            }
-            let mut exchange = Exchange {
-                sequence: self.sequence,
-                stream: id,
-                late: self.late,
-                pushed: from_server,
-                ..Exchange::default()
-            };
-            self.sequence += 1;
-            if let Some((kind, seen)) = self.anomaly.take() {
-                exchange.note(kind, seen);
-            }
-            self.streams.insert(id, Box::new(exchange));
-        }
-        self.streams.get_mut(&id).map(|exchange| &mut **exchange)
-    }
-
-    /// The exchange comes out if it is over.
-    pub fn settle(&mut self, id: u32, out: Out) {
-        if self.streams.get(&id).is_some_and(|exchange| exchange.is_done())
-            && let Some(exchange) = self.streams.remove(&id)
-        {
-            self.emit(id, exchange, out);
-        }
-    }
-
-    fn emit(&mut self, id: u32, exchange: Box<Exchange>, out: Out) {
-        self.stored = self.stored.saturating_sub(exchange.stored());
-        self.kept = self.kept.saturating_sub(exchange.kept());
-        if self.finished.len() >= FINISHED {
-            self.finished.pop_front();
-        }
-        self.finished.push_back(id);
-        // A promise of which nothing came, or a stream of which only its end was seen, is no exchange.
-        if exchange.request.is_some() || exchange.response.is_some() {
-            out(Any::Http2(exchange));
-        }
-    }
-
-    /// These exchanges come out as they are.
-    fn fail(
-        &mut self,
-        which: impl Fn(&Exchange) -> bool,
-        how: impl Fn(&Exchange) -> Option<Failure>,
-        out: Out,
-    ) {
-        let ids: Vec<u32> = self.streams.keys().copied().collect();
-        for id in ids {
-            if self.streams.get(&id).is_some_and(|exchange| which(exchange))
-                && let Some(mut exchange) = self.streams.remove(&id)
-            {
-                exchange.failure = how(&exchange);
-                if let Some(code) = self.error {
-                    exchange.note("goaway", &super::names::error(code));
-                }
-                self.emit(id, exchange, out);
-            }
-        }
-    }
-
-    fn reset(&mut self, side: Side, id: u32, code: u32, out: Out) {
-        let Some(mut exchange) = self.streams.remove(&id) else {
-            return;
-        };
-        // After a whole response it says that the rest of the request is not wanted.
-        if !exchange.is_answered() {
-            exchange.failure = Some(Failure::Stream(side, code));
-        }
-        self.emit(id, exchange, out);
-    }
-
-    /// Streams of the other side beyond the last one were not looked at.
-    fn go_away(&mut self, side: Side, last: u32, code: u32, out: Out) {
-        if side == Side::Server {
-            let unseen = |exchange: &Exchange| {
-                exchange.stream > last && !exchange.pushed && exchange.response.is_none()
-            };
-            self.fail(unseen, |_| Some(Failure::GoAway(code)), out);
-        }
-        self.error = (code != 0).then_some(code).or(self.error);
     }
 
     /// The frames of a side have to be found again.
@@ -318,13 +237,19 @@ impl Connection {
         let half = self.half(side);
         half.block = None;
         half.hpack.lose();
-        self.anomaly = Some((kind, seen));
+        note(&mut self.anomalies, kind, seen);
+        self.miss(side, kind, seen);
+    }
+
+    /// Some of what a side sent on its open streams may have been missed.
+    fn miss(&mut self, side: Side, kind: &str, seen: &str) {
         for exchange in self.streams.values_mut() {
             if exchange.message(side).is_some_and(|message| message.whole) {
                 continue;
             }
             exchange.gap = true;
             exchange.note(kind, seen);
+            reckon(&mut self.stored, exchange);
             let message = match side {
                 Side::Client => &mut exchange.request,
                 Side::Server => &mut exchange.response,
@@ -339,11 +264,23 @@ impl Connection {
         }
     }
 
+    /// Notes what is wrong with a frame by its header: with its stream, or with the next exchange.
+    fn note_frame(&mut self, side: Side, header: &Header, fault: FrameFault) {
+        let (kind, length, id) = (kind_name(header.kind), header.length, header.stream);
+        let seen = format!("{kind} of {length} bytes on stream {id}, of the {}", side.name());
+        match self.streams.get_mut(&id) {
+            Some(exchange) => exchange.note(fault.name(), &seen),
+            None => note(&mut self.anomalies, fault.name(), &seen),
+        }
+        self.reckon(id);
+    }
+
     fn take(&mut self, side: Side, at: Timestamp, fed: Fed<'_>, out: Out) {
         match fed {
             Fed::More => {}
             Fed::Frame(header, payload, first) => self.frame(side, header, &payload, [first, at], out),
             Fed::Data(piece) => self.data(side, &piece, at, out),
+            Fed::Passed => self.miss(side, "gap", "bytes that begin within a frame were passed by"),
             Fed::Broken => {
                 self.standing.settle(Standing::Refuted);
                 self.lose(side, "not_a_frame", "frames were looked for again");
@@ -384,6 +321,9 @@ impl Dissector for Connection {
                 self.weigh(side, &fed);
             }
             self.take(side, at, fed, out);
+            if let Some((header, fault)) = self.half(side).framing.fault.take() {
+                self.note_frame(side, &header, fault);
+            }
         }
     }
 
@@ -403,7 +343,9 @@ impl Dissector for Connection {
 
     fn close(&mut self, _: Timestamp, how: Close, out: Out) {
         let failure = |exchange: &Exchange| match how {
-            Close::Reset(side) if !exchange.is_answered() => Some(Failure::Connection(side)),
+            Close::Reset(side) if !exchange.is_answered() && !exchange.may_be_answered() => {
+                Some(Failure::Connection(side))
+            }
             Close::Abandoned if !exchange.is_answered() => Some(Failure::Abandoned),
             _ => exchange.cut_short(),
         };
@@ -419,7 +361,9 @@ impl Dissector for Connection {
     }
 
     fn held(&self) -> usize {
-        let kept = self.stored + self.kept + self.streams.len() * size_of::<Exchange>();
+        let streams = self.streams.len() * (size_of::<Exchange>() + STREAM);
+        let finished = self.finished.capacity() * size_of::<(u32, [bool; 2])>();
+        let kept = self.stored + self.kept + streams + finished;
         size_of::<Self>() + kept + self.client.held() + self.server.held()
     }
 

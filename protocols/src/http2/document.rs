@@ -7,6 +7,7 @@ use super::exchange::{Exchange, Failure, Message};
 use super::hpack::Fields;
 use super::names;
 use super::rpc::Answer;
+use super::rules::Fault;
 use crate::Side;
 use crate::http::{self, Cuts, Seen, url};
 use crate::http1::{Field, Target, host, note};
@@ -102,10 +103,30 @@ impl Exchange {
             _ if failed => Outcome::Failure,
             (Some(Failure::Abandoned), _) => Outcome::Unknown,
             (Some(_), _) => Outcome::Failure,
+            (None, Some(_)) if self.may_be_failed_call() => Outcome::Unknown,
             (None, Some(_)) if self.is_answered() && understood => Outcome::Success,
             (None, None) if self.is_answered() && answer.is_some() && understood => Outcome::Success,
             (None, _) => Outcome::Unknown,
         }
+    }
+
+    /// Nothing says that this is no call of gRPC, and fields that were not read are where a call's status would be.
+    fn may_be_failed_call(&self) -> bool {
+        let head = |side| self.message(side).and_then(|message| message.head.as_ref());
+        let (asked, answered) = (head(Side::Client), head(Side::Server));
+        let named = |fields: Option<&Fields>| fields.is_some_and(|fields| fields.has(b"content-type"));
+        let method = asked.and_then(|fields| fields.get(b":method"));
+        if self.grpc || named(asked) || named(answered) || method.is_some_and(|method| method != b"POST") {
+            return false;
+        }
+        let Some(response) = &self.response else {
+            return false;
+        };
+        let last = match &response.trailers {
+            None if response.body == 0 => answered,
+            trailers => trailers.as_ref(),
+        };
+        last.is_some_and(Fields::is_partial)
     }
 
     /// Of a push these are the bytes of the promise too.
@@ -180,6 +201,7 @@ impl Exchange {
                 headers: headers(request, Side::Client, policy, cuts, anomalies),
             }
         });
+        self.check_lengths(anomalies);
         let response = self.response.as_ref().map(|response| HttpResponse {
             status_code: self.status(),
             bytes: response.wire,
@@ -190,6 +212,25 @@ impl Exchange {
             version: Some("2"),
             request,
             response,
+        }
+    }
+
+    /// A response to HEAD has the length of what it would have been, and so has one of 304. Where bytes were missed, what
+    /// came says nothing.
+    fn check_lengths(&self, anomalies: &mut Vec<String>) {
+        if self.gap {
+            return;
+        }
+        if let Some(request) = &self.request {
+            check_length(request, Side::Client, anomalies);
+        }
+        let head = self.request.as_ref().and_then(|request| request.head.as_ref());
+        let method = head.and_then(|head| head.get(b":method"));
+        if let Some(response) = &self.response
+            && method.is_some_and(|method| method != b"HEAD")
+            && self.status() != Some(304)
+        {
+            check_length(response, Side::Server, anomalies);
         }
     }
 
@@ -222,6 +263,16 @@ fn fields<'a>(list: Option<&'a Fields>, policy: &Policy) -> Vec<Field<'a>> {
             cut: field.cut,
         })
         .collect()
+}
+
+/// Notes where a message's Content-Length is not that of its data.
+fn check_length(message: &Message, side: Side, anomalies: &mut Vec<String>) {
+    let Some(length) = message.length else { return };
+    if message.body > length || message.whole && message.body < length {
+        let who = if side == Side::Server { " (response)" } else { "" };
+        let seen = format!("\"{length}\", and {} bytes came{who}", message.body);
+        note(anomalies, Fault::LengthUntrue.name(), &seen);
+    }
 }
 
 fn body(

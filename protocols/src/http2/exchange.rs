@@ -1,6 +1,7 @@
 //! A request and its response on one stream. What they mean as a document is said in `document`.
 
 use super::hpack::Fields;
+use super::rules::Fault;
 use crate::Side;
 use crate::http::{Kept, Messages};
 use crate::http1::note;
@@ -29,6 +30,8 @@ pub struct Exchange {
     pub(super) informational: u64,
     pub(super) failure: Option<Failure>,
     pub(super) anomalies: Vec<String>,
+    /// What its connection reckons that it stores.
+    pub(super) reckoned: usize,
 }
 
 /// One message.
@@ -41,6 +44,8 @@ pub(super) struct Message {
     pub wire: u64,
     /// Bytes of its content.
     pub body: u64,
+    /// Bytes that its content has by its head.
+    pub length: Option<u64>,
     pub first: Timestamp,
     pub last: Timestamp,
     /// Its end was seen.
@@ -81,6 +86,42 @@ impl Exchange {
         note(&mut self.anomalies, kind, seen);
     }
 
+    /// Notes what is wrong with a message of this side.
+    pub(super) fn note_faults(&mut self, faults: Vec<(Fault, String)>, side: Side) {
+        for (fault, seen) in faults {
+            match side {
+                Side::Client => self.note(fault.name(), &seen),
+                Side::Server if seen.is_empty() => self.note(fault.name(), "response"),
+                Side::Server => self.note(fault.name(), &format!("{seen} (response)")),
+            }
+        }
+    }
+
+    /// Notes trailers that come again, or that don't end their message.
+    pub(super) fn note_trailers(&mut self, side: Side, again: bool, open: bool) {
+        let whose = format!("of the {}", side.name());
+        if again {
+            self.note("trailers_repeated", &whose);
+        } else if open {
+            self.note("trailers_without_end", &whose);
+        }
+    }
+
+    /// A response with a status follows one whose status is unknown: that was an interim one.
+    pub(super) fn pass_interim(&mut self, side: Side, fields: &Fields) {
+        let interim = |message: &Message| {
+            let head = message.head.as_ref();
+            let unknown = head.is_some_and(|head| head.is_partial() && !head.has(b":status"));
+            unknown && message.body == 0 && !message.whole && message.trailers.is_none()
+        };
+        if side == Side::Server
+            && fields.has(b":status")
+            && let Some(message) = self.response.take_if(|message| interim(message))
+        {
+            self.informational += message.wire;
+        }
+    }
+
     pub(super) fn message(&self, side: Side) -> Option<&Message> {
         match side {
             Side::Client => self.request.as_ref(),
@@ -111,14 +152,24 @@ impl Exchange {
         self.response.as_ref().is_some_and(|response| response.whole)
     }
 
-    /// Bytes of memory that its headers and messages take.
+    /// That no whole response was seen says nothing: bytes were missed, or what came before the first thing that was seen.
+    pub(super) fn may_be_answered(&self) -> bool {
+        let begun = |message: &Message| message.head.is_some();
+        let opened = self.request.as_ref().is_some_and(begun);
+        self.gap || !opened && self.response.is_none()
+    }
+
+    /// Bytes of memory that its headers, messages and anomalies take.
     pub(super) fn stored(&self) -> usize {
         let stored = |message: &Message| {
             let fields = message.head.iter().chain(&message.trailers);
-            let kept = message.messages.as_ref().map_or(0, |messages| messages.stored());
+            let messages = message.messages.as_ref();
+            let kept = messages.map_or(0, |messages| size_of::<Messages>() + messages.stored());
             fields.map(Fields::stored).sum::<usize>() + kept
         };
-        self.request.iter().chain(&self.response).map(stored).sum()
+        let messages: usize = self.request.iter().chain(&self.response).map(stored).sum();
+        let anomalies = self.anomalies.capacity() * size_of::<String>();
+        messages + anomalies + self.anomalies.iter().map(String::capacity).sum::<usize>()
     }
 
     /// Bytes of bodies that are kept.
@@ -130,7 +181,7 @@ impl Exchange {
     /// What it means that the connection was closed now.
     pub(super) fn cut_short(&self) -> Option<Failure> {
         match (&self.request, &self.response) {
-            _ if self.gap => None,
+            _ if self.may_be_answered() => None,
             (_, Some(response)) if response.whole => None,
             (_, Some(_)) => Some(Failure::IncompleteResponse),
             (Some(request), None) if !request.whole => Some(Failure::IncompleteRequest),

@@ -44,7 +44,76 @@ pub(super) struct Header {
     pub stream: u32,
 }
 
+/// What the name of a kind of frames is.
+pub(super) fn kind_name(kind: u8) -> &'static str {
+    const NAMES: [&str; 10] = [
+        "DATA",
+        "HEADERS",
+        "PRIORITY",
+        "RST_STREAM",
+        "SETTINGS",
+        "PUSH_PROMISE",
+        "PING",
+        "GOAWAY",
+        "WINDOW_UPDATE",
+        "CONTINUATION",
+    ];
+    NAMES.get(usize::from(kind)).copied().unwrap_or("a frame")
+}
+
+/// What is wrong with a frame by its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FrameFault {
+    /// Its kind has another size.
+    Size,
+    /// It stands on a stream where its kind stands on the connection, or the other way round.
+    Stream,
+    /// Its side never sends its kind.
+    Side,
+    /// Its padding is longer than itself.
+    Padding,
+}
+
+impl FrameFault {
+    /// What `weir.anomalies` calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Size => "frame_size_invalid",
+            Self::Stream => "frame_on_wrong_stream",
+            Self::Side => "frame_of_wrong_side",
+            Self::Padding => "padding_invalid",
+        }
+    }
+}
+
 impl Header {
+    /// What is wrong with it, sent by `side`. (Frames of unknown kinds are allowed, and left out.)
+    pub fn fault(&self, side: Side) -> Option<FrameFault> {
+        let (size, on_stream) = match self.kind {
+            DATA | HEADERS | CONTINUATION | PUSH_PROMISE => (true, Some(true)),
+            PRIORITY => (self.length == 5, Some(true)),
+            RST_STREAM => (self.length == 4, Some(true)),
+            SETTINGS => (
+                self.length.is_multiple_of(6) && (self.length == 0 || !self.has(ACK)),
+                Some(false),
+            ),
+            PING => (self.length == 8, Some(false)),
+            GOAWAY => (self.length >= 8, Some(false)),
+            WINDOW_UPDATE => (self.length == 4, None),
+            _ => return None,
+        };
+        let padded = matches!(self.kind, DATA | HEADERS | PUSH_PROMISE) && self.has(PADDED);
+        if padded && self.length == 0 {
+            Some(FrameFault::Padding)
+        } else if self.kind == PUSH_PROMISE && side == Side::Client {
+            Some(FrameFault::Side)
+        } else if on_stream.is_some_and(|on_stream| on_stream != (self.stream != 0)) {
+            Some(FrameFault::Stream)
+        } else {
+            (!size).then_some(FrameFault::Size)
+        }
+    }
+
     pub fn read(bytes: &[u8; HEADER]) -> Self {
         let [a, b, c, kind, flags, stream @ ..] = *bytes;
         Self {

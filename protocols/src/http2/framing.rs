@@ -2,8 +2,8 @@
 
 use super::PREFACE;
 use super::frame::{
-    CONTINUATION, DATA, DEFAULT_MAX, GOAWAY, HEADER, HEADERS, Header, MAX, PADDED, PUSH_PROMISE, RST_STREAM,
-    SETTINGS, search,
+    CONTINUATION, DATA, DEFAULT_MAX, FrameFault, GOAWAY, HEADER, HEADERS, Header, MAX, PADDED, PUSH_PROMISE,
+    RST_STREAM, SETTINGS, search,
 };
 use crate::Side;
 use std::borrow::Cow;
@@ -20,6 +20,8 @@ pub(super) struct Framing {
     keep: usize,
     /// When the frame's first byte came.
     first: Timestamp,
+    /// What is wrong with the frame whose header came last, until that is taken.
+    pub fault: Option<(Header, FrameFault)>,
 }
 
 #[derive(Debug)]
@@ -55,6 +57,8 @@ pub(super) enum Fed<'a> {
     Frame(Header, Cow<'a, [u8]>, Timestamp),
     /// A piece of a DATA frame.
     Data(Piece<'a>),
+    /// Bytes that belong to no frame which was found.
+    Passed,
     /// These are no frames.
     Broken,
 }
@@ -95,6 +99,7 @@ impl Framing {
             max_frame: if late { MAX } else { DEFAULT_MAX },
             keep,
             first: Timestamp::default(),
+            fault: None,
         }
     }
 
@@ -150,14 +155,12 @@ impl Framing {
                     self.state = State::Preface(0);
                     return Fed::More;
                 }
-                match search(bytes, self.side, self.max_frame.min(DEFAULT_MAX)) {
-                    Some(at) => {
-                        *bytes = &bytes[at..];
-                        self.state = State::Header([0; HEADER], 0);
-                    }
-                    None => *bytes = &[],
+                let found = search(bytes, self.side, self.max_frame.min(DEFAULT_MAX));
+                if found.is_some() {
+                    self.state = State::Header([0; HEADER], 0);
                 }
-                Fed::More
+                *bytes = &bytes[found.unwrap_or(bytes.len())..];
+                if found == Some(0) { Fed::More } else { Fed::Passed }
             }
         }
     }
@@ -181,6 +184,7 @@ impl Framing {
             self.state = State::Lost;
             return Fed::Broken;
         }
+        self.fault = header.fault(self.side).map(|fault| (header, fault));
         match header.kind {
             DATA => {
                 let padded = header.flags & PADDED != 0 && header.length > 0;
@@ -227,6 +231,9 @@ impl Framing {
             data.unread = false;
             data.wire += 1;
             // More padding than there is room for is an error of the connection: it is all padding.
+            if u32::from(*padding) >= data.content {
+                self.fault = Some((data.header, FrameFault::Padding));
+            }
             data.padding = u32::from(*padding).min(data.content - 1);
             data.content -= 1 + data.padding;
             if bytes.is_empty() && data.content + data.padding > 0 {

@@ -9,6 +9,7 @@ mod fields;
 mod huffman;
 mod static_table;
 
+use super::rules::{Fault, Marks, Rules};
 pub(super) use fields::Fields;
 use static_table::STATIC;
 use std::collections::VecDeque;
@@ -20,6 +21,8 @@ const MAX_TABLE: usize = 64 << 10;
 const DEFAULT_TABLE: usize = 4096;
 /// What the RFC adds to an entry's bytes.
 const OVERHEAD: usize = 32;
+/// Memory that is kept for each of the name and the value of the next field.
+const SCRATCH: usize = 1 << 10;
 
 /// A header block that is none. What comes after it can't be trusted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,35 +36,73 @@ pub(super) struct Hpack {
     size: usize,
     /// As the peers agreed.
     max: usize,
+    /// The most that the reading peer's settings allow, as far as they were seen.
+    allowed: usize,
     /// Every entry of the peers' table is known.
     complete: bool,
     scratch: [Vec<u8>; 2],
 }
 
-/// An entry; `None` is unknown.
+/// An entry: its name and its value in one piece of memory.
 #[derive(Debug)]
 struct Entry {
-    name: Option<Box<[u8]>>,
-    value: Option<Box<[u8]>>,
+    text: Box<[u8]>,
+    /// Bytes of the name, if that is known.
+    name: Option<u32>,
+    /// Name and value are there.
+    kept: bool,
+    marks: Marks,
 }
 
 impl Entry {
+    fn new(name: Option<&[u8]>, value: &[u8], marks: Marks) -> Self {
+        Self {
+            text: [name.unwrap_or_default(), value].concat().into(),
+            name: name.and_then(|name| u32::try_from(name.len()).ok()),
+            kept: true,
+            marks,
+        }
+    }
+
+    /// One that is too long to be kept.
+    fn unknown() -> Self {
+        Self {
+            text: Box::default(),
+            name: None,
+            kept: false,
+            marks: Marks::default(),
+        }
+    }
+
+    fn name(&self) -> Option<&[u8]> {
+        self.name.map(|length| &self.text[..length as usize])
+    }
+
+    fn value(&self) -> Option<&[u8]> {
+        self.kept.then(|| &self.text[self.name.unwrap_or(0) as usize..])
+    }
+
     fn size(&self) -> usize {
-        let length = |part: &Option<Box<[u8]>>| part.as_ref().map_or(0, |part| part.len());
-        length(&self.name) + length(&self.value) + OVERHEAD
+        self.text.len() + OVERHEAD
     }
 }
 
 /// What a reference into the tables gives.
 enum Found<'a> {
-    Entry(Option<&'a [u8]>, Option<&'a [u8]>),
+    Entry(Option<&'a [u8]>, Option<&'a [u8]>, Marks),
     Nowhere,
 }
 
 impl Hpack {
-    /// Memory that the table takes: the size that the peers reckon with is about that.
+    /// Memory that the table takes: an entry's overhead is about that of its allocation.
     pub fn held(&self) -> usize {
-        self.size + self.scratch[0].capacity() + self.scratch[1].capacity()
+        let table = self.size + self.table.capacity() * size_of::<Entry>();
+        table + self.scratch[0].capacity() + self.scratch[1].capacity()
+    }
+
+    /// The reading peer's settings allow a table of this size.
+    pub fn allow(&mut self, size: u32) {
+        self.allowed = self.allowed.max(size as usize);
     }
 
     /// Of a connection seen from its beginning, or not.
@@ -70,6 +111,7 @@ impl Hpack {
             table: VecDeque::new(),
             size: 0,
             max: if complete { DEFAULT_TABLE } else { MAX_TABLE },
+            allowed: if complete { DEFAULT_TABLE } else { usize::MAX },
             complete,
             scratch: [Vec::new(), Vec::new()],
         }
@@ -80,16 +122,21 @@ impl Hpack {
         *self = Self::new(false);
     }
 
-    /// Reads a block into `fields`. On an error those before it have been read.
-    pub fn decode(&mut self, block: &[u8], fields: &mut Fields) -> Result<(), Malformed> {
+    /// Reads a block into `fields`, and shows each to the rules. On an error those before it have been read.
+    pub fn decode(&mut self, block: &[u8], fields: &mut Fields, rules: &mut Rules) -> Result<(), Malformed> {
         let mut rest = block;
         while let Some(first) = rest.first() {
             match first {
-                0x80.. => self.indexed(integer(&mut rest, 7)?, fields)?,
-                0x40.. => self.literal(&mut rest, 6, true, fields)?,
-                0x20.. => self.resize(integer(&mut rest, 5)?),
-                _ => self.literal(&mut rest, 4, false, fields)?,
+                0x80.. => self.indexed(integer(&mut rest, 7)?, fields, rules)?,
+                0x40.. => self.literal(&mut rest, 6, true, fields, rules)?,
+                0x20.. => self.resize(integer(&mut rest, 5)?, rules),
+                _ => self.literal(&mut rest, 4, false, fields, rules)?,
             }
+        }
+        // (A long value is rare: its memory is given back.)
+        for scratch in &mut self.scratch {
+            scratch.clear();
+            scratch.shrink_to(SCRATCH);
         }
         Ok(())
     }
@@ -99,20 +146,24 @@ impl Hpack {
         let Some(dynamic) = index.checked_sub(STATIC.len() + 1) else {
             let at = index.checked_sub(1).ok_or(Malformed)?;
             let (name, value) = STATIC[at];
-            return Ok(Found::Entry(Some(name), Some(value)));
+            return Ok(Found::Entry(Some(name), Some(value), Marks::default()));
         };
         match self.table.get(dynamic) {
-            Some(entry) => Ok(Found::Entry(entry.name.as_deref(), entry.value.as_deref())),
+            Some(entry) => Ok(Found::Entry(entry.name(), entry.value(), entry.marks)),
             None if self.complete => Err(Malformed),
             None => Ok(Found::Nowhere),
         }
     }
 
-    fn indexed(&self, index: u32, fields: &mut Fields) -> Result<(), Malformed> {
-        match self.find(index)? {
-            Found::Entry(name, Some(value)) => fields.push(name, value),
-            Found::Entry(name, None) => fields.push_unknown(name, index),
-            Found::Nowhere => fields.push_unknown(None, index),
+    fn indexed(&self, index: u32, fields: &mut Fields, rules: &mut Rules) -> Result<(), Malformed> {
+        let (name, value, marks) = match self.find(index)? {
+            Found::Entry(name, value, marks) => (name, value, marks),
+            Found::Nowhere => (None, None, Marks::default()),
+        };
+        rules.field(name, value, marks);
+        match value {
+            Some(value) => fields.push(name, value),
+            None => fields.push_unknown(name, index),
         }
         Ok(())
     }
@@ -123,25 +174,30 @@ impl Hpack {
         prefix: u32,
         insert: bool,
         fields: &mut Fields,
+        rules: &mut Rules,
     ) -> Result<(), Malformed> {
         let [mut own_name, mut own_value] = std::mem::take(&mut self.scratch);
         let index = integer(rest, prefix)?;
-        let name = match index {
-            0 => Some(string(rest, &mut own_name)?),
+        let (name, marks) = match index {
+            0 => {
+                let name = string(rest, &mut own_name)?;
+                (Some(name), Marks::of_name(name))
+            }
             index => match self.find(index)? {
-                Found::Entry(name, _) => name,
-                Found::Nowhere => None,
+                Found::Entry(name, _, marks) => (name, marks),
+                Found::Nowhere => (None, Marks::default()),
             },
         };
         let value = string(rest, &mut own_value)?;
+        let marks = marks.with_value(value);
+        rules.field(name, Some(value), marks);
         fields.push(name, value);
         if insert {
             let length = name.map_or(0, <[u8]>::len) + value.len() + OVERHEAD;
             // What is not kept anyway is not copied.
-            let kept = length <= self.max.min(MAX_TABLE);
-            let entry = Entry {
-                name: name.filter(|_| kept).map(Box::from),
-                value: kept.then(|| Box::from(value)),
+            let entry = match length <= self.max.min(MAX_TABLE) {
+                true => Entry::new(name, value, marks),
+                false => Entry::unknown(),
             };
             self.insert(entry, length);
         }
@@ -160,8 +216,11 @@ impl Hpack {
         self.evict();
     }
 
-    fn resize(&mut self, max: u32) {
+    fn resize(&mut self, max: u32, rules: &mut Rules) {
         self.max = max as usize;
+        if self.max > self.allowed {
+            rules.fault(Fault::TableSize, || max.to_string());
+        }
         self.evict();
     }
 

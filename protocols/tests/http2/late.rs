@@ -100,7 +100,7 @@ fn a_stream_of_grpc_joined_late_has_no_counts() {
 #[test]
 fn a_gap_within_a_body_loses_nothing_else() {
     let mut seen = Observer::new();
-    let headed = [literal(0x40, "x", "y"), block(&call("/s.S/M"))].concat();
+    let headed = [block(&call("/s.S/M")), literal(0x40, "x", "y")].concat();
     seen.client(frame(HEADERS, END_HEADERS, 1, &headed));
     let body = data(1, true, &message(false, &[7; 1000]));
     seen.client(&body[..100]);
@@ -129,7 +129,7 @@ fn a_gap_within_a_body_loses_nothing_else() {
 #[test]
 fn after_a_gap_frames_are_found_and_the_table_is_not_trusted() {
     let mut seen = Observer::new();
-    let headed = [literal(0x40, "x", "y"), block(&get("/1"))].concat();
+    let headed = [block(&get("/1")), literal(0x40, "x", "y")].concat();
     seen.client(frame(HEADERS, END_HEADERS | END_STREAM, 1, &headed));
     seen.client(headers(3, false, &get("/3")));
     seen.gap(Side::Client, Some(77));

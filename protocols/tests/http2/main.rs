@@ -12,8 +12,10 @@ mod captures;
 mod detection;
 mod documents;
 mod endings;
+mod evidence;
 mod grpc;
 mod late;
+mod malformed;
 #[allow(dead_code, reason = "shared with the tests of Dubbo, which need all of it")]
 #[path = "../dubbo/pcap.rs"]
 mod pcap;

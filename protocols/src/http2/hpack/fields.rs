@@ -15,6 +15,8 @@ pub(in crate::http2) struct Fields {
     pub size: u64,
     /// Fields of which the name or the value is unknown.
     pub unknown: u64,
+    /// The block that they stood in was not read to its end.
+    pub broken: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +124,16 @@ impl Fields {
             at = name.end + mark.value as usize;
             (field, all.part(name.clone()), all.part(name.end..at))
         })
+    }
+
+    /// Some of the fields that were sent are unknown, or were not kept.
+    pub fn is_partial(&self) -> bool {
+        self.broken || self.unknown > 0 || self.is_cut()
+    }
+
+    /// There is a field of this name.
+    pub fn has(&self, name: &[u8]) -> bool {
+        self.iter().any(|field| field.name == Some(name))
     }
 
     /// The value of the first field of this name, if that is known.
