@@ -4,12 +4,17 @@
 //! a known protocol's request or response; until then the side with the lower port counts as the server, and of equal ports
 //! the one that did not send the first packet with data. A port that is pinned to a protocol is the server's.
 
+mod judging;
+
 use crate::{
     Way,
+    doubt::{Doubts, Finding},
     flow::{Context, Measured, Observed, flow},
     packet::Segment,
+    parked::Parked,
+    receiver::Receivers,
     settings::Settings,
-    stream::{Arrival, Feed, Room, Stream},
+    stream::{Feed, Room, Stream},
 };
 use std::net::SocketAddr;
 use weir_protocols::{Close, Side};
@@ -38,14 +43,26 @@ pub(crate) struct Connection {
     pub observed: Observed,
     client: Stream,
     server: Stream,
-    /// The sequence numbers of the two SYNs that were seen: the client's, the server's.
-    syns: [Option<u32>; 2],
+    receivers: Receivers,
+    /// What waits for others to tell what it is, if anything does.
+    doubts: Option<Box<Doubts>>,
     /// Where each side's segments are seen: the client's, the server's.
     interfaces: [u32; 2],
     /// Which side is the client is certain.
     settled: bool,
     /// Ended, and kept to know late repeats as such; what comes within a moment is still for its last report.
     pub over: bool,
+    /// Who ended it, as it seems, by a reset that may have been none.
+    perhaps_reset: Option<Side>,
+}
+
+/// Another connection between the same sockets has begun.
+#[derive(Debug)]
+pub(crate) enum Succession {
+    /// With this segment.
+    Now,
+    /// With one that was seen before it.
+    With(Box<Parked>),
 }
 
 /// Hands one side's bytes to the decoder.
@@ -118,10 +135,12 @@ impl Connection {
             observed,
             client: Stream::default(),
             server: Stream::default(),
-            syns: [None; 2],
+            receivers: Receivers::default(),
+            doubts: None,
             interfaces: [0; 2],
             settled: speaker.is_some(),
             over: false,
+            perhaps_reset: None,
         })
     }
 
@@ -132,148 +151,88 @@ impl Connection {
         }
     }
 
-    /// True if the segment begins another connection between the same sockets: it is a SYN, or the answer to one, and not
-    /// this connection's own.
-    pub fn is_succeeded_by(&self, seen: &Seen<'_>) -> bool {
+    /// Whether this segment shows that another connection has begun between the same sockets. While one is open, a SYN alone
+    /// does not.
+    pub fn succession(&mut self, seen: &Seen<'_>, room: &mut Room<'_>) -> Option<Succession> {
         let segment = &seen.segment;
-        let [client, server] = self.syns;
-        match (segment.syn, segment.acknowledged) {
-            (false, _) => false,
-            (true, None) => client != Some(segment.sequence),
-            (true, Some(next)) => match server {
-                Some(own) => own != segment.sequence,
-                None => self.over || client.is_none_or(|client| client.wrapping_add(1) != next),
-            },
+        let side = self.side(seen.source);
+        if self.over {
+            let goes_on = self.perhaps_reset == Some(side)
+                && !segment.syn
+                && !segment.rst
+                && self.receivers.is_next(side, segment);
+            let is_other = segment.syn && self.receivers.syn(side) != Some(segment.sequence);
+            return (goes_on || is_other).then_some(Succession::Now);
+        }
+        if segment.syn && self.is_unanswered() && side == Side::Client && !self.receivers.owns(side, segment)
+        {
+            return Some(Succession::Now); // there is nothing yet that it could disturb
+        }
+        let doubts = self.doubts.as_mut()?;
+        let finding = doubts.find(side, seen, &self.receivers)?;
+        if finding == Finding::Answer && !self.stream(other(side)).is_untouched() {
+            return None;
+        }
+        let stranger = self.doubts.as_mut()?.take_stranger(room)?;
+        if finding == Finding::Another {
+            return Some(Succession::With(Box::new(stranger)));
+        }
+        self.answer(&stranger);
+        None
+    }
+
+    /// The server's stream begins behind this answer to the client's SYN, and not behind that which was seen first.
+    fn answer(&mut self, answer: &Parked) {
+        let seen = answer.seen();
+        let side = self.side(seen.source);
+        self.receivers.begin_again(side);
+        self.receivers.take(side, &seen.segment, false);
+        *self.stream_mut(side) = Stream::default();
+        self.stream_mut(side)
+            .begin(seen.segment.sequence.wrapping_add(1), false);
+        let late = self.observed.late;
+        if let Some(measure) = self.observed.connection() {
+            measure.begin_again(side);
+            measure.take(side, &seen, late);
         }
     }
 
-    /// Takes a segment.
-    pub fn take(
-        &mut self,
-        seen: &Seen<'_>,
-        settings: &Settings,
-        room: &mut Room<'_>,
-        context: &mut Context<'_>,
-    ) {
-        let at = self.observed.seen(seen.at);
-        let segment = &seen.segment;
-        self.settle(seen, settings);
-        let side = self.side(seen.source);
-        if self.was_seen_elsewhere(side, seen) {
-            context.counters.duplicates += 1;
-            return;
+    fn stream(&self, side: Side) -> &Stream {
+        match side {
+            Side::Client => &self.client,
+            Side::Server => &self.server,
         }
-        self.observed.carried |= segment.payload.len > 0;
-        let late = self.observed.late;
-        let is_through = self.observed.connection().is_some_and(|measure| {
-            measure.take(side, seen, late);
-            measure.is_through()
-        });
-        if self.over {
-            context.counters.repeated_segments += u64::from(segment.payload.len > 0);
-            if is_through {
-                self.observed.report_end(context);
-            }
-            return;
-        }
-        if segment.syn {
-            self.syns[usize::from(side == Side::Server)] = Some(segment.sequence);
-        }
-        if let Some(next) = segment.acknowledged {
-            self.acknowledge(side, at, next, segment, room, context);
-        }
-        self.bytes(side, at, segment, room, context);
-        if segment.rst {
-            self.close(Close::Reset(side), FlowEnd::Unobserved, room, context);
-        } else if self.client.has_ended() && self.server.has_ended() {
-            self.close(Close::Finished, FlowEnd::Unobserved, room, context);
-            if is_through {
-                self.observed.report_end(context);
-            }
+    }
+
+    fn stream_mut(&mut self, side: Side) -> &mut Stream {
+        match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
         }
     }
 
     /// Nobody has answered the SYN.
     pub fn is_unanswered(&self) -> bool {
         // (A segment of the server, or the client's first after its SYN, tells where the server's stream begins.)
-        self.syns[0].is_some() && !self.server.has_begun()
+        self.receivers.syn(Side::Client).is_some() && !self.server.has_begun()
     }
 
     /// True if this is a packet on its way over a second interface, as through a bridge or with a VLAN tag off; and not a
     /// connection that has gone over to another one, which brings what is new.
     fn was_seen_elsewhere(&mut self, side: Side, seen: &Seen<'_>) -> bool {
-        let interface = &mut self.interfaces[usize::from(side == Side::Server)];
-        if *interface == seen.interface || seen.interface == 0 {
+        let known = self.interfaces[usize::from(side == Side::Server)];
+        if known == seen.interface || seen.interface == 0 {
             return false;
         }
-        let stream = match side {
-            Side::Client => &self.client,
-            Side::Server => &self.server,
-        };
-        let segment = &seen.segment;
+        let (stream, segment) = (self.stream(side), &seen.segment);
         let is_new = stream.is_new(segment.sequence, segment.payload.len)
             || segment.fin && !stream.has_ended()
             || segment.rst && !self.over;
-        if *interface == 0 || is_new {
-            *interface = seen.interface;
+        if known == 0 || is_new {
+            self.interfaces[usize::from(side == Side::Server)] = seen.interface;
             return false;
         }
         true
-    }
-
-    /// What `side` sent says how far it has got the other's bytes.
-    fn acknowledge(
-        &mut self,
-        side: Side,
-        at: Timestamp,
-        next: u32,
-        segment: &Segment<'_>,
-        room: &mut Room<'_>,
-        context: &mut Context<'_>,
-    ) {
-        let late = self.observed.late;
-        let (stream, mut feed) = self.parts(other(side), context);
-        stream.begin(next, late);
-        stream.acknowledge(next, room, &mut feed);
-        if segment.payload.len > 0 {
-            stream.give_up_acknowledged(at, room, &mut feed);
-        } else if segment.fin || segment.rst {
-            stream.give_up_acknowledged_end(at, &mut feed);
-        }
-    }
-
-    /// What `side` sent.
-    fn bytes(
-        &mut self,
-        side: Side,
-        at: Timestamp,
-        segment: &Segment<'_>,
-        room: &mut Room<'_>,
-        context: &mut Context<'_>,
-    ) {
-        let late = self.observed.late;
-        let wanted = self.observed.decoder.is_some();
-        let first = segment.sequence.wrapping_add(u32::from(segment.syn));
-        let len = segment.payload.len;
-        let (stream, mut feed) = self.parts(side, context);
-        if segment.syn {
-            stream.begin(first, false);
-        }
-        let mut arrival = Arrival::InOrder;
-        if len > 0 {
-            if !stream.has_begun() && !late {
-                feed.gap(at, None); // where it began was not seen
-            }
-            arrival = stream.segment(at, first, &segment.payload, wanted, room, &mut feed);
-        }
-        if segment.fin {
-            stream.finish(at, first.wrapping_add(len as u32), &mut feed);
-        }
-        match arrival {
-            Arrival::InOrder => {}
-            Arrival::Early => context.counters.early_segments += 1,
-            Arrival::Repeated => context.counters.repeated_segments += 1,
-        }
     }
 
     fn parts<'a, 'b>(
@@ -310,7 +269,10 @@ impl Connection {
             return;
         }
         std::mem::swap(&mut self.client, &mut self.server);
-        self.syns.swap(0, 1);
+        self.receivers.swap();
+        if let Some(doubts) = &mut self.doubts {
+            doubts.swap(other);
+        }
         self.interfaces.swap(0, 1);
         let old = &self.observed.flow;
         let way = seen.way.of_client(speaker);
@@ -327,6 +289,9 @@ impl Connection {
             }
             return;
         }
+        if self.doubts.is_some() {
+            self.settle_doubts(now, room, context);
+        }
         for side in [Side::Client, Side::Server] {
             let (stream, mut feed) = self.parts(side, context);
             stream.give_up_old(now, patience, room, &mut feed);
@@ -339,6 +304,7 @@ impl Connection {
         if self.over {
             return;
         }
+        let how = self.give_up_doubts(how, room, context);
         self.over = true;
         let at = self.observed.last;
         for side in [Side::Client, Side::Server] {

@@ -37,6 +37,8 @@ pub struct Counters {
     pub repeated_segments: u64,
     /// TCP segments that came before others which belong before them.
     pub early_segments: u64,
+    /// TCP segments that no receiver takes: their numbers lie outside of its window, or belong to no connection.
+    pub refused_segments: u64,
     /// Places where bytes of a connection are missing.
     pub gaps: u64,
     /// Bytes that are missing there, where that is known.
@@ -77,6 +79,11 @@ impl Counters {
                 "incomplete_fragments",
                 "fragmented packets were never complete",
                 self.incomplete_fragments,
+            ),
+            (
+                "refused_segments",
+                "segments that their receiver does not take (wrong numbers)",
+                self.refused_segments,
             ),
             ("gaps", "gaps in connections", self.gaps),
             ("gap_bytes", "bytes known to be missing in them", self.gap_bytes),

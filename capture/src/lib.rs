@@ -6,7 +6,8 @@
 //! exchanges. The tracker does no I/O and has no clock: time is that of the packets.
 //!
 //! `link` takes off the link layer, `packet` reads IP, TCP and UDP, `fragments` puts fragments together, `stream` one
-//! direction of a connection, `connection` the two; `datagrams` are flows of UDP, `table` holds all of them. `measure` counts
+//! direction of a connection, `connection` the two; `receiver` judges a segment's numbers, and `doubt` keeps (`parked`) those that
+//! others must explain; `datagrams` are flows of UDP, `table` holds all of them. `measure` counts
 //! what there is to say of a connection as a whole, where that is wanted.
 //!
 //! Nothing is made up: bytes that the capture does not hold are gaps, told to the decoder with their size, and all that was
@@ -15,6 +16,7 @@
 mod connection;
 mod counters;
 mod datagrams;
+mod doubt;
 mod file;
 mod flow;
 mod fragments;
@@ -24,6 +26,8 @@ mod live;
 mod measure;
 mod options;
 mod packet;
+mod parked;
+mod receiver;
 mod settings;
 mod stream;
 mod table;

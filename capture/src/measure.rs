@@ -6,7 +6,7 @@
 mod round_trips;
 mod side;
 
-use crate::{connection::Seen, options::Options};
+use crate::{connection::Seen, doubt::Passed, options::Options};
 use side::Meter;
 use weir_protocols::{Close, Side};
 use weir_records::{FlowEnd, Party, Progress, Timestamp};
@@ -65,6 +65,36 @@ impl Measure {
         }
     }
 
+    /// Packets of `side` have passed that the other does not take.
+    pub fn passed(&mut self, side: Side, passed: Passed) {
+        self.meter(side).passed(passed);
+    }
+
+    /// A segment of `side` has passed that is old.
+    pub fn repeated(&mut self, side: Side, seen: &Seen<'_>) {
+        let meter = self.meter(side);
+        meter.passed(Passed::one(seen.wire_len));
+        meter.retransmits += u64::from(seen.segment.payload.len > 0);
+    }
+
+    /// `side` has reset the connection by a packet of so many bytes.
+    pub fn reset(&mut self, side: Side, wire_len: usize) {
+        self.meter(side).passed(Passed::one(wire_len));
+        self.meter(side).resets += 1;
+    }
+
+    /// `side` begins with another SYN than was taken for its own.
+    pub fn begin_again(&mut self, side: Side) {
+        self.meter(side).begin_again();
+    }
+
+    fn meter(&mut self, side: Side) -> &mut Meter {
+        match side {
+            Side::Client => &mut self.source,
+            Side::Server => &mut self.destination,
+        }
+    }
+
     fn handshake(&mut self, side: Side, seen: &Seen<'_>) {
         let segment = &seen.segment;
         if segment.rst {
@@ -77,10 +107,11 @@ impl Measure {
             }
             (Side::Server, true) => {}
             (Side::Client, false) => {
-                let is_answer = |syn: u32| segment.acknowledged == Some(syn.wrapping_add(1));
                 if !self.established
                     && let Some(began) = self.began
-                    && self.destination.syn.is_some_and(is_answer)
+                    && segment
+                        .acknowledged
+                        .is_some_and(|next| self.destination.is_answered(next))
                 {
                     self.handshake = Some(seen.at.since(began));
                 }

@@ -4,6 +4,7 @@
 const END: u8 = 0;
 const NOTHING: u8 = 1;
 const LARGEST: u8 = 2;
+const SHIFT: u8 = 3;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 
@@ -12,6 +13,8 @@ const TIMESTAMPS: u8 = 8;
 pub(crate) struct Options {
     /// The largest segment that the sender takes (MSS), which a SYN says.
     pub largest: Option<u16>,
+    /// By how many bits the windows are to be shifted that the sender announces later, which a SYN says.
+    pub shift: Option<u8>,
     /// The sender's clock (TSval), and the other's as it was heard last (TSecr).
     pub timestamps: Option<(u32, u32)>,
     /// The first block of the other side's bytes that have come though others before them have not: what came last.
@@ -48,6 +51,7 @@ impl Options {
             };
             match option {
                 [LARGEST, 4, high, low] => options.largest = Some(u16::from_be_bytes([*high, *low])),
+                [SHIFT, 3, shift] => options.shift = Some(*shift),
                 [SACK, _, blocks @ ..] => options.block = words(blocks),
                 [TIMESTAMPS, 10, rest @ ..] => options.timestamps = words(rest),
                 _ => {}
@@ -78,6 +82,7 @@ mod tests {
             (options.largest, options.timestamps),
             (Some(1460), Some((256, 7)))
         );
+        assert_eq!(options.shift, Some(7));
         let usual = [&[1, 1][..], &STAMPS].concat();
         assert_eq!(Options::read(&usual).timestamps, Some((256, 7)));
         let block = [&usual[..], &[1, 1, 5, 10, 0, 0, 0, 9, 0, 0, 0, 20]].concat();

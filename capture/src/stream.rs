@@ -86,6 +86,25 @@ impl Stream {
         }
     }
 
+    /// The first byte has this number, whatever an acknowledgement made of it before. (It may be that of bytes that came with
+    /// a SYN which was captured after its answer.)
+    pub fn begin_at(&mut self, sequence: u32) {
+        if self.is_untouched() {
+            self.acknowledged += self.base.map_or(0, |base| i64::from(base.wrapping_sub(sequence)));
+            (self.base, self.provisional) = (Some(sequence), false);
+        }
+    }
+
+    /// Nothing was seen of it.
+    pub fn is_untouched(&self) -> bool {
+        self.next == 0 && self.pieces.is_empty()
+    }
+
+    /// All before this number has come out.
+    pub fn has_come_to(&self, sequence: u32) -> bool {
+        self.base.is_some() && self.place(sequence) <= self.next
+    }
+
     pub fn has_begun(&self) -> bool {
         self.base.is_some()
     }
@@ -276,6 +295,15 @@ impl Stream {
             feed.gap(at, Some((fin - self.next) as u64));
             self.next = fin;
             self.check_end(at, feed);
+        }
+    }
+
+    /// All before this number was sent, and is not waited for.
+    pub fn give_up_before(&mut self, at: Timestamp, sequence: u32, feed: &mut dyn Feed) {
+        let place = self.place(sequence);
+        if self.base.is_some() && place > self.next && place - self.next <= WINDOW {
+            feed.gap(at, Some((place - self.next) as u64));
+            self.next = place;
         }
     }
 

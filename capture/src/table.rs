@@ -2,7 +2,7 @@
 
 use crate::{
     Counters, Packet, Settings, Sink,
-    connection::{self, Connection},
+    connection::{self, Connection, Succession},
     datagrams::{self, Datagrams},
     flow::{Context, Observed},
     fragments::Fragments,
@@ -267,11 +267,15 @@ impl Tracker {
             && let Some(Slot {
                 entry: Entry::Tcp(connection),
                 ..
-            }) = &self.slots[old]
-            && connection.is_succeeded_by(&seen)
+            }) = &mut self.slots[old]
+            && let Some(succession) =
+                connection.succession(&seen, &mut self.settings.bounds.room(&mut self.waiting))
         {
             self.end(old, FlowEnd::Unobserved, sink);
-            place = None;
+            if let Succession::With(first) = succession {
+                self.segment(first.seen(), sink);
+            }
+            place = self.places.get(&key).copied();
         }
         let place = match place {
             Some(place) => place,

@@ -4,7 +4,7 @@
 //! the stream has come and by the holes in that, of which so many are kept and no more; payload itself is not looked at.
 
 use super::round_trips::{Answer, Flight, RoundTrips};
-use crate::{connection::Seen, options::Options};
+use crate::{connection::Seen, doubt::Passed, options::Options};
 use weir_records::{Sent, Timestamp};
 
 /// No window is larger (RFC 7323, 2.3): a number further away belongs to something else.
@@ -39,6 +39,8 @@ pub(super) struct Meter {
     fin: Option<i64>,
     /// The number of its SYN.
     pub syn: Option<u32>,
+    /// Bytes that came with it.
+    with_syn: u32,
     /// The largest segment that it takes, as its SYN says.
     pub largest: Option<u16>,
     holes: Vec<Hole>,
@@ -48,7 +50,7 @@ pub(super) struct Meter {
     closed: bool,
     pub packets: u64,
     wire_bytes: u64,
-    retransmits: u64,
+    pub retransmits: u64,
     out_of_order: u64,
     zero_windows: u64,
     pub resets: u64,
@@ -71,6 +73,35 @@ impl Meter {
         if self.base.is_none() {
             (self.base, self.provisional) = (Some(sequence), provisional);
         }
+    }
+
+    /// The first byte has this number, whatever an acknowledgement has made of it before.
+    fn begin_with_syn(&mut self, first: u32) {
+        if self.top == 0 && self.holes.is_empty() {
+            self.acknowledged += self.base.map_or(0, |base| i64::from(base.wrapping_sub(first)));
+            (self.base, self.provisional) = (Some(first), false);
+        }
+    }
+
+    /// Packets of it have passed that the other side does not take.
+    pub fn passed(&mut self, passed: Passed) {
+        self.packets += passed.packets;
+        self.wire_bytes += passed.wire_bytes;
+    }
+
+    /// Another SYN than was taken for its own is: nothing but packets counts of what was seen before.
+    pub fn begin_again(&mut self) {
+        *self = Self {
+            packets: self.packets,
+            wire_bytes: self.wire_bytes,
+            ..Self::default()
+        };
+    }
+
+    /// True if this acknowledges its SYN, and no more than came with it.
+    pub fn is_answered(&self, next: u32) -> bool {
+        self.syn
+            .is_some_and(|syn| next.wrapping_sub(syn.wrapping_add(1)) <= self.with_syn)
     }
 
     /// The place that a number means: the one nearest to where the stream has come to.
@@ -103,7 +134,8 @@ impl Meter {
         }
         let first = segment.sequence.wrapping_add(u32::from(segment.syn));
         if segment.syn {
-            self.begin(first, false);
+            self.begin_with_syn(first);
+            self.with_syn = self.with_syn.max(len as u32);
         }
         if len > 0 || segment.syn || segment.fin {
             self.begin_at(first, late);

@@ -15,5 +15,6 @@ mod links;
 mod losses;
 mod pins;
 mod prefaces;
+mod receiver;
 mod robust;
 mod support;

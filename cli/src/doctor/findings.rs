@@ -234,6 +234,9 @@ fn capture(stats: &Value) -> Vec<Finding> {
         "cut_packets" => Finding::note(format!(
             "packets of which a part was not kept (capture.snaplen): {count}"
         )),
+        "refused_segments" => Finding::note(format!(
+            "segments that their receiver does not take (wrong numbers): {count}"
+        )),
         "late_connections" => Finding::note(format!("connections joined late: {count}")),
         "not_decoded" => Finding::note(format!("connections of no protocol that is decoded: {count}")),
         "other_datagrams" => Finding::note(format!("UDP datagrams that are not DNS: {count}")),
