@@ -14,6 +14,7 @@ pub(crate) const REGISTRY: &[Entry] = &[
     tls::ENTRY,
     dns::ENTRY,
     dubbo::ENTRY,
+    preface::starttls::ENTRY,
 ];
 
 /// One protocol: how its beginning is known, and how its decoder is made.

@@ -87,7 +87,7 @@ pub enum Protocol {
     Dubbo,
     /// A PROXY header, and nothing yet behind it.
     Proxied,
-    /// Nothing that is decoded here, or no longer (after CONNECT, an upgrade, a bound).
+    /// Nothing that is decoded here, or not yet (it may go over to TLS), or no longer (after CONNECT, an upgrade, a bound).
     Tcp,
 }
 

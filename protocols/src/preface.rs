@@ -1,12 +1,14 @@
 //! What stands on a connection before its own protocol: it is taken off, and what follows is found out anew, as if the
 //! connection began there. Each document of what follows names what was taken off.
 //!
-//! `proxy` reads the headers of the PROXY protocol.
+//! `proxy` reads the headers of the PROXY protocol; `starttls` watches protocols that go over to TLS.
 
 pub(crate) mod proxy;
+pub(crate) mod starttls;
 
-use crate::Exchange;
-use crate::within::Around;
+use crate::detect::Dissector;
+use crate::within::{Around, Within};
+use crate::{Exchange, Limits};
 use std::{net::SocketAddr, sync::Arc};
 use weir_records::{Document, Flow, Policy, Preface};
 
@@ -25,6 +27,11 @@ pub(crate) struct Taken {
 pub struct Prefaced {
     exchange: Exchange,
     taken: Arc<Taken>,
+}
+
+/// The decoder of what follows, with what is around both in `depth`.
+pub(crate) fn open(limits: &Arc<Limits>, preface: Preface, depth: u8) -> Box<dyn Dissector> {
+    Box::new(Within::new(limits, Taken::from(preface), depth))
 }
 
 impl From<Preface> for Taken {

@@ -3,10 +3,12 @@
 use super::connection::{Connection, Out, State};
 use super::exchange::{Exchange, Message, Start};
 use crate::http2::{Upgrade, upgraded};
+use crate::preface;
 use crate::tunnel::{self, Tunnel};
 use crate::websocket::{self, Handshake};
 use crate::within::DEEPEST;
 use crate::{Side, detect::Dissector};
+use weir_records::Preface;
 
 impl Connection {
     /// The decoder that takes over, if the response says that something follows which is decoded.
@@ -23,6 +25,7 @@ impl Connection {
             Some(Start::Response { status: 101, .. }) if upgrades_to(response, b"websocket") => {
                 self.websocket(exchange, response)
             }
+            Some(Start::Response { status: 101, .. }) if upgrades_to_tls(response) => self.tls(),
             Some(Start::Response { status: 200..300, .. }) => self.tunnel(exchange),
             _ => None,
         }
@@ -77,6 +80,12 @@ impl Connection {
         Some(websocket::open(handshake))
     }
 
+    /// TLS on the same connection (RFC 2817).
+    fn tls(&self) -> Option<Box<dyn Dissector>> {
+        let may_follow = self.client_is_held() && self.depth < DEEPEST;
+        may_follow.then(|| preface::open(&self.limits, Preface::StartTlsHttp, self.depth))
+    }
+
     fn tunnel(&self, exchange: &Exchange) -> Option<Box<dyn Dissector>> {
         let request = exchange.request.as_ref()?;
         let Some(Start::Request { target, .. }) = &request.start else {
@@ -104,6 +113,17 @@ impl Connection {
         self.successor = Some(successor);
         self.opaque = false;
     }
+}
+
+/// The response says that TLS follows, and perhaps what is spoken within.
+fn upgrades_to_tls(response: &Message) -> bool {
+    response.fields().iter().any(|field| {
+        let tls = field
+            .value
+            .get(..5)
+            .is_some_and(|name| name.eq_ignore_ascii_case(b"TLS/1"));
+        tls && field.name.eq_ignore_ascii_case(b"upgrade")
+    })
 }
 
 /// The response says that this protocol follows.
