@@ -54,6 +54,8 @@ pub(crate) struct Context<'a> {
     pub held: &'a mut usize,
     /// Packets that were lost so far, of all flows.
     pub lost: u64,
+    /// The latest time that was seen, of whichever flow.
+    pub now: Timestamp,
 }
 
 /// What is counted for a flow's reports.
@@ -231,7 +233,7 @@ impl Observed {
         let (flow, spoken) = (&self.flow, &mut self.spoken);
         let mut out = |exchange: Exchange| {
             *spoken = Some(exchange.protocol());
-            context.counters.exchanges += 1;
+            context.counters.exchanges += u64::from(!exchange.is_waiting());
             context.sink.exchange(flow, exchange);
         };
         if catch_unwind(AssertUnwindSafe(|| feed(decoder, &mut out))).is_err() {
@@ -257,7 +259,11 @@ impl Observed {
     /// The flow is over, so, or `otherwise` where it only is not seen any longer: nothing more is decoded. Its last report is
     /// still to be made.
     pub fn close(&mut self, how: Close, otherwise: FlowEnd, context: &mut Context<'_>) {
-        let at = self.last;
+        let at = match how {
+            Close::Finished | Close::Reset(_) => self.last,
+            // Nothing has come until now.
+            Close::Abandoned => self.last.max(context.now),
+        };
         self.feed(context, |decoder, out| decoder.close(at, how, out));
         self.drop_decoder(context.held);
         if let Some(account) = &mut self.account {

@@ -292,6 +292,7 @@ impl Tracker {
             sink,
             held: &mut self.held,
             lost: self.lost,
+            now: self.now,
         };
         match &mut self.slots[place] {
             Some(Slot {
@@ -328,6 +329,7 @@ impl Tracker {
             sink,
             held: &mut self.held,
             lost: self.lost,
+            now: self.now,
         };
         match &mut self.slots[place] {
             Some(Slot {
@@ -424,6 +426,7 @@ impl Tracker {
             sink,
             held: &mut self.held,
             lost: self.lost,
+            now: self.now,
         };
         match &mut slot.entry {
             Entry::Tcp(connection) => {
@@ -459,6 +462,7 @@ impl Tracker {
                 sink,
                 held: &mut self.held,
                 lost: self.lost,
+                now: self.now,
             };
             let Some(Slot { entry, .. }) = &mut self.slots[place] else {
                 continue;

@@ -197,6 +197,9 @@ pub struct DecodingArgs {
     /// Protocols of servers' ports, in place of looking at what is sent: http1, http2 (or grpc, triple), dns, tls, dubbo, tcp (not decoded), as 20880:dubbo,9000-9010:http1 [default: none]
     #[arg(long, env = "WEIR_PROTOCOLS", value_name = "PORT:PROTOCOL,…")]
     pub protocols: Option<Pins>,
+    /// How long a request waits for its answer before a document tells that it waits; 0s for never [default: 10s]
+    #[arg(long, env = "WEIR_HUNG_AFTER", value_name = "PERIOD")]
+    pub hung_after: Option<Period>,
 }
 
 fn parse_switch(text: &str) -> Result<bool, String> {
@@ -249,7 +252,7 @@ impl CaptureArgs {
 impl DecodingArgs {
     /// Puts what was given over the section.
     pub fn apply(&self, section: &mut Decoding) {
-        apply!(self => section, protocols);
+        apply!(self => section, protocols, hung_after);
     }
 }
 

@@ -1,6 +1,6 @@
 //! What is decoded, and what a document may hold.
 
-use crate::{Bytes, ConfigError, Pins};
+use crate::{Bytes, ConfigError, Period, Pins};
 use serde::{Deserialize, Serialize};
 
 /// The `decoding` section.
@@ -15,6 +15,8 @@ pub struct Decoding {
     pub max_headers: usize,
     /// Most requests of one connection that wait for their responses; past it the connection is no longer decoded.
     pub max_pending: usize,
+    /// How long a whole request waits for the beginning of its answer before a document tells that it waits; 0s for never.
+    pub hung_after: Period,
     /// Most memory that all decoders of the process keep together; past it those that keep most step aside.
     pub memory: Bytes,
     /// Servers' ports whose protocol is known, as `{20880: dubbo, 9000-9010: http1, 3306: tcp}`; what is spoken at others is
@@ -29,6 +31,7 @@ impl Default for Decoding {
             max_head: Bytes(64 << 10),
             max_headers: 128,
             max_pending: 1024,
+            hung_after: Period::seconds(10),
             memory: Bytes::mib(32),
             protocols: Pins::default(),
         }

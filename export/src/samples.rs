@@ -74,6 +74,8 @@ pub(crate) fn document(number: u64) -> Document {
             capture: Capture::Relay,
             mode: Some("redirect"),
             flow_id: DocumentId(number.into()),
+            state: None,
+            final_id: None,
             late_join: false,
             truncated: false,
             original_sizes: std::collections::BTreeMap::new(),

@@ -126,6 +126,16 @@ impl Decoder {
         }
     }
 
+    /// Something may come out only because time passes: [`Self::tick`] is to be called from time to time. Asked then, and not
+    /// after each piece of data.
+    pub fn waits(&self) -> bool {
+        match &self.state {
+            State::Guessing(guess) => guess.waits(),
+            State::Decoding(_, decoder) => decoder.waits(),
+            State::Detecting(_) | State::Closed(_) | State::Opaque => false,
+        }
+    }
+
     /// The connection is over: whatever is unfinished comes out now, marked as such.
     pub fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
         match &mut self.state {

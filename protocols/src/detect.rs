@@ -39,6 +39,10 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange));
     /// It is now this late: whatever has waited for too long comes out.
     fn tick(&mut self, _at: Timestamp, _out: &mut dyn FnMut(Exchange)) {}
+    /// Something may come out only because time passes: [`Self::tick`] is to be called from time to time.
+    fn waits(&self) -> bool {
+        false
+    }
     /// Messages since this was last asked that keep the connection and are no exchange.
     fn take_events(&mut self) -> u64 {
         0

@@ -202,13 +202,22 @@ impl Guess {
         self.feed(|decoder, out| decoder.tick(at, out));
     }
 
+    pub fn waits(&self) -> bool {
+        self.decoder.waits()
+    }
+
     pub fn close(&mut self, at: Timestamp, how: Close) -> Standing {
         self.feed(|decoder, out| decoder.close(at, how, out))
     }
 
     fn feed(&mut self, feed: impl FnOnce(&mut dyn Dissector, &mut dyn FnMut(Exchange))) -> Standing {
         let withheld = &mut self.withheld;
-        feed(&mut *self.decoder, &mut |exchange| withheld.push(exchange));
+        feed(&mut *self.decoder, &mut |exchange| {
+            // By the time that the protocol is certain, it waits no more.
+            if !exchange.is_waiting() {
+                withheld.push(exchange);
+            }
+        });
         match self.decoder.standing() {
             Standing::Guess if withheld.len() > WITHHELD || self.decoder.is_opaque() => Standing::Confirmed,
             standing => standing,

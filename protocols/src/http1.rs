@@ -20,6 +20,7 @@ mod head;
 mod server;
 mod target;
 mod upgrade;
+mod waiting;
 
 use crate::Protocol;
 use crate::detect::{Entry, Verdict};

@@ -21,6 +21,7 @@ mod rules;
 mod streams;
 mod triple;
 mod upgrade;
+mod waiting;
 
 use crate::detect::{Entry, Verdict};
 use crate::{Protocol, Side};

@@ -13,6 +13,7 @@ mod decoders;
 mod detect;
 pub mod dns;
 pub mod dubbo;
+mod fate;
 mod guess;
 mod hessian2;
 mod http;
@@ -28,6 +29,7 @@ pub use decoder::Decoder;
 pub use decoders::Decoders;
 pub use detect::speaker;
 pub use preface::Prefaced;
+use std::time::Duration;
 pub use tunnel::Tunnelled;
 use weir_config::{Bodies, Config};
 use weir_records::{Document, Flow, Policy};
@@ -115,6 +117,16 @@ pub struct Limits {
     pub max_pending: usize,
     /// Which bodies of HTTP are kept, and how much of each.
     pub bodies: Bodies,
+    /// How long a request waits for the beginning of its answer before a document tells that it waits; nothing for never.
+    pub hung_after: Option<Duration>,
+}
+
+impl Limits {
+    /// The same in ns.
+    pub(crate) fn patience(&self) -> Option<u64> {
+        let after = self.hung_after?;
+        Some(u64::try_from(after.as_nanos()).unwrap_or(u64::MAX))
+    }
 }
 
 impl From<&Config> for Limits {
@@ -125,6 +137,7 @@ impl From<&Config> for Limits {
             max_headers: decoding.max_headers,
             max_pending: decoding.max_pending,
             bodies: config.capture.bodies.clone(),
+            hung_after: decoding.hung_after.non_zero(),
         }
     }
 }
@@ -186,8 +199,31 @@ impl Exchange {
         }
     }
 
+    /// The exchange is still under way: its request has waited for its answer for [`Limits::hung_after`]. The exchange
+    /// comes again when its fate is known.
+    pub fn is_waiting(&self) -> bool {
+        match self {
+            Self::Http1(exchange) => exchange.fate.is_waiting(),
+            Self::Http2(exchange) => exchange.fate.is_waiting(),
+            Self::Dubbo(exchange) => exchange.fate.is_waiting(),
+            Self::Dns(_) | Self::Tls(_) | Self::WebSocket(_) => false,
+            Self::Tunnelled(exchange) => exchange.is_waiting(),
+            Self::Prefaced(exchange) => exchange.is_waiting(),
+        }
+    }
+
     /// The document that says what was seen.
     pub fn document(&self, flow: &Flow, policy: &Policy) -> Document {
+        let is_within = matches!(self, Self::Tunnelled(_) | Self::Prefaced(_));
+        if self.is_waiting() && !is_within {
+            let mut document = self.document_of_kind(flow, policy);
+            fate::mark_waiting(&mut document);
+            return document;
+        }
+        self.document_of_kind(flow, policy)
+    }
+
+    fn document_of_kind(&self, flow: &Flow, policy: &Policy) -> Document {
         match self {
             Self::Http1(exchange) => exchange.document(flow, policy),
             Self::Http2(exchange) => exchange.document(flow, policy),

@@ -63,6 +63,10 @@ impl Prefaced {
         self.exchange.protocol()
     }
 
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.exchange.is_waiting()
+    }
+
     pub(crate) fn is_tunnelled(&self) -> bool {
         self.exchange.is_tunnelled()
     }

@@ -35,6 +35,10 @@ impl Tunnelled {
         self.exchange.protocol()
     }
 
+    pub(crate) fn is_waiting(&self) -> bool {
+        self.exchange.is_waiting()
+    }
+
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         // The connection within counts its exchanges from the first again.
         let within = Flow {

@@ -64,6 +64,10 @@ impl<A: Around> Dissector for Within<A> {
         self.feed(out, |decoder, out| decoder.tick(at, out));
     }
 
+    fn waits(&self) -> bool {
+        self.decoder.waits()
+    }
+
     fn take_events(&mut self) -> u64 {
         self.decoder.take_events()
     }

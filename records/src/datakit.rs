@@ -75,14 +75,15 @@ impl Aggregate {
         }
     }
 
-    /// Adds a document. False if it has no place here: it is about something else, or of a machine with itself over its
+    /// Adds a document. False if it has no place here: it is about something else, or about an exchange that is under way and
+    /// comes again, or of a machine with itself over its
     /// loopback interface, which DataKit drops, or there are too many buckets.
     ///
     /// Past 12 288 buckets of a measurement those that are not there yet are folded: their ports, and paths and methods of
     /// HTTP, become `*`. Past 16 384 there are no more of them.
     pub fn add(&mut self, document: &Document) -> bool {
         let ends = Ends::of(document, self.ephemeral_port);
-        if ends.is_within_loopback() {
+        if ends.is_within_loopback() || document.is_waiting() {
             return false;
         }
         let left_out = match document.event.dataset {

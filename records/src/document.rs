@@ -111,6 +111,11 @@ impl Document {
         }
     }
 
+    /// The exchange is still under way, and one more document will tell of it.
+    pub fn is_waiting(&self) -> bool {
+        self.weir.state == Some(ExchangeState::Waiting)
+    }
+
     /// What every document of a connection has, from its flow; what it is about is left out.
     #[inline]
     pub fn of(
@@ -172,6 +177,8 @@ impl Weir {
             capture: flow.capture,
             mode: flow.mode,
             flow_id: flow.id,
+            state: None,
+            final_id: None,
             late_join: false,
             truncated: false,
             original_sizes: BTreeMap::new(),
@@ -207,13 +214,14 @@ pub struct Event {
     /// How the exchange ended for its client.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
-    /// From the first byte of the request to the last of the response, in ns; of `weir.flow`, the period that it is about.
+    /// From the first byte of the request to the last of the response, or, where none came whole, until that was known (a reset,
+    /// a close, the patience's end) or the observation ended, in ns; of `weir.flow`, the period that it is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<u64>,
     /// Beginning of that period.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub start: Option<Timestamp>,
-    /// Its end.
+    /// The end of that period; of an exchange without a whole answer, when that was known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub end: Option<Timestamp>,
 }
@@ -228,6 +236,14 @@ pub enum Outcome {
     Failure,
     /// The answer was not seen whole.
     Unknown,
+}
+
+/// How an exchange stands that is still under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExchangeState {
+    /// Its request waits for an answer.
+    Waiting,
 }
 
 /// ECS `network`.
@@ -394,6 +410,14 @@ pub struct Weir {
     pub mode: Option<&'static str>,
     /// Identity of the connection.
     pub flow_id: DocumentId,
+    /// `waiting` in a document that is made while its exchange is under way: the whole request has waited for the beginning of an
+    /// answer for as long as `decoding.hung_after` says. `event.duration` is the time so far. The exchange's last document comes
+    /// when its fate is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub state: Option<ExchangeState>,
+    /// `event.id` of that last document.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub final_id: Option<DocumentId>,
     /// The beginning of the connection was not seen.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub late_join: bool,

@@ -89,6 +89,9 @@ pub struct DubboShape<'a> {
 
 /// The document in this layout, if it has a place there.
 pub fn shape(document: &Document) -> Option<Shape<'_>> {
+    if document.is_waiting() {
+        return None; // its last document has a place
+    }
     let time = document.timestamp.0 / NANOS_PER_MILLI;
     match document.event.dataset {
         "weir.http" => {

@@ -117,8 +117,11 @@ impl WorkerMetrics {
         }
     }
 
-    /// An exchange was decoded.
+    /// An exchange was decoded, or is told of while it is under way.
     pub fn exchange(&self, exchange: &Exchange) {
+        if exchange.is_waiting() {
+            return; // it comes again
+        }
         self.exchanges.add(1);
         if matches!(exchange, Exchange::Dns(exchange) if exchange.is_timeout()) {
             self.dns.timeouts.add(1);

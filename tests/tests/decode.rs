@@ -220,7 +220,7 @@ fn essence(documents: &[Value], direction: Direction) -> Vec<Value> {
         document.as_object_mut().unwrap().remove("@timestamp").unwrap();
         for (group, fields) in [
             ("", &["host"][..]),
-            ("/event", &["id", "duration"]),
+            ("/event", &["id", "duration", "end"]),
             ("/network", &["direction"]),
             ("/weir", &["capture", "mode", "flow_id", "timing"]),
             ("/rpc/request", &["first_message", "last_message"]),

@@ -105,6 +105,8 @@ fn document(number: u64, answered: bool) -> Document {
             capture: Capture::Relay,
             mode: Some("redirect"),
             flow_id: DocumentId(1),
+            state: None,
+            final_id: None,
             late_join: false,
             truncated: false,
             original_sizes: BTreeMap::new(),

@@ -90,6 +90,7 @@ fn timeless(documents: &[Value]) -> Vec<Value> {
         document["weir"]["timing"] = Value::Null;
         document["@timestamp"] = Value::Null;
         document["event"]["duration"] = Value::Null;
+        document["event"]["end"] = Value::Null;
     }
     documents
 }

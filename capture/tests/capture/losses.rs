@@ -126,11 +126,14 @@ fn idle_connections_end() {
     let later = conversation.now + Bounds::default().idle.as_nanos() as u64;
     tracker.tick(weir_records::Timestamp(later - 1), &mut seen);
     assert_eq!(tracker.flows(), 1);
-    tracker.tick(weir_records::Timestamp(later + 1_000_000_000), &mut seen);
+    let end = later + 1_000_000_000;
+    tracker.tick(weir_records::Timestamp(end), &mut seen);
     assert_eq!(
         (tracker.flows(), seen.summary()),
         (0, vec!["GET /a -".to_owned()])
     );
+    let waited = seen.documents[0]["event"]["duration"].as_u64().unwrap();
+    assert!(waited >= Bounds::default().idle.as_nanos() as u64, "{waited}");
 }
 
 #[test]

@@ -31,6 +31,7 @@ impl Run {
                 max_headers: 2,
                 max_pending: 3,
                 bodies,
+                ..Limits::default()
             }
         } else {
             Limits {
@@ -38,6 +39,7 @@ impl Run {
                 max_headers: 128,
                 max_pending: 1024,
                 bodies,
+                ..Limits::default()
             }
         });
         let decoder = if late {

@@ -33,6 +33,7 @@ impl Run {
                 max_bytes: Bytes(if keeps { 40 } else { 0 }),
                 content_types: vec!["*/*".parse().expect("a media type")],
             },
+            ..Limits::default()
         });
         let decoder = if late {
             Decoder::late(&limits)

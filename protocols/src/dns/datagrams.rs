@@ -31,9 +31,13 @@ impl Dissector for Datagrams {
         self.0.tick(at, &mut |exchange| out(exchange.into()));
     }
 
+    fn waits(&self) -> bool {
+        self.0.waits()
+    }
+
     fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
         self.tick(at, out);
-        self.0.close(how, &mut |exchange| out(exchange.into()));
+        self.0.close(at, how, &mut |exchange| out(exchange.into()));
     }
 
     fn held(&self) -> usize {

@@ -53,7 +53,6 @@ impl Exchange {
     }
 
     fn event(&self, flow: &Flow) -> Event {
-        let both = self.query.as_ref().and(self.response.as_ref());
         Event {
             id: DocumentId::exchange(flow.id, DATASET, self.sequence),
             dataset: DATASET,
@@ -64,9 +63,12 @@ impl Exchange {
                 (None, 0) => Outcome::Success,
                 _ => Outcome::Failure,
             }),
-            duration: both.map(|response| response.last.since(self.first())),
+            duration: self.fate.duration(
+                self.query.as_ref().map(|query| query.first),
+                self.response.as_ref().map(|response| response.last),
+            ),
             start: None,
-            end: None,
+            end: self.fate.end(),
         }
     }
 

@@ -1,6 +1,7 @@
 //! A query and what became of it. What it means as a document is said in `document`.
 
 use super::message::Message;
+use crate::fate::Fate;
 use weir_records::Timestamp;
 
 /// A query and its response.
@@ -17,6 +18,7 @@ pub struct Exchange {
     /// How often the query was sent again before it was answered.
     pub(super) repeats: u32,
     pub(super) failure: Option<Failure>,
+    pub(super) fate: Fate,
     pub(super) anomalies: Vec<String>,
 }
 

@@ -3,6 +3,7 @@
 use super::TIMEOUT;
 use super::exchange::{Exchange, Failure, Seen, Transport};
 use super::message::{Kind, Message};
+use crate::fate::Fate;
 use crate::{Close, Side};
 use std::collections::VecDeque;
 use weir_records::Timestamp;
@@ -96,7 +97,7 @@ impl Pairing {
             return;
         }
         if self.pending.len() >= self.max_pending {
-            self.give_up_the_oldest(out);
+            self.give_up_the_oldest(seen.first, out);
         }
         seen.message.answers = Vec::new();
         let sent = seen.last;
@@ -149,13 +150,19 @@ impl Pairing {
             if now.since(waiting.sent) < patience {
                 at += 1;
             } else if let Some(waiting) = self.pending.remove(at) {
-                fail(waiting.exchange, Failure::Timeout, out);
+                let until = Timestamp(waiting.sent.0.saturating_add(patience));
+                fail(waiting.exchange, Failure::Timeout, until, out);
             }
         }
     }
 
+    /// A query is given up some time.
+    pub fn waits(&self) -> bool {
+        self.transport == Transport::Udp && !self.pending.is_empty()
+    }
+
     /// No more responses can come.
-    pub fn close(&mut self, how: Close, out: Out<'_>) {
+    pub fn close(&mut self, at: Timestamp, how: Close, out: Out<'_>) {
         let failure = match (how, self.transport) {
             (Close::Reset(Side::Server), _) => Failure::ResetByServer,
             (Close::Reset(Side::Client), _) => Failure::ResetByClient,
@@ -163,14 +170,14 @@ impl Pairing {
             (Close::Finished, Transport::Udp) | (Close::Abandoned, _) => Failure::Abandoned,
         };
         for waiting in self.pending.drain(..) {
-            fail(waiting.exchange, failure, out);
+            fail(waiting.exchange, failure, at, out);
         }
     }
 
-    fn give_up_the_oldest(&mut self, out: Out<'_>) {
+    fn give_up_the_oldest(&mut self, at: Timestamp, out: Out<'_>) {
         if let Some(mut waiting) = self.pending.pop_front() {
             waiting.exchange.anomalies.push("too_many_pending".into());
-            fail(waiting.exchange, Failure::Abandoned, out);
+            fail(waiting.exchange, Failure::Abandoned, at, out);
         }
     }
 
@@ -185,13 +192,15 @@ impl Pairing {
             response: None,
             repeats: 0,
             failure: None,
+            fate: Fate::Open,
             anomalies: Vec::new(),
         }
     }
 }
 
-fn fail(mut exchange: Exchange, failure: Failure, out: Out<'_>) {
+fn fail(mut exchange: Exchange, failure: Failure, at: Timestamp, out: Out<'_>) {
     exchange.failure = Some(failure);
+    exchange.fate = Fate::Ended(at);
     out(exchange);
 }
 

@@ -77,10 +77,10 @@ impl Stream {
     }
 
     /// Nothing more is told of this connection.
-    fn step_aside(&mut self, out: &mut dyn FnMut(Exchange)) {
+    fn step_aside(&mut self, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
         self.opaque = true;
         self.pairing
-            .close(Close::Abandoned, &mut |exchange| out(exchange.into()));
+            .close(at, Close::Abandoned, &mut |exchange| out(exchange.into()));
         (self.client, self.server) = (Framing::default(), Framing::default());
     }
 }
@@ -100,7 +100,7 @@ impl Dissector for Stream {
             let (message, first) = (std::mem::take(&mut framing.part), framing.first);
             if message.len() < 2 + Header::SIZE {
                 self.standing.settle(Standing::Refuted);
-                return self.step_aside(out);
+                return self.step_aside(at, out);
             }
             let out = &mut |exchange: super::Exchange| out(exchange.into());
             if self.pairing.message(side, (first, at), &message[2..], out) {
@@ -110,19 +110,19 @@ impl Dissector for Stream {
     }
 
     /// Where the next message begins is not known any more.
-    fn gap(&mut self, _: Side, _: Timestamp, _: Option<u64>, out: &mut dyn FnMut(Exchange)) {
-        self.step_aside(out);
+    fn gap(&mut self, _: Side, at: Timestamp, _: Option<u64>, out: &mut dyn FnMut(Exchange)) {
+        self.step_aside(at, out);
     }
 
-    fn end(&mut self, side: Side, _: Timestamp, out: &mut dyn FnMut(Exchange)) {
+    fn end(&mut self, side: Side, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
         if side == Side::Server {
             self.pairing
-                .close(Close::Finished, &mut |exchange| out(exchange.into()));
+                .close(at, Close::Finished, &mut |exchange| out(exchange.into()));
         }
     }
 
-    fn close(&mut self, _: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
-        self.pairing.close(how, &mut |exchange| out(exchange.into()));
+    fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
+        self.pairing.close(at, how, &mut |exchange| out(exchange.into()));
     }
 
     fn standing(&self) -> Standing {

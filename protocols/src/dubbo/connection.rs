@@ -6,6 +6,7 @@ use super::exchange::{Exchange, Failure};
 use super::framing::{Fed, Framing, Message, Skipped};
 use super::{BEGINNING, STORED, TIMEOUT};
 use crate::detect::{Dissector, Standing};
+use crate::fate::Fate;
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::{collections::VecDeque, sync::Arc};
 use weir_records::Timestamp;
@@ -17,7 +18,11 @@ type Out<'a> = &'a mut dyn FnMut(Any);
 #[derive(Debug)]
 struct Connection {
     max_pending: usize,
+    /// How long a call may wait before that is told, in ns.
+    patience: Option<u64>,
     late: bool,
+    /// The time of what is looked at now.
+    now: Timestamp,
     client: Direction,
     server: Direction,
     /// Bytes of bodies that are kept.
@@ -50,7 +55,9 @@ pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
     };
     Box::new(Connection {
         max_pending: limits.max_pending.max(1),
+        patience: limits.patience(),
         late,
+        now: Timestamp::default(),
         client: direction(),
         server: direction(),
         stored: 0,
@@ -127,7 +134,7 @@ impl Connection {
             .position(|(other, _)| *other == id);
         if let Some(mut older) = waiting.and_then(|at| self.remove(side, at)) {
             older.anomalies.push(format!("request_id_repeated: {id}"));
-            fail(older, Failure::NoResponse, out);
+            fail(older, Failure::NoResponse, self.now, out);
         }
         if self.direction(side).pending.len() >= self.max_pending
             && let Some(mut oldest) = self.remove(side, 0)
@@ -135,7 +142,7 @@ impl Connection {
             oldest
                 .anomalies
                 .push(format!("too_many_pending: {}", self.max_pending));
-            fail(oldest, Failure::Abandoned, out);
+            fail(oldest, Failure::Abandoned, self.now, out);
         }
         self.stored += exchange.stored();
         self.direction(side).pending.push_back((id, exchange));
@@ -182,6 +189,7 @@ impl Connection {
             request,
             response: None,
             failure: None,
+            fate: Fate::Open,
             anomalies,
             events,
             text,
@@ -203,7 +211,43 @@ impl Connection {
         };
         while self.direction(side).pending.front().is_some_and(is_old) {
             if let Some(exchange) = self.remove(side, 0) {
-                fail(exchange, Failure::Timeout, out);
+                let sent = exchange.request.as_ref().map_or(now, |request| request.last);
+                fail(
+                    exchange,
+                    Failure::Timeout,
+                    Timestamp(sent.0.saturating_add(patience)),
+                    out,
+                );
+            }
+        }
+    }
+
+    /// Calls of `side` that have waited for long are told, once.
+    fn tell_waiting(&mut self, side: Side, now: Timestamp, out: Out<'_>) {
+        let Some(patience) = self.patience else { return };
+        let (asker, answerer) = match side {
+            Side::Client => (&mut self.client, &self.server),
+            Side::Server => (&mut self.server, &self.client),
+        };
+        if answerer.framing.is_lost() {
+            return; // an answer may have been missed
+        }
+        for (id, exchange) in &mut asker.pending {
+            if let Some(asked) = exchange
+                .request
+                .as_ref()
+                .filter(|_| !answerer.framing.is_within(*id))
+                && let Some(until) = exchange.fate.overdue(asked.last, patience, now)
+            {
+                exchange.fate = Fate::Told;
+                // (What was beside the call is counted once, in its last document.)
+                let copy = Exchange {
+                    fate: Fate::Waiting(until),
+                    events: 0,
+                    text: 0,
+                    ..exchange.clone()
+                };
+                out(copy.into());
             }
         }
     }
@@ -218,6 +262,7 @@ impl Connection {
         }
         let response = !message.header.is_request();
         let reset = matches!(how, Failure::Reset(_) | Failure::Abandoned);
+        let now = self.now;
         self.frame(
             side,
             message,
@@ -229,6 +274,7 @@ impl Connection {
                         _ if response => Failure::IncompleteResponse,
                         _ => Failure::IncompleteRequest,
                     });
+                    exchange.fate = Fate::Ended(now);
                     out(Any::Dubbo(exchange));
                 }
                 other => out(other),
@@ -250,13 +296,14 @@ impl Connection {
     fn end_pending(&mut self, side: Side, how: Failure, out: Out<'_>) {
         while let Some(exchange) = self.remove(side, 0) {
             let how = exchange.failure.unwrap_or(how);
-            fail(exchange, how, out);
+            fail(exchange, how, self.now, out);
         }
     }
 }
 
 impl Dissector for Connection {
     fn data(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: Out<'_>) {
+        self.now = at;
         while !bytes.is_empty() {
             if let Fed::Frame(message, skipped) = self.direction(side).framing.feed(at, &mut bytes) {
                 self.frame(side, message, skipped, out);
@@ -266,12 +313,14 @@ impl Dissector for Connection {
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out<'_>) {
+        self.now = at;
         if let Some(Fed::Frame(message, skipped)) = self.direction(side).framing.gap(at, missed) {
             self.frame(side, message, skipped, out);
         }
     }
 
-    fn end(&mut self, side: Side, _: Timestamp, out: Out<'_>) {
+    fn end(&mut self, side: Side, at: Timestamp, out: Out<'_>) {
+        self.now = at;
         self.end_part(side, Failure::NoResponse, out);
         self.end_pending(side.other(), Failure::NoResponse, out);
     }
@@ -279,9 +328,17 @@ impl Dissector for Connection {
     fn tick(&mut self, at: Timestamp, out: Out<'_>) {
         self.expire(Side::Client, at, out);
         self.expire(Side::Server, at, out);
+        self.tell_waiting(Side::Client, at, out);
+        self.tell_waiting(Side::Server, at, out);
     }
 
-    fn close(&mut self, _: Timestamp, how: Close, out: Out<'_>) {
+    /// A call that nobody answers is given up some time, told or not.
+    fn waits(&self) -> bool {
+        !self.client.pending.is_empty() || !self.server.pending.is_empty()
+    }
+
+    fn close(&mut self, at: Timestamp, how: Close, out: Out<'_>) {
+        self.now = at;
         let how = match how {
             Close::Finished => Failure::NoResponse,
             Close::Reset(side) => Failure::Reset(side),
@@ -319,7 +376,8 @@ impl Dissector for Connection {
     }
 }
 
-fn fail(mut exchange: Exchange, how: Failure, out: Out<'_>) {
+fn fail(mut exchange: Exchange, how: Failure, at: Timestamp, out: Out<'_>) {
     exchange.failure = Some(how);
+    exchange.fate = Fate::Ended(at);
     out(exchange.into());
 }

@@ -46,9 +46,11 @@ impl Exchange {
             category: &["network"],
             kind: &["connection", "protocol"],
             outcome: Some(outcome),
-            duration: asked.and(answered).map(|answer| answer.last.since(self.first())),
+            duration: self
+                .fate
+                .duration(asked.map(|asked| asked.first), answered.map(|answer| answer.last)),
             start: None,
-            end: None,
+            end: self.fate.end(),
         };
         Document {
             source: Endpoint::of(flow.client, from_client.map(Message::size)),

@@ -2,6 +2,7 @@
 
 use super::framing::Message;
 use crate::Side;
+use crate::fate::Fate;
 
 /// A request and its response.
 #[derive(Clone, Debug)]
@@ -16,6 +17,7 @@ pub struct Exchange {
     pub(super) request: Option<Box<Message>>,
     pub(super) response: Option<Box<Message>>,
     pub(super) failure: Option<Failure>,
+    pub(crate) fate: Fate,
     pub(super) anomalies: Vec<String>,
     /// What there was on the connection since the exchange before.
     pub(super) events: u64,

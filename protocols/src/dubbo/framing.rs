@@ -145,6 +145,16 @@ impl Framing {
         }
     }
 
+    /// Bytes were missed, or belong to no frame, and no frame has been found since.
+    pub fn is_lost(&self) -> bool {
+        matches!(self.state, State::Lost(..))
+    }
+
+    /// The response with this number is arriving.
+    pub fn is_within(&self, id: i64) -> bool {
+        matches!(&self.state, State::Body(message) if message.header.id == id && !message.header.is_request())
+    }
+
     /// Takes from `bytes` up to the end of a frame.
     pub fn feed(&mut self, at: Timestamp, bytes: &mut &[u8]) -> Fed {
         while !bytes.is_empty() {

@@ -5,6 +5,7 @@ use super::collector::{Block, Collector};
 use super::exchange::{Exchange, Message};
 use super::head::Lines;
 use crate::detect::{Dissector, Probe, Standing, Verdict};
+use crate::fate::Fate;
 use crate::http::{Kept, TOGETHER};
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::{borrow::Cow, collections::VecDeque, sync::Arc};
@@ -34,6 +35,8 @@ pub(super) struct Connection {
     /// Bytes of bodies kept in `pending` and `orphan`.
     pub kept: usize,
     pub sequence: u64,
+    /// The time of what is looked at now.
+    pub now: Timestamp,
     /// Bytes were missed, so the next exchange is marked.
     pub gap: bool,
     /// Requests may have been missed: what a response answers is not certain.
@@ -132,6 +135,7 @@ impl Connection {
             stored: 0,
             kept: 0,
             sequence: 0,
+            now: Timestamp::default(),
             gap: false,
             missed: late,
             standing: Standing::Guess,
@@ -260,7 +264,10 @@ impl Connection {
         }
     }
 
-    pub fn emit(&mut self, exchange: Box<Exchange>, out: Out) {
+    pub fn emit(&mut self, mut exchange: Box<Exchange>, out: Out) {
+        if exchange.failure.is_some() && !exchange.answered() {
+            exchange.fate = Fate::Ended(self.now);
+        }
         self.stored = self.stored.saturating_sub(exchange.stored());
         self.kept = self.kept.saturating_sub(exchange.kept());
         out(Any::Http1(exchange));
@@ -284,6 +291,7 @@ impl Dissector for Connection {
         if let Some(successor) = &mut self.successor {
             return successor.data(side, at, bytes, out);
         }
+        self.now = at;
         if side == Side::Server {
             self.check_doubtful_body(bytes, out);
         }
@@ -296,6 +304,7 @@ impl Dissector for Connection {
         if let Some(successor) = &mut self.successor {
             return successor.gap(side, at, missed, out);
         }
+        self.now = at;
         self.miss(side, at, missed, out);
         self.settle();
     }
@@ -304,6 +313,7 @@ impl Dissector for Connection {
         if let Some(successor) = &mut self.successor {
             return successor.end(side, at, out);
         }
+        self.now = at;
         match side {
             Side::Client => self.client_end(out),
             Side::Server => self.server_end(out),
@@ -315,12 +325,21 @@ impl Dissector for Connection {
         if let Some(successor) = &mut self.successor {
             return successor.close(at, how, out);
         }
+        self.now = at;
         self.finish(how, out);
     }
 
     fn tick(&mut self, at: Timestamp, out: Out) {
-        if let Some(successor) = &mut self.successor {
-            successor.tick(at, out);
+        match &mut self.successor {
+            Some(successor) => successor.tick(at, out),
+            None => self.tell_waiting(at, out),
+        }
+    }
+
+    fn waits(&self) -> bool {
+        match &self.successor {
+            Some(successor) => successor.waits(),
+            None => self.may_tell_waiting(),
         }
     }
 

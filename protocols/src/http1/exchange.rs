@@ -4,6 +4,7 @@ use super::collector::Block;
 use super::fields::{Field, Spans, fields};
 use super::framing::note;
 use super::head::{Lines, Version, request_line, status_line};
+use crate::fate::Fate;
 use crate::http::Kept;
 use std::ops::Range;
 use weir_records::{Octets, Timestamp};
@@ -30,6 +31,7 @@ pub struct Exchange {
     /// Bytes of 1xx responses before the response.
     pub(super) informational: u64,
     pub(super) failure: Option<Failure>,
+    pub(crate) fate: Fate,
     pub(super) anomalies: Vec<String>,
 }
 

@@ -39,6 +39,8 @@ pub(super) struct Connection {
     /// Bytes of bodies that are kept in `streams`.
     pub kept: usize,
     pub sequence: u64,
+    /// The time of what is looked at now.
+    pub now: Timestamp,
     /// What is to be said of the next exchange.
     pub anomalies: Vec<String>,
     /// The last error that a side gave for going away.
@@ -96,6 +98,7 @@ impl Connection {
             kept: 0,
             sequence: 0,
             anomalies: Vec::new(),
+            now: Timestamp::default(),
             error: None,
             standing: Standing::Guess,
             frames: [0; 2],
@@ -315,6 +318,7 @@ impl Connection {
 
 impl Dissector for Connection {
     fn data(&mut self, side: Side, at: Timestamp, mut bytes: &[u8], out: Out) {
+        self.now = at;
         while !bytes.is_empty() {
             let fed = self.half(side).framing.feed(at, &mut bytes);
             if self.standing == Standing::Guess && !matches!(fed, Fed::Broken) {
@@ -328,20 +332,31 @@ impl Dissector for Connection {
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out) {
+        self.now = at;
         match self.half(side).framing.gap(missed) {
             Fed::Broken => self.lose(side, "gap", "bytes were missed"),
             fed => self.take(side, at, fed, out),
         }
     }
 
-    fn end(&mut self, side: Side, _: Timestamp, out: Out) {
+    fn end(&mut self, side: Side, at: Timestamp, out: Out) {
+        self.now = at;
         // A client may wait for answers after its last word.
         if side == Side::Server {
             self.fail(|_| true, Exchange::cut_short, out);
         }
     }
 
-    fn close(&mut self, _: Timestamp, how: Close, out: Out) {
+    fn tick(&mut self, at: Timestamp, out: Out) {
+        self.tell_waiting(at, out);
+    }
+
+    fn waits(&self) -> bool {
+        self.may_tell_waiting()
+    }
+
+    fn close(&mut self, at: Timestamp, how: Close, out: Out) {
+        self.now = at;
         let failure = |exchange: &Exchange| match how {
             Close::Reset(side) if !exchange.is_answered() && !exchange.may_be_answered() => {
                 Some(Failure::Connection(side))

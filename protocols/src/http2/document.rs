@@ -77,16 +77,18 @@ impl Exchange {
     }
 
     fn event(&self, flow: &Flow, answer: Option<&Answer>) -> Event {
-        let ended = self.request.as_ref().and(self.response.as_ref());
         Event {
             id: DocumentId::exchange(flow.id, DATASET, self.sequence),
             dataset: DATASET,
             category: &["network", "web"],
             kind: &["connection", "protocol", "access"],
             outcome: Some(self.outcome(answer)),
-            duration: ended.map(|response| response.last.since(self.first())),
+            duration: self.fate.duration(
+                self.request.as_ref().map(|request| request.first),
+                self.response.as_ref().map(|response| response.last),
+            ),
             start: None,
-            end: None,
+            end: self.fate.end(),
         }
     }
 

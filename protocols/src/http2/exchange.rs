@@ -3,6 +3,7 @@
 use super::hpack::Fields;
 use super::rules::Fault;
 use crate::Side;
+use crate::fate::Fate;
 use crate::http::{Kept, Messages};
 use crate::http1::note;
 use weir_records::Timestamp;
@@ -29,6 +30,7 @@ pub struct Exchange {
     /// Bytes of 1xx responses before the response.
     pub(super) informational: u64,
     pub(super) failure: Option<Failure>,
+    pub(crate) fate: Fate,
     pub(super) anomalies: Vec<String>,
     /// What its connection reckons that it stores.
     pub(super) reckoned: usize,

@@ -4,6 +4,7 @@
 use super::FINISHED;
 use super::connection::{Connection, Out};
 use super::exchange::{Exchange, Failure};
+use crate::fate::Fate;
 use crate::http1::note;
 use crate::{Exchange as Any, Side};
 
@@ -86,7 +87,10 @@ impl Connection {
         }
     }
 
-    pub(super) fn emit(&mut self, id: u32, exchange: Box<Exchange>, out: Out) {
+    pub(super) fn emit(&mut self, id: u32, mut exchange: Box<Exchange>, out: Out) {
+        if exchange.failure.is_some() && !exchange.is_answered() {
+            exchange.fate = Fate::Ended(self.now);
+        }
         self.stored = self.stored.saturating_sub(exchange.reckoned);
         self.kept = self.kept.saturating_sub(exchange.kept());
         if self.finished.len() >= FINISHED {

@@ -53,6 +53,7 @@ fn documents(decoder: Decoder, steps: &[(Side, Vec<u8>)], cut: usize) -> Vec<Val
     for document in &mut documents {
         document.as_object_mut().unwrap().remove("@timestamp");
         document["event"].as_object_mut().unwrap().remove("duration");
+        document["event"].as_object_mut().unwrap().remove("end");
         document["weir"].as_object_mut().unwrap().remove("timing");
     }
     let ids: HashSet<_> = documents

@@ -18,3 +18,4 @@ mod pipy;
 mod properties;
 mod serializations;
 mod support;
+mod waiting;

@@ -15,3 +15,4 @@ mod messages;
 mod pipy;
 mod properties;
 mod support;
+mod waiting;

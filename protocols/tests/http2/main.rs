@@ -24,3 +24,4 @@ mod properties;
 mod support;
 mod triple;
 mod upgrade;
+mod waiting;

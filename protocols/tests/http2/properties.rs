@@ -10,6 +10,7 @@ fn timeless(mut documents: Vec<Value>) -> Vec<Value> {
     for document in &mut documents {
         document.as_object_mut().unwrap().remove("@timestamp");
         document["event"].as_object_mut().unwrap().remove("duration");
+        document["event"].as_object_mut().unwrap().remove("end");
         document["weir"].as_object_mut().unwrap().remove("timing");
         for side in ["request", "response"] {
             if let Some(counts) = document["rpc"][side].as_object_mut() {

@@ -47,6 +47,7 @@ fn documents(steps: &[(Side, Vec<u8>)], cut: usize) -> Vec<Value> {
     for document in &mut documents {
         document.as_object_mut().unwrap().remove("@timestamp");
         document["event"].as_object_mut().unwrap().remove("duration");
+        document["event"].as_object_mut().unwrap().remove("end");
         document["weir"].as_object_mut().unwrap().remove("timing");
         for side in ["client", "server"] {
             if let Some(side) = document["websocket"][side].as_object_mut() {
