@@ -197,6 +197,25 @@ impl Connection {
         }
     }
 
+    /// True if this segment, which was seen in another network (a tunnel, or outside of it), belongs here: it is the SYN once
+    /// more, answers it, or continues both streams.
+    pub fn fits(&self, seen: &Seen<'_>) -> bool {
+        let segment = &seen.segment;
+        let side = self.side(seen.source);
+        let begun = self.receivers.syn(side);
+        match (segment.syn, segment.acknowledged) {
+            (true, None) => side == Side::Client && begun == Some(segment.sequence),
+            (true, Some(next)) => match begun {
+                Some(own) => own == segment.sequence,
+                None => side == Side::Server && self.receivers.has_reached(Side::Client, next),
+            },
+            (false, next) => {
+                let continues = |next| self.stream(other(side)).is_near(next);
+                self.stream(side).is_near(segment.sequence) && next.is_none_or(continues)
+            }
+        }
+    }
+
     fn stream(&self, side: Side) -> &Stream {
         match side {
             Side::Client => &self.client,

@@ -1,5 +1,7 @@
 //! What was seen and what was left out, by reason.
 
+use crate::packet::Unread;
+
 /// Counters of a tracker: everything that it took or left out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
@@ -11,10 +13,22 @@ pub struct Counters {
     pub unknown_link: u64,
     /// Packets whose headers are damaged, or were not captured whole.
     pub malformed: u64,
-    /// Frames without IP (ARP and its kin).
+    /// Frames of what runs the network, without IP (ARP and its kin).
     pub not_ip: u64,
-    /// IP packets of neither TCP nor UDP.
+    /// Packets of ICMP, and of what routers tell each other.
     pub other_transport: u64,
+    /// Packets that are encrypted, or compressed by PPP.
+    pub encrypted: u64,
+    /// Packets of an Ethernet type that is not read, within a tunnel or without.
+    pub unknown_ether_type: u64,
+    /// Packets of a protocol of IP that is not read.
+    pub unknown_ip_protocol: u64,
+    /// Packets of a protocol of PPP that is not read.
+    pub unknown_ppp_protocol: u64,
+    /// Packets in a tunnel or in 802.11 whose content is of a form that is not read.
+    pub unknown_tunnel_content: u64,
+    /// Packets within more tunnels than are taken off.
+    pub too_many_tunnels: u64,
     /// UDP datagrams that are not DNS, where nothing else is followed.
     pub other_datagrams: u64,
     /// IP packets that came in fragments and were put together.
@@ -56,6 +70,18 @@ pub struct Counters {
 }
 
 impl Counters {
+    /// The counter of packets that may carry data and are not read.
+    pub(crate) fn unread(&mut self, what: Unread) -> &mut u64 {
+        match what {
+            Unread::Encrypted => &mut self.encrypted,
+            Unread::EtherType => &mut self.unknown_ether_type,
+            Unread::IpProtocol => &mut self.unknown_ip_protocol,
+            Unread::PppProtocol => &mut self.unknown_ppp_protocol,
+            Unread::TunnelContent => &mut self.unknown_tunnel_content,
+            Unread::TooDeep => &mut self.too_many_tunnels,
+        }
+    }
+
     /// What could not be read, or not in full: a name, what it is, and how often; only what there was.
     pub fn losses(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
         self.reasons().filter(|(_, _, count)| *count > 0)
@@ -70,6 +96,36 @@ impl Counters {
                 self.unknown_link,
             ),
             ("malformed", "packets with damaged or cut headers", self.malformed),
+            (
+                "encrypted",
+                "encrypted packets (IPsec, MACsec, 802.11, PPP)",
+                self.encrypted,
+            ),
+            (
+                "unknown_ether_type",
+                "packets of an Ethernet type that is not read",
+                self.unknown_ether_type,
+            ),
+            (
+                "unknown_ip_protocol",
+                "packets of an IP protocol that is not read",
+                self.unknown_ip_protocol,
+            ),
+            (
+                "unknown_ppp_protocol",
+                "packets of a PPP protocol that is not read",
+                self.unknown_ppp_protocol,
+            ),
+            (
+                "unknown_tunnel_content",
+                "packets in a tunnel or in 802.11 whose content is not read",
+                self.unknown_tunnel_content,
+            ),
+            (
+                "too_many_tunnels",
+                "packets within more tunnels than are taken off",
+                self.too_many_tunnels,
+            ),
             (
                 "cut_packets",
                 "packets were not captured whole (snaplen)",

@@ -34,6 +34,14 @@ pub(crate) struct Seen<'a> {
 }
 
 impl Seen<'_> {
+    /// What tells this datagram from others of its flow.
+    fn hash(&self) -> u64 {
+        let head = &self.payload.bytes[..self.payload.bytes.len().min(HEAD)];
+        let mut hasher = DefaultHasher::new();
+        (self.source, self.id, self.payload.len, head).hash(&mut hasher);
+        hasher.finish()
+    }
+
     /// Who sent it, if it can be DNS: port 53, or one that is pinned to it, is the server's, and of two such the one's that
     /// answers. (Multicast DNS has a port of its own, and is another protocol.)
     pub fn side(&self, decoders: &Decoders) -> Option<Side> {
@@ -56,6 +64,8 @@ pub(crate) struct Datagrams {
     pub observed: Observed,
     /// The last datagram, by which its double is known: its hash, when it was seen, and where.
     last: Option<(u64, Timestamp, u32)>,
+    /// The client has sent something; the server has.
+    heard: [bool; 2],
 }
 
 impl Datagrams {
@@ -78,7 +88,11 @@ impl Datagrams {
         if settings.flows.is_some() {
             observed.measure(Measured::udp(), lost);
         }
-        Some(Self { observed, last: None })
+        Some(Self {
+            observed,
+            last: None,
+            heard: [false; 2],
+        })
     }
 
     /// Takes a datagram, of `side` where it is DNS.
@@ -91,6 +105,7 @@ impl Datagrams {
             true => Side::Client,
             false => Side::Server,
         });
+        self.heard[usize::from(side == Side::Server)] = true;
         let at = self.observed.seen(seen.at);
         if let Some(measured) = self.observed.measured() {
             measured.datagram(side, seen.payload.len, seen.wire_len);
@@ -101,13 +116,18 @@ impl Datagrams {
         });
     }
 
+    /// True if this datagram, which was seen in another network, belongs here: it is the last one once more, or the first of
+    /// its side.
+    pub fn fits(&self, seen: &Seen<'_>) -> bool {
+        let of_server = seen.source == self.observed.flow.server;
+        let again = |(last, at, _): (u64, Timestamp, u32)| last == seen.hash() && seen.at.since(at) < SAME;
+        !self.heard[usize::from(of_server)] || self.last.is_some_and(again)
+    }
+
     /// True if this is the last datagram once more, seen on another interface; where interfaces are not known, DNS that comes
     /// again at once is taken for that, and of anything else what has the same number (IPv4's, where it is one).
     fn is_double(&mut self, seen: &Seen<'_>) -> bool {
-        let head = &seen.payload.bytes[..seen.payload.bytes.len().min(HEAD)];
-        let mut hasher = DefaultHasher::new();
-        (seen.source, seen.id, seen.payload.len, head).hash(&mut hasher);
-        let this = hasher.finish();
+        let this = seen.hash();
         let last = self.last.replace((this, seen.at, seen.interface));
         let Some((last, at, interface)) = last else {
             return false;

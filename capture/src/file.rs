@@ -145,6 +145,7 @@ impl<R: Read> Reader<R> {
                         wire_len: found.wire_len.max(found.bytes.len()),
                         interface: found.interface,
                         way: found.way,
+                        vlan: None,
                     }));
                 }
                 Step::Other(len) => self.consume(len),

@@ -43,6 +43,7 @@ pub(crate) fn flow(
         opened,
         connect: None,
         host: settings.host.clone(),
+        wrapping: None,
     }
 }
 
@@ -195,6 +196,7 @@ impl Observed {
     /// Client and server change their places, and decoding begins anew.
     pub fn swap(&mut self, flow: Flow, decoder: Decoder) {
         let old = std::mem::replace(&mut self.flow, flow);
+        self.flow.wrapping = old.wrapping;
         if let Some(account) = &mut self.account {
             account.measured.swap();
             if account.reported.swap() {

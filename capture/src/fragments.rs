@@ -16,6 +16,8 @@ const LARGEST: usize = 65535;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 struct Key {
+    /// Equal addresses in two networks of tunnels are different ones.
+    network: u64,
     source: IpAddr,
     destination: IpAddr,
     protocol: u8,
@@ -70,8 +72,9 @@ impl Fragments {
     }
 
     /// Takes a fragment, and gives the packet's payload if it is the last that was missing.
-    pub fn take(&mut self, at: Timestamp, ip: &Ip<'_>, fragment: Fragment) -> Option<Vec<u8>> {
+    pub fn take(&mut self, at: Timestamp, network: u64, ip: &Ip<'_>, fragment: Fragment) -> Option<Vec<u8>> {
         let key = Key {
+            network,
             source: ip.source,
             destination: ip.destination,
             protocol: ip.protocol,

@@ -1,9 +1,9 @@
 //! What the headers of a packet say, for those who count packets and decode nothing.
 
 use crate::{
-    Packet,
-    link::{self, Network},
-    packet::{Ip, TCP, UDP},
+    Packet, link,
+    outside::Outside,
+    packet::{Ip, Payload, TCP, UDP},
 };
 use std::net::IpAddr;
 
@@ -23,7 +23,7 @@ pub struct Heading {
 impl Heading {
     /// Reads it; nothing if the packet is something else, or not enough of it was captured.
     pub fn of(packet: &Packet<'_>) -> Option<Self> {
-        let network = link::network(packet).ok()?;
+        let network = link::network(packet, &mut Outside::default()).ok()?.packet;
         let ip = Ip::read(&network).ok()?;
         if ![TCP, UDP].contains(&ip.protocol) {
             return None;
@@ -40,11 +40,11 @@ impl Heading {
 }
 
 /// What the packet says of its length, without what pads a short frame. Merged segments may have no room to say it.
-fn length(network: &Network<'_>, source: IpAddr) -> usize {
+fn length(network: &Payload<'_>, source: IpAddr) -> usize {
     let (at, more) = if source.is_ipv4() { (2, 0) } else { (4, 40) };
     match network.bytes.get(at..at + 2) {
         Some(&[high, low]) if (high, low) != (0, 0) => more + usize::from(u16::from_be_bytes([high, low])),
-        _ => network.wire_len,
+        _ => network.len,
     }
 }
 

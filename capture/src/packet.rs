@@ -1,6 +1,5 @@
 //! IP (4 and 6, with extension headers), TCP and UDP: headers read, and no more believed of lengths than is there.
 
-use crate::link::Network;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why a packet is left out.
@@ -8,8 +7,29 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 pub(crate) enum Skip {
     UnknownLink,
     Malformed,
+    /// A frame of what runs the network: ARP and its kin.
     NotIp,
+    /// ICMP, and what routers tell each other.
     OtherTransport,
+    /// Something that may carry what is looked for, and is not read.
+    Unread(Unread),
+}
+
+/// What may carry data and is not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// Encrypted (or compressed by PPP).
+    Encrypted,
+    /// An Ethernet type that is not known.
+    EtherType,
+    /// A protocol of IP.
+    IpProtocol,
+    /// A protocol of PPP.
+    PppProtocol,
+    /// What a tunnel carries.
+    TunnelContent,
+    /// Tunnels within more tunnels than are taken off.
+    TooDeep,
 }
 
 pub(crate) const TCP: u8 = 6;
@@ -78,16 +98,18 @@ pub(crate) struct Datagram<'a> {
 }
 
 impl<'a> Payload<'a> {
-    /// Without its first bytes; nothing if these were not captured.
-    fn after(&self, head: usize) -> Option<Self> {
-        Some(Self {
-            bytes: self.bytes.get(head..)?,
-            len: self.len.checked_sub(head)?,
+    /// Without its first bytes, which must have been captured.
+    #[inline]
+    pub fn skip(&self, head: usize) -> Result<Self, Skip> {
+        Ok(Self {
+            bytes: self.bytes.get(head..).ok_or(Skip::Malformed)?,
+            len: self.len.checked_sub(head).ok_or(Skip::Malformed)?,
         })
     }
 
-    /// No longer than this: what follows is padding.
-    fn until(&self, len: usize) -> Self {
+    /// So long by what its header says: what follows is padding.
+    #[inline]
+    pub fn until(&self, len: usize) -> Self {
         Self {
             bytes: &self.bytes[..self.bytes.len().min(len)],
             len,
@@ -95,34 +117,74 @@ impl<'a> Payload<'a> {
     }
 }
 
-fn short(bytes: &[u8], at: usize) -> Option<u16> {
-    Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+#[inline]
+pub(crate) fn byte(bytes: &[u8], at: usize) -> Result<u8, Skip> {
+    bytes.get(at).copied().ok_or(Skip::Malformed)
 }
 
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_be_bytes(*bytes.get(at..)?.first_chunk()?))
+#[inline]
+pub(crate) fn short(bytes: &[u8], at: usize) -> Result<u16, Skip> {
+    let pair = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    pair.map(|pair| u16::from_be_bytes(*pair)).ok_or(Skip::Malformed)
+}
+
+#[inline]
+pub(crate) fn word(bytes: &[u8], at: usize) -> Result<u32, Skip> {
+    let four = bytes.get(at..).and_then(<[u8]>::first_chunk);
+    four.map(|four| u32::from_be_bytes(*four)).ok_or(Skip::Malformed)
+}
+
+/// Bytes of the header of this protocol, if it stands between IP's and what is carried, and has another behind it.
+fn extension(protocol: u8, is_v4: bool, bytes: &[u8]) -> Result<Option<usize>, Skip> {
+    let units = || byte(bytes, 1).map(usize::from);
+    Ok(match protocol {
+        // Authentication
+        51 => Some(8 + units()? * 4),
+        // Hop by hop, routing, destination, mobility, HIP, shim6
+        0 | 43 | 60 | 135 | 139 | 140 if !is_v4 => Some(8 + units()? * 8),
+        _ => None,
+    })
 }
 
 impl<'a> Ip<'a> {
-    pub fn read(network: &Network<'a>) -> Result<Self, Skip> {
-        let read = match network.bytes.first().map(|first| first >> 4) {
-            Some(4) => Self::v4(network),
-            Some(6) => Self::v6(network),
-            _ => None,
-        };
-        read.ok_or(Skip::Malformed)
+    pub fn read(packet: &Payload<'a>) -> Result<Self, Skip> {
+        match packet.bytes.first().map(|first| first >> 4) {
+            Some(4) => Self::v4(packet),
+            Some(6) => Self::v6(packet),
+            _ => Err(Skip::Malformed),
+        }
     }
 
-    fn v4(network: &Network<'a>) -> Option<Self> {
-        let bytes = network.bytes;
+    /// True if this can be nothing but an IP packet: its header agrees with itself and with the bytes that there are.
+    pub fn is_sound(packet: &Payload<'a>) -> bool {
+        let Some(head) = packet.bytes.first_chunk::<20>() else {
+            return false;
+        };
+        match head[0] {
+            // (A mirror may have cut the packet: then the checksum tells.)
+            0x45..=0x4f => {
+                let has_length = head[2..4] != [0, 0];
+                let fits = Self::v4(packet).is_ok_and(|ip| has_length && ip.len <= packet.len);
+                fits || Self::checks(packet.bytes)
+            }
+            0x60..=0x6f => {
+                let fits = Self::v6(packet).is_ok_and(|ip| ip.len <= packet.len);
+                fits || packet.bytes.len() >= 40 && matches!(head[6], TCP | UDP | 58)
+            }
+            _ => false,
+        }
+    }
+
+    fn v4(packet: &Payload<'a>) -> Result<Self, Skip> {
+        let bytes = packet.bytes;
         let header = usize::from(bytes[0] & 15) * 4;
         let [source, destination] = [12, 16].map(|at| word(bytes, at).map(Ipv4Addr::from_bits));
         let total = match usize::from(short(bytes, 2)?) {
-            0 => network.wire_len, // the network card was to cut it into segments (TSO)
+            0 => packet.len, // the network card was to cut it into segments (TSO)
             total => total,
         };
         if header < 20 || total < header {
-            return None;
+            return Err(Skip::Malformed);
         }
         let part = short(bytes, 6)?;
         let fragment = Fragment {
@@ -130,90 +192,116 @@ impl<'a> Ip<'a> {
             offset: usize::from(part & 0x1fff) * 8,
             more: part & 0x2000 != 0,
         };
-        let whole = Payload {
-            bytes,
-            len: network.wire_len.max(bytes.len()),
-        };
-        Some(Self {
+        let mut ip = Self {
             source: source?.into(),
             destination: destination?.into(),
             protocol: bytes[9],
-            payload: whole.until(total).after(header)?,
+            payload: packet.until(total).skip(header)?,
             fragment: (fragment.more || fragment.offset > 0).then_some(fragment),
-            id: short(bytes, 4),
+            id: Some(short(bytes, 4)?),
             len: total,
-        })
+        };
+        if ip.protocol == 51 && ip.fragment.is_none() {
+            ip.take_extensions()?;
+        }
+        Ok(ip)
     }
 
-    fn v6(network: &Network<'a>) -> Option<Self> {
-        let bytes = network.bytes;
+    fn v6(packet: &Payload<'a>) -> Result<Self, Skip> {
+        let bytes = packet.bytes;
         let [source, destination] = [8, 24].map(|at| {
-            let address: &[u8; 16] = bytes.get(at..)?.first_chunk()?;
-            Some(Ipv6Addr::from(*address).into())
+            let address = bytes.get(at..).and_then(<[u8]>::first_chunk::<16>);
+            let address = address.map(|address| Ipv6Addr::from(*address).into());
+            address.ok_or(Skip::Malformed)
         });
-        let whole = Payload {
-            bytes,
-            len: network.wire_len.max(bytes.len()),
-        };
         let packet = match usize::from(short(bytes, 4)?) {
-            0 => whole, // a jumbogram, or as in IPv4
-            length => whole.until(40 + length),
+            0 => *packet, // a jumbogram, or as in IPv4
+            length => packet.until(40 + length),
         };
-        let mut payload = packet.after(40)?;
-        let mut protocol = bytes[6];
-        let mut fragment = None;
+        let mut ip = Self {
+            source: source?,
+            destination: destination?,
+            protocol: bytes[6],
+            payload: packet.skip(40)?,
+            fragment: None,
+            id: None,
+            len: packet.len,
+        };
+        ip.take_extensions()?;
+        Ok(ip)
+    }
+
+    /// True if this begins with an IPv4 header whose checksum is right.
+    pub fn checks(bytes: &[u8]) -> bool {
+        let header = match bytes.first() {
+            Some(first @ 0x45..=0x4f) => bytes.get(..usize::from(first & 15) * 4),
+            _ => None,
+        };
+        let words = header.map(|header| header.chunks_exact(2));
+        let words = words.into_iter().flatten();
+        let sum: u32 = words
+            .map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]])))
+            .sum();
+        (sum & 0xffff) + (sum >> 16) == 0xffff
+    }
+
+    /// The packet's fragments are put together.
+    pub fn whole(mut self, payload: &'a [u8]) -> Result<Self, Skip> {
+        self.len = self.len.saturating_sub(self.payload.len) + payload.len();
+        self.payload = Payload {
+            bytes: payload,
+            len: payload.len(),
+        };
+        self.fragment = None;
+        self.take_extensions()?;
+        Ok(self)
+    }
+
+    /// Takes off the headers between IP's own and what is carried.
+    fn take_extensions(&mut self) -> Result<(), Skip> {
+        let is_v4 = self.source.is_ipv4();
         loop {
-            let size = match protocol {
-                // Hop by hop, routing, destination, mobility, HIP, shim6
-                0 | 43 | 60 | 135 | 139 | 140 => 8 + usize::from(*payload.bytes.get(1)?) * 8,
-                // Authentication
-                51 => 8 + usize::from(*payload.bytes.get(1)?) * 4,
-                44 => 8,
-                _ => break,
+            let bytes = self.payload.bytes;
+            let size = match self.protocol {
+                44 if !is_v4 => 8,
+                protocol => match extension(protocol, is_v4, bytes)? {
+                    Some(size) => size,
+                    None => return Ok(()),
+                },
             };
-            let next = *payload.bytes.first()?;
-            if protocol == 44 {
-                let part = short(payload.bytes, 2)?;
+            let next = byte(bytes, 0)?;
+            if self.protocol == 44 {
+                let part = short(bytes, 2)?;
                 let found = Fragment {
-                    id: word(payload.bytes, 4)?,
+                    id: word(bytes, 4)?,
                     offset: usize::from(part & 0xfff8),
                     more: part & 1 != 0,
                 };
-                fragment = (found.more || found.offset > 0).then_some(found);
+                self.fragment = (found.more || found.offset > 0).then_some(found);
             }
-            payload = payload.after(size)?;
-            protocol = next;
+            self.payload = self.payload.skip(size)?;
+            self.protocol = next;
             // What follows in a fragment but the first is the middle of something.
-            if fragment.is_some() {
-                break;
+            if self.fragment.is_some() {
+                return Ok(());
             }
         }
-        Some(Self {
-            source: source?,
-            destination: destination?,
-            protocol,
-            payload,
-            fragment,
-            id: None,
-            len: packet.len,
-        })
     }
 }
 
 impl<'a> Segment<'a> {
-    /// `None` if it is malformed.
-    pub fn read(payload: &Payload<'a>) -> Option<Self> {
-        let bytes = payload.bytes.get(..20)?;
+    pub fn read(payload: &Payload<'a>) -> Result<Self, Skip> {
+        let bytes = payload.bytes.get(..20).ok_or(Skip::Malformed)?;
         let header = usize::from(bytes[12] >> 4) * 4;
         let flags = bytes[13];
         if header < 20 || payload.len < header {
-            return None;
+            return Err(Skip::Malformed);
         }
-        Some(Self {
+        Ok(Self {
             source_port: short(bytes, 0)?,
             destination_port: short(bytes, 2)?,
             sequence: word(bytes, 4)?,
-            acknowledged: word(bytes, 8).filter(|_| flags & 0x10 != 0),
+            acknowledged: (flags & 0x10 != 0).then_some(word(bytes, 8)?),
             syn: flags & 2 != 0,
             fin: flags & 1 != 0,
             rst: flags & 4 != 0,
@@ -230,20 +318,19 @@ impl<'a> Segment<'a> {
 }
 
 impl<'a> Datagram<'a> {
-    /// `None` if it is malformed.
-    pub fn read(payload: &Payload<'a>) -> Option<Self> {
+    pub fn read(payload: &Payload<'a>) -> Result<Self, Skip> {
         let bytes = payload.bytes;
         let length = match usize::from(short(bytes, 4)?) {
             0 => payload.len, // a jumbogram
             length => length,
         };
         if length > payload.len {
-            return None;
+            return Err(Skip::Malformed);
         }
-        Some(Self {
+        Ok(Self {
             source_port: short(bytes, 0)?,
             destination_port: short(bytes, 2)?,
-            payload: payload.until(length).after(8)?,
+            payload: payload.until(length).skip(8)?,
         })
     }
 }

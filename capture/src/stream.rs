@@ -13,6 +13,8 @@ use weir_records::Timestamp;
 pub(crate) const PIECE: usize = 96;
 /// No window is larger (RFC 7323, 2.3): a number further away belongs to something else.
 const WINDOW: i64 = 1 << 30;
+/// Bytes that are usually under way at once, at most: two streams that are so near to each other are one.
+const NEAR: i64 = 1 << 22;
 
 /// Who gets the bytes.
 pub(crate) trait Feed {
@@ -126,6 +128,11 @@ impl Stream {
         // Truncation is meant: sequence numbers are the places' lower half.
         let next = base.wrapping_add(self.next as u32);
         self.next + i64::from(sequence.wrapping_sub(next) as i32)
+    }
+
+    /// True if this number is not far from the next byte's.
+    pub fn is_near(&self, sequence: u32) -> bool {
+        self.base.is_some() && (self.place(sequence) - self.next).abs() < NEAR
     }
 
     /// True if bytes at this number would be the next.

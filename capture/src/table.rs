@@ -1,17 +1,23 @@
 //! The flows that are followed: finds each packet's, opens and ends them.
 
+mod places;
+
 use crate::{
-    Counters, Packet, Settings, Sink,
+    Counters, Packet, Settings, Sink, Way,
     connection::{self, Connection, Succession},
     datagrams::{self, Datagrams},
+    ether::{self, Layer},
     flow::{Context, Observed},
     fragments::Fragments,
     link,
+    outside::Outside,
     packet::{self, Datagram, Ip, Payload, Segment, Skip},
     settings::{Transport, ns},
     stream::Room,
+    tunnel,
 };
 use foldhash::fast::RandomState;
+use places::Networks;
 use std::{cmp::Reverse, collections::HashMap, net::SocketAddr};
 use weir_protocols::Close;
 use weir_records::{FlowEnd, Timestamp};
@@ -44,6 +50,7 @@ impl Key {
 #[derive(Debug)]
 struct Slot {
     key: Key,
+    networks: Networks,
     /// Counts flows in the order in which they were opened.
     serial: u64,
     entry: Entry,
@@ -116,6 +123,14 @@ enum Content {
     Counted,
 }
 
+/// Where a packet was seen, for what is within it.
+#[derive(Clone, Copy)]
+struct Place {
+    at: Timestamp,
+    interface: u32,
+    way: Way,
+}
+
 /// Follows the flows of a capture: packets in, exchanges out.
 #[derive(Debug)]
 pub struct Tracker {
@@ -123,6 +138,8 @@ pub struct Tracker {
     counters: Counters,
     /// (Each packet asks it.)
     places: HashMap<Key, usize, RandomState>,
+    /// Further flows of the sockets that are in `places`, which are in other networks.
+    beside: HashMap<Key, Vec<usize>, RandomState>,
     slots: Vec<Option<Slot>>,
     free: Vec<usize>,
     fragments: Fragments,
@@ -148,6 +165,7 @@ impl Tracker {
             settings,
             counters: Counters::default(),
             places: HashMap::default(),
+            beside: HashMap::default(),
             slots: Vec::new(),
             free: Vec::new(),
             waiting: 0,
@@ -167,7 +185,7 @@ impl Tracker {
 
     /// Flows that are followed now.
     pub fn flows(&self) -> usize {
-        self.places.len()
+        self.known()
     }
 
     /// True if nothing waits for time to pass: [`Self::tick`] may be called as seldom as one likes.
@@ -201,68 +219,104 @@ impl Tracker {
             Err(Skip::Malformed) => &mut self.counters.malformed,
             Err(Skip::NotIp) => &mut self.counters.not_ip,
             Err(Skip::OtherTransport) => &mut self.counters.other_transport,
+            Err(Skip::Unread(what)) => self.counters.unread(what),
         };
         *skipped += 1;
     }
 
     fn network(&mut self, packet: &Packet<'_>, sink: &mut dyn Sink) -> Result<Content, Skip> {
-        let network = link::network(packet)?;
-        let mut ip = Ip::read(&network)?;
+        let mut outside = Outside::default();
+        let network = link::network(packet, &mut outside)?;
+        let place = Place {
+            at: packet.at,
+            interface: packet.interface,
+            way: network.way,
+        };
+        self.ip(place, &network.packet, &mut outside, sink)
+    }
+
+    fn ip(
+        &mut self,
+        place: Place,
+        packet: &Payload<'_>,
+        outside: &mut Outside,
+        sink: &mut dyn Sink,
+    ) -> Result<Content, Skip> {
+        let mut ip = Ip::read(packet)?;
         let whole;
         if let Some(fragment) = ip.fragment {
-            let taken = self.fragments.take(packet.at, &ip, fragment);
+            let network = outside.network(self.places.hasher());
+            let taken = self.fragments.take(place.at, network, &ip, fragment);
             self.counters.incomplete_fragments += self.fragments.take_incomplete();
             let Some(payload) = taken else {
                 return Ok(Content::Read);
             };
             self.counters.reassembled += 1;
             whole = payload;
-            ip.len = ip.len.saturating_sub(ip.payload.len) + whole.len();
-            ip.payload = Payload {
-                bytes: &whole,
-                len: whole.len(),
-            };
+            ip = ip.whole(&whole)?;
         }
         match ip.protocol {
             packet::TCP => {
-                let segment = Segment::read(&ip.payload).ok_or(Skip::Malformed)?;
-                self.segment(
-                    connection::Seen {
-                        at: packet.at,
-                        source: (ip.source, segment.source_port).into(),
-                        destination: (ip.destination, segment.destination_port).into(),
-                        segment,
-                        wire_len: ip.len,
-                        way: network.way,
-                        interface: packet.interface,
-                    },
-                    sink,
-                );
+                let segment = Segment::read(&ip.payload)?;
+                let seen = connection::Seen {
+                    at: place.at,
+                    source: (ip.source, segment.source_port).into(),
+                    destination: (ip.destination, segment.destination_port).into(),
+                    segment,
+                    wire_len: ip.len,
+                    way: place.way,
+                    interface: place.interface,
+                };
+                self.segment(seen, outside, sink);
                 Ok(Content::Read)
             }
             packet::UDP => {
-                let datagram = Datagram::read(&ip.payload).ok_or(Skip::Malformed)?;
-                Ok(self.datagram(
-                    datagrams::Seen {
-                        at: packet.at,
-                        source: (ip.source, datagram.source_port).into(),
-                        destination: (ip.destination, datagram.destination_port).into(),
-                        payload: datagram.payload,
-                        wire_len: ip.len,
-                        way: network.way,
-                        id: ip.id,
-                        interface: packet.interface,
-                    },
-                    sink,
-                ))
+                let datagram = Datagram::read(&ip.payload)?;
+                if let Some((layer, content)) = tunnel::over_udp(&datagram, outside)? {
+                    return self.inside(place, layer, content, outside, sink);
+                }
+                let seen = datagrams::Seen {
+                    at: place.at,
+                    source: (ip.source, datagram.source_port).into(),
+                    destination: (ip.destination, datagram.destination_port).into(),
+                    payload: datagram.payload,
+                    wire_len: ip.len,
+                    way: place.way,
+                    id: ip.id,
+                    interface: place.interface,
+                };
+                Ok(self.datagram(seen, outside, sink))
             }
-            _ => Err(Skip::OtherTransport),
+            protocol => {
+                let (layer, content) = tunnel::over_ip(protocol, ip.payload, outside)?;
+                self.inside(place, layer, content, outside, sink)
+            }
         }
     }
 
-    fn segment(&mut self, seen: connection::Seen<'_>, sink: &mut dyn Sink) {
+    /// A packet within a packet. Who sent the outer one says nothing of the inner one.
+    #[cold]
+    fn inside(
+        &mut self,
+        place: Place,
+        layer: Layer,
+        content: Payload<'_>,
+        outside: &mut Outside,
+        sink: &mut dyn Sink,
+    ) -> Result<Content, Skip> {
+        let place = Place {
+            way: Way::Unknown,
+            ..place
+        };
+        let packet = ether::ip(layer, content, outside)?;
+        self.ip(place, &packet, outside, sink)
+    }
+
+    fn segment(&mut self, seen: connection::Seen<'_>, outside: &Outside, sink: &mut dyn Sink) {
         let key = Key::new(packet::TCP, seen.source, seen.destination);
-        let mut place = self.places.get(&key).copied();
+        let network = outside.network(self.places.hasher());
+        let fits = |entry: &Entry| matches!(entry, Entry::Tcp(connection) if connection.fits(&seen));
+        let mut place = self.find(&key, network, fits);
         if let Some(old) = place
             && let Some(Slot {
                 entry: Entry::Tcp(connection),
@@ -273,9 +327,9 @@ impl Tracker {
         {
             self.end(old, FlowEnd::Unobserved, sink);
             if let Succession::With(first) = succession {
-                self.segment(first.seen(), sink);
+                self.segment(first.seen(), outside, sink);
             }
-            place = self.places.get(&key).copied();
+            place = self.find(&key, network, |_| false);
         }
         let place = match place {
             Some(place) => place,
@@ -283,9 +337,12 @@ impl Tracker {
                 let Some(connection) = Connection::open(&seen, &self.settings, self.lost) else {
                     return;
                 };
-                self.insert(key, Entry::Tcp(Box::new(connection)), sink)
+                self.insert(key, network, Entry::Tcp(Box::new(connection)), sink)
             }
         };
+        if let Some(wrapping) = outside.wrapping() {
+            self.wrap(place, wrapping);
+        }
         let mut room = self.settings.bounds.room(&mut self.waiting);
         let mut context = Context {
             counters: &mut self.counters,
@@ -304,7 +361,7 @@ impl Tracker {
         self.counters.bound_reached += room.ended;
     }
 
-    fn datagram(&mut self, seen: datagrams::Seen<'_>, sink: &mut dyn Sink) -> Content {
+    fn datagram(&mut self, seen: datagrams::Seen<'_>, outside: &Outside, sink: &mut dyn Sink) -> Content {
         let side = seen.side(&self.settings.decoders);
         let content = match side {
             Some(_) => Content::Read,
@@ -315,15 +372,20 @@ impl Tracker {
             return content;
         }
         let key = Key::new(packet::UDP, seen.source, seen.destination);
-        let place = match self.places.get(&key) {
-            Some(place) => *place,
+        let network = outside.network(self.places.hasher());
+        let fits = |entry: &Entry| matches!(entry, Entry::Udp(datagrams) if datagrams.fits(&seen));
+        let place = match self.find(&key, network, fits) {
+            Some(place) => place,
             None => {
                 let Some(datagrams) = Datagrams::open(&seen, side, &self.settings, self.lost) else {
                     return content;
                 };
-                self.insert(key, Entry::Udp(Box::new(datagrams)), sink)
+                self.insert(key, network, Entry::Udp(Box::new(datagrams)), sink)
             }
         };
+        if let Some(wrapping) = outside.wrapping() {
+            self.wrap(place, wrapping);
+        }
         let mut context = Context {
             counters: &mut self.counters,
             sink,
@@ -341,8 +403,8 @@ impl Tracker {
         content
     }
 
-    fn insert(&mut self, key: Key, entry: Entry, sink: &mut dyn Sink) -> usize {
-        if self.places.len() >= self.settings.bounds.max_flows.max(1) {
+    fn insert(&mut self, key: Key, network: u64, entry: Entry, sink: &mut dyn Sink) -> usize {
+        if self.known() >= self.settings.bounds.max_flows.max(1) {
             self.evict(sink);
         }
         self.opened += 1;
@@ -354,6 +416,7 @@ impl Tracker {
         }
         let slot = Some(Slot {
             key,
+            networks: Networks::new(network),
             serial: self.opened,
             entry,
         });
@@ -367,7 +430,9 @@ impl Tracker {
                 self.slots.len() - 1
             }
         };
-        self.places.insert(key, place);
+        if let Some(old) = self.put(key, place) {
+            self.give_up(old, sink);
+        }
         place
     }
 
@@ -417,7 +482,7 @@ impl Tracker {
         let Some(mut slot) = self.slots[place].take() else {
             return;
         };
-        self.places.remove(&slot.key);
+        self.take_out(&slot.key, place);
         self.free.push(place);
         self.wanted -= usize::from(!matches!(slot.entry, Entry::Unwanted(_)));
         let mut room = self.settings.bounds.room(&mut self.waiting);

@@ -57,7 +57,7 @@ impl Tunnelled {
                 .insert("weir.tunnel".to_owned(), size);
         }
         // Of tunnels within each other the innermost is what says most.
-        document.weir.tunnel.get_or_insert(through.value.into_owned());
+        document.weir.tunnel.through(through.value.into_owned());
         document
     }
 }

@@ -78,6 +78,7 @@ fn flow() -> Flow {
         opened: Timestamp(0),
         connect: None,
         host: None,
+        wrapping: None,
     }
 }
 

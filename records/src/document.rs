@@ -11,7 +11,7 @@ mod tls;
 mod websocket;
 mod words;
 
-use crate::{Capture, Direction, DocumentId, Flow, Headers, Timestamp};
+use crate::{Capture, Direction, DocumentId, Flow, Headers, Timestamp, Tunnels, wrapping};
 use compact_str::CompactString;
 pub use dns::{Dns, DnsAnswer, DnsQuestion, WeirDns};
 pub use dubbo::{Dubbo, DubboException, WeirDubbo};
@@ -135,6 +135,14 @@ impl Document {
                 direction: flow.direction,
                 bytes: None,
                 packets: None,
+                vlan: flow
+                    .wrapping
+                    .as_ref()
+                    .and_then(|wrapping| Vlan::of(wrapping.vlan)),
+                inner: flow.wrapping.as_ref().and_then(|wrapping| {
+                    let vlan = Vlan::of(wrapping.inner_vlan)?;
+                    Some(Inner { vlan })
+                }),
             },
             source: Endpoint::of(flow.client, None),
             destination: Endpoint::of(flow.server, None),
@@ -184,7 +192,8 @@ impl Weir {
             original_sizes: BTreeMap::new(),
             anomalies: Vec::new(),
             base64: Vec::new(),
-            tunnel: None,
+            tunnel: Tunnels::around(flow.wrapping.as_ref()),
+            tunnel_id: wrapping::ids(flow.wrapping.as_ref()),
             preface: Vec::new(),
             proxy: None,
             dns: None,
@@ -266,6 +275,35 @@ pub struct Network {
     /// Of `weir.flow`: packets of both sides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
+    /// The VLAN that the packets were in, of the outer tag where there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub vlan: Option<Vlan>,
+    /// What lies within the outer VLAN tag (QinQ, or a tag within a tunnel).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub inner: Option<Inner>,
+}
+
+/// ECS `network.vlan`.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Vlan {
+    /// Number of the VLAN, as the first packet with a tag had it; of several tags this is the outer one, and
+    /// `network.inner.vlan.id` the innermost.
+    #[serde(serialize_with = "words::number")]
+    #[schemars(with = "String")]
+    pub id: u16,
+}
+
+impl Vlan {
+    fn of(id: Option<u16>) -> Option<Self> {
+        Some(Self { id: id? })
+    }
+}
+
+/// ECS `network.inner`.
+#[derive(Clone, Copy, Debug, Serialize, JsonSchema)]
+pub struct Inner {
+    /// The VLAN of the innermost tag.
+    pub vlan: Vlan,
 }
 
 /// One side of the connection.
@@ -434,9 +472,14 @@ pub struct Weir {
     /// Fields that hold something other than text, and therefore its base64: `http.response.body.content`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub base64: Vec<&'static str>,
-    /// What the client had asked a proxy to connect it to (CONNECT), of an exchange within that tunnel.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tunnel: Option<String>,
+    /// The tunnels that the exchange was within. First those around the captured packets, from outside to inside: `erspan`,
+    /// `etherip`, `geneve`, `gre`, `gtp`, `ipip`, `l2tp`, `mpls`, `pbb`, `pppoe`, `pptp`, `teredo`, `vxlan`. Last, what the
+    /// client had asked a proxy to connect it to (CONNECT), of an exchange within that tunnel: alone, it is no list.
+    #[serde(skip_serializing_if = "Tunnels::is_empty")]
+    pub tunnel: Tunnels,
+    /// The numbers of the networks that those tunnels carried, of the tunnels that have one: VNI, GRE key.
+    #[serde(skip_serializing_if = "<[u32]>::is_empty")]
+    pub tunnel_id: Box<[u32]>,
     /// What stood before the connection's own protocol and was taken off, the first one first. Bytes and times are those of what
     /// came behind.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -1,6 +1,6 @@
 //! The connection that an exchange was seen on: what the source knows and every document of it shares.
 
-use crate::{DocumentId, Timestamp};
+use crate::{DocumentId, Timestamp, Wrapping};
 use schemars::JsonSchema;
 use serde::Serialize;
 use std::{net::SocketAddr, sync::Arc};
@@ -50,6 +50,8 @@ pub struct Flow {
     pub connect: Option<u64>,
     /// Name of the observed host or container.
     pub host: Option<Arc<str>>,
+    /// VLAN tags and tunnels around its packets, where these were captured.
+    pub wrapping: Option<Arc<Wrapping>>,
 }
 
 impl Flow {

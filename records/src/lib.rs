@@ -18,6 +18,7 @@ mod report;
 pub mod schema;
 mod swar;
 mod time;
+mod wrapping;
 mod writer;
 
 pub use document::*;
@@ -30,4 +31,5 @@ pub use octets::Octets;
 pub use policy::{Policy, REDACTED, Text};
 pub use report::{FlowEnd, Party, Progress, Report, Reported, Sent};
 pub use time::Timestamp;
+pub use wrapping::{Tunnel, TunnelKind, Tunnels, Wrapping};
 pub use writer::{Unwritable, write_json};

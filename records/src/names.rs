@@ -79,6 +79,7 @@ mod tests {
             opened: Timestamp(0),
             connect: None,
             host: None,
+            wrapping: None,
         };
         let event = Event {
             id: DocumentId(2),

@@ -230,6 +230,7 @@ impl Worker {
             opened: clock.started(),
             connect,
             host,
+            wrapping: None,
         });
         let decoder = self.settings.decoders.as_ref().and_then(decoder);
         let decoder = decoder.map(|decoder| self.decoders.keep(decoder));

@@ -108,6 +108,7 @@ fn push(producer: &mut weir_export::Producer) {
         opened: Timestamp(0),
         connect: None,
         host: None,
+        wrapping: None,
     };
     let policy = Policy::new(&Records {
         max_value: 100_000,

@@ -62,6 +62,7 @@ impl Sink {
                 opened: Timestamp(0),
                 connect: Some(50_000),
                 host: Some("pod".into()),
+                wrapping: None,
             },
             policy: Policy::new(&Records::default()),
             line: Vec::new(),

@@ -24,7 +24,7 @@ fn take(
         id: None,
         len: 40 + bytes.len(),
     };
-    fragments.take(Timestamp(at), &ip, Fragment { id, offset, more })
+    fragments.take(Timestamp(at), 0, &ip, Fragment { id, offset, more })
 }
 
 #[test]

@@ -51,6 +51,15 @@ impl<'a> Iterator for Packets<'a> {
     }
 }
 
+/// The VLAN tag that the kernel has taken off the frame.
+fn tag(frame: &[u8]) -> Option<u16> {
+    let status = word(frame, offset_of!(libc::tpacket3_hdr, tp_status))?;
+    let tag = offset_of!(libc::tpacket3_hdr, hv1) + offset_of!(libc::tpacket_hdr_variant1, tp_vlan_tci);
+    let control = word(frame, tag)?;
+    // (Of sixteen bits that are kept in a word.)
+    (status & libc::TP_STATUS_VLAN_VALID != 0).then_some(control as u16)
+}
+
 fn packet(frame: &[u8]) -> Option<Packet<'_>> {
     let seconds = u64::from(word(frame, offset_of!(libc::tpacket3_hdr, tp_sec))?);
     let ns = u64::from(word(frame, offset_of!(libc::tpacket3_hdr, tp_nsec))?);
@@ -72,5 +81,6 @@ fn packet(frame: &[u8]) -> Option<Packet<'_>> {
         wire_len: offset(frame, offset_of!(libc::tpacket3_hdr, tp_len))?,
         interface: word(address, offset_of!(libc::sockaddr_ll, sll_ifindex))?,
         way,
+        vlan: tag(frame),
     })
 }

@@ -7,7 +7,10 @@ use weir_capture::{LinkType, Packet, Reader, Tracker};
 use weir_protocols::Side;
 use weir_records::Timestamp;
 
-const LINKS: [u32; 9] = [0, 1, 12, 101, 108, 113, 228, 229, 276];
+const LINKS: [u32; 39] = [
+    0, 1, 9, 12, 50, 51, 100, 101, 104, 105, 107, 108, 109, 113, 117, 119, 122, 127, 138, 143, 163, 166, 192,
+    197, 204, 205, 206, 219, 228, 229, 239, 240, 258, 276, 281, 282, 284, 285, 147,
+];
 
 /// A conversation in which anything may happen.
 fn conversation(v6: bool, steps: &[(bool, u32, u32, u8, Vec<u8>)]) -> Conversation {

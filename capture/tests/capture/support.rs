@@ -353,5 +353,6 @@ pub fn flow(client: SocketAddr, server: SocketAddr, opened: u64) -> Flow {
         opened: Timestamp(opened),
         connect: None,
         host: None,
+        wrapping: None,
     }
 }

@@ -266,6 +266,7 @@ mod tests {
             opened: Timestamp(0),
             connect: None,
             host: None,
+            wrapping: None,
         };
         let event = Event {
             id: flow.id,

@@ -14,5 +14,6 @@ pub fn flow(server: u16) -> Flow {
         opened: Timestamp(0),
         connect: None,
         host: None,
+        wrapping: None,
     }
 }

@@ -150,5 +150,6 @@ pub fn flow() -> Flow {
         opened: Timestamp(0),
         connect: None,
         host: None,
+        wrapping: None,
     }
 }

@@ -186,6 +186,7 @@ pub fn flow() -> Flow {
         opened: Timestamp(0),
         connect: Some(50_000),
         host: Some("pod".into()),
+        wrapping: None,
     }
 }
 

@@ -127,6 +127,7 @@ impl Observer {
             opened: Timestamp(0),
             connect: None,
             host: None,
+            wrapping: None,
         };
         let policy = Policy::new(&Records::default());
         let document = |exchange: &Exchange| serde_json::to_value(exchange.document(&flow, &policy)).unwrap();

@@ -23,6 +23,7 @@ fn flow(direction: Direction, client: &str, server: &str) -> Flow {
         opened: Timestamp(0),
         connect: None,
         host: Some("pod-1".into()),
+        wrapping: None,
     }
 }
 

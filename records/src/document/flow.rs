@@ -236,6 +236,7 @@ mod tests {
             opened: Timestamp(0),
             connect: None,
             host: None,
+            wrapping: None,
         }
     }
 

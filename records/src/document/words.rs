@@ -29,3 +29,8 @@ pub(super) fn some<S: Serializer>(word: &Option<&'static str>, s: S) -> Result<S
 pub(super) fn all<S: Serializer>(words: &&'static [&'static str], s: S) -> Result<S::Ok, S::Error> {
     s.collect_seq(words.iter().copied().map(Word))
 }
+
+/// A number as a text.
+pub(super) fn number<S: Serializer>(number: &u16, s: S) -> Result<S::Ok, S::Error> {
+    s.collect_str(number)
+}

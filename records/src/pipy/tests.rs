@@ -17,6 +17,7 @@ fn document(dataset: &'static str) -> Document {
         opened: Timestamp(0),
         connect: None,
         host: None,
+        wrapping: None,
     };
     let event = Event {
         id: DocumentId(2),

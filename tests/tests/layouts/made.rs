@@ -86,6 +86,7 @@ fn decoded(id: u128, exchange: fn(u64) -> [Vec<u8>; 2]) -> Vec<Document> {
         opened: Timestamp(0),
         connect: None,
         host: None,
+        wrapping: None,
     };
     let policy = Policy::new(&Records {
         max_value: 100_000,

@@ -36,8 +36,9 @@ fn read(path: &Path) -> Vec<Seen> {
     let mut reader = Reader::new(fs::File::open(path).unwrap()).unwrap();
     let mut all = Vec::new();
     while let Some(packet) = reader.next_packet().unwrap() {
-        let network = crate::link::network(&packet).unwrap();
-        all.push((packet.at.0, network.bytes.to_vec(), network.wire_len, network.way));
+        let network = crate::link::network(&packet, &mut crate::outside::Outside::default()).unwrap();
+        let (bytes, len) = (network.packet.bytes.to_vec(), network.packet.len);
+        all.push((packet.at.0, bytes, len, network.way));
     }
     assert_eq!(reader.cut(), 0);
     all
