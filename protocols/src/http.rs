@@ -105,6 +105,22 @@ pub(crate) fn headers<'a>(
     headers
 }
 
+/// The names of a message's trailers that its document has.
+pub(crate) fn trailer_names<'a>(
+    head: usize,
+    trailers: impl Iterator<Item = &'a Field<'a>>,
+    policy: &Policy,
+) -> Vec<CompactString> {
+    let settings = policy.settings();
+    let room = if settings.headers {
+        settings.max_headers.saturating_sub(head)
+    } else {
+        0
+    };
+    let names = trailers.map(|field| lower_name(&field.name, settings.max_header_value));
+    names.take(room).collect()
+}
+
 /// A header's name in lower case, within the bound for values.
 fn lower_name(name: &Octets<'_>, max: usize) -> CompactString {
     let mut lower = CompactString::from(name.part(0..name.len().min(max)).into_text());

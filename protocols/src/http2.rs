@@ -1,4 +1,4 @@
-//! HTTP/2 (RFC 9113) in clear text, and gRPC and Triple on it.
+//! HTTP/2 (RFC 9113) in clear text, and gRPC, gRPC-Web, Connect and Triple on it.
 //!
 //! `frame` and `framing` cut a direction into frames and find the next one again where bytes were missed, `hpack` reads
 //! header blocks (`blocks` gathers them), `connection` holds the streams; `exchange` is what

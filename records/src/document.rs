@@ -388,6 +388,10 @@ pub struct HttpRequest {
     /// was, are under `<unknown>`.
     #[serde(skip_serializing_if = "Headers::is_empty")]
     pub headers: Headers,
+    /// The names of the trailers, one for each: the last values that `headers` has under a name are those of its trailers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub trailer_names: Vec<CompactString>,
 }
 
 /// ECS `http.response`.
@@ -404,6 +408,10 @@ pub struct HttpResponse {
     /// was, are under `<unknown>`.
     #[serde(skip_serializing_if = "Headers::is_empty")]
     pub headers: Headers,
+    /// The names of the trailers, one for each: the last values that `headers` has under a name are those of its trailers.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
+    pub trailer_names: Vec<CompactString>,
 }
 
 /// ECS `http.*.body`.

@@ -48,6 +48,7 @@ pub(crate) fn rpc(
         }),
         response: (answered.messages.is_some() || status.is_some()).then_some(RpcResponse {
             status_code: status,
+            derived_status_code: None,
             messages: answered.messages,
             bytes: answered.bytes,
             compressed_messages: answered.compressed,

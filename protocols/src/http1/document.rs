@@ -155,6 +155,7 @@ impl Exchange {
                 bytes: request.wire,
                 body: body(request, asked, Side::Client, policy, cuts, anomalies),
                 headers: headers(request, asked, Side::Client, policy, cuts),
+                trailer_names: trailer_names(request, asked, policy),
             });
         }
         if let Some(response) = &self.response
@@ -167,6 +168,7 @@ impl Exchange {
                 bytes: response.wire,
                 body: body(response, &answered, Side::Server, policy, cuts, anomalies),
                 headers: headers(response, &answered, Side::Server, policy, cuts),
+                trailer_names: trailer_names(response, &answered, policy),
             });
         }
         http
@@ -259,6 +261,14 @@ fn headers(message: &Message, sent: &[Field<'_>], side: Side, policy: &Policy, c
     let trailers: Vec<_> = fields(&message.trailers).collect();
     let all = message.count.max((sent.len() + trailers.len()) as u64);
     http::headers(sent.iter().chain(&trailers), all, place, policy, cuts)
+}
+
+fn trailer_names(message: &Message, sent: &[Field<'_>], policy: &Policy) -> Vec<CompactString> {
+    if message.trailers.is_empty() {
+        return Vec::new();
+    }
+    let trailers: Vec<_> = fields(&message.trailers).collect();
+    http::trailer_names(sent.len(), trailers.iter(), policy)
 }
 
 fn error(failure: Failure) -> Error {

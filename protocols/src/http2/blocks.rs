@@ -6,7 +6,7 @@ use super::frame::{CONTINUATION, END_HEADERS, END_STREAM, Header, PADDED, PUSH_P
 use super::hpack::Fields;
 use super::rules::{Place, Rules};
 use crate::Side;
-use crate::http::Kept;
+use crate::http::{Kept, Messages, Style};
 use weir_records::Timestamp;
 
 /// A header block that arrives.
@@ -137,10 +137,10 @@ impl Connection {
             return self.reckon(id);
         }
         exchange.pass_interim(side, &fields);
-        let grpc = grpc(&fields);
-        exchange.grpc |= grpc == Some(true);
+        let said = call(&fields);
+        exchange.call = exchange.call.or(said.flatten());
         exchange.triple |= triple(&fields);
-        let rpc = exchange.grpc && grpc != Some(false);
+        let messages = exchange.messages_of(said, &fields);
         let asked = exchange.request.is_some();
         // Whoever promises asks in the client's stead.
         let asker = if promises { Side::Client } else { side };
@@ -171,9 +171,7 @@ impl Connection {
             }
             exchange.note_trailers(asker, again, open);
         } else {
-            if rpc {
-                message.messages = Some(Box::default());
-            }
+            message.messages = messages.map(|style| Box::new(Messages::new(style)));
             message.length = length;
             // (Of one whose head comes late, the beginning was missed.)
             message.kept = kept.filter(|_| message.body == 0);
@@ -212,18 +210,32 @@ impl Connection {
     }
 }
 
-/// Whether these are fields of gRPC: by the content type, or, where that is unknown, by fields that only gRPC has.
-pub(super) fn grpc(fields: &Fields) -> Option<bool> {
-    const TYPE: &[u8] = b"application/grpc";
-    if let Some(content) = fields.get(b"content-type") {
-        let begin = content.get(..TYPE.len());
-        return Some(begin.is_some_and(|begin| begin.eq_ignore_ascii_case(TYPE)));
-    }
+/// How the messages of a call stand behind these fields: by the content type, or, where that is unknown, by fields that only
+/// gRPC has. `Some(None)` where they say that this is no call.
+pub(super) fn call(fields: &Fields) -> Option<Option<Style>> {
     let own = |name: &[u8]| name.starts_with(b"grpc-");
-    fields
-        .iter()
-        .any(|field| field.name.is_some_and(own))
-        .then_some(true)
+    match fields.get(b"content-type") {
+        Some(content) => Some(Style::of(content).or_else(|| is_unary(fields).then_some(Style::Unary))),
+        None if is_unary(fields) => Some(Some(Style::Unary)),
+        None => fields
+            .iter()
+            .any(|field| field.name.is_some_and(own))
+            .then_some(Some(Style::Grpc)),
+    }
+}
+
+/// Whether a request of these fields is a call of Connect without streams: a field says so, or a parameter of a GET.
+fn is_unary(fields: &Fields) -> bool {
+    let get = fields.get(b":method") == Some(b"GET");
+    let query = || {
+        let path = fields.get(b":path")?;
+        let at = memchr::memchr(b'?', path)?;
+        path[at + 1..]
+            .split(|byte| *byte == b'&')
+            .any(|pair| pair == b"connect=v1")
+            .then_some(())
+    };
+    fields.has(b"connect-protocol-version") || get && query().is_some()
 }
 
 /// Whether these are fields of Triple.

@@ -9,8 +9,9 @@ use super::names;
 use super::rpc::Answer;
 use super::rules::Fault;
 use crate::Side;
-use crate::http::{self, Cuts, Seen, url};
+use crate::http::{self, Cuts, Seen, Style, url};
 use crate::http1::{Field, Target, host, note};
+use compact_str::CompactString;
 use weir_records::{
     Body, Document, DocumentId, Dubbo, Endpoint, Error, Event, Flow, Headers, Http, HttpRequest,
     HttpResponse, Octets, Outcome, Policy, REDACTED, Timestamp, Timing, Url, UserAgent, Weir, WeirHttp2,
@@ -30,14 +31,16 @@ impl Exchange {
         let url = self.url(policy, &mut cuts, &mut anomalies);
         let http = self.http(policy, &mut cuts, &mut anomalies);
         let user_agent = self.user_agent(&http, policy, &mut cuts);
-        let answer = self.grpc.then(|| self.answer(policy));
-        let rpc = answer.as_ref().map(|answer| Box::new(self.rpc(answer, policy)));
-        let triple = self.triple && self.grpc;
+        let answer = self.call.map(|style| self.answer(style));
+        let rpc = answer.as_ref();
+        let rpc = rpc.map(|answer| Box::new(self.rpc(answer, policy, &mut cuts)));
+        let triple = self.triple && self.call == Some(Style::Grpc);
         let dubbo = triple
             .then(|| self.dubbo(policy, &mut cuts, &mut anomalies))
             .flatten();
         let asked_bytes = request.map(|request| request.wire);
         let event = self.event(flow, answer.as_ref());
+        let error = self.error(answer, dubbo.as_ref(), policy, &mut cuts);
         Document {
             source: Endpoint::of(flow.client, asked_bytes.filter(|_| !self.pushed)),
             destination: Endpoint {
@@ -48,7 +51,7 @@ impl Exchange {
             http: Some(http),
             rpc,
             user_agent,
-            error: self.error(answer, dubbo.as_ref(), policy),
+            error,
             dubbo: dubbo.map(Box::new),
             weir: Weir {
                 late_join: self.late,
@@ -68,7 +71,10 @@ impl Exchange {
     }
 
     pub(crate) fn protocol(&self) -> &'static str {
-        if self.grpc { "grpc" } else { "http" }
+        match self.call {
+            Some(Style::Grpc) => "grpc",
+            _ => "http",
+        }
     }
 
     fn first(&self) -> Timestamp {
@@ -92,14 +98,14 @@ impl Exchange {
         }
     }
 
-    fn status(&self) -> Option<u16> {
+    pub(super) fn status(&self) -> Option<u16> {
         let status = self.response.as_ref()?.head.as_ref()?.get(b":status")?;
         std::str::from_utf8(status).ok()?.parse().ok()
     }
 
     fn outcome(&self, answer: Option<&Answer>) -> Outcome {
-        let failed = answer.is_some_and(|answer| answer.error.is_some());
-        let understood = answer.is_none_or(|answer| answer.status.is_some());
+        let failed = answer.is_some_and(Answer::has_failed);
+        let understood = answer.is_none_or(|answer| answer.known);
         match (self.failure, self.status()) {
             (_, Some(400..)) => Outcome::Failure,
             _ if failed => Outcome::Failure,
@@ -118,7 +124,11 @@ impl Exchange {
         let (asked, answered) = (head(Side::Client), head(Side::Server));
         let named = |fields: Option<&Fields>| fields.is_some_and(|fields| fields.has(b"content-type"));
         let method = asked.and_then(|fields| fields.get(b":method"));
-        if self.grpc || named(asked) || named(answered) || method.is_some_and(|method| method != b"POST") {
+        if self.call.is_some()
+            || named(asked)
+            || named(answered)
+            || method.is_some_and(|method| method != b"POST")
+        {
             return false;
         }
         let Some(response) = &self.response else {
@@ -174,7 +184,7 @@ impl Exchange {
             None => return None,
         };
         let scheme = head.get(b":scheme");
-        address.scheme = scheme.map(|scheme| policy.text(scheme).value.into());
+        address.scheme = scheme.map(|scheme| cuts.keep(policy.text(scheme), || "url.scheme".to_owned()));
         match authority.map(|authority| host(&authority.into())) {
             Some(Some((domain, port))) => (address.domain, address.port) = (Some(domain), port),
             Some(None) => note(anomalies, "invalid_host", ""),
@@ -197,10 +207,12 @@ impl Exchange {
         let request = self.request.as_ref().map(|request| {
             let method = request.head.as_ref().and_then(|head| head.get(b":method"));
             HttpRequest {
-                method: method.map(|method| policy.text(method).value.into()),
+                method: method
+                    .map(|method| cuts.keep(policy.text(method), || "http.request.method".to_owned())),
                 bytes: request.wire,
                 body: body(request, Side::Client, policy, cuts, anomalies),
                 headers: headers(request, Side::Client, policy, cuts, anomalies),
+                trailer_names: trailer_names(request, policy),
             }
         });
         self.check_lengths(anomalies);
@@ -209,6 +221,7 @@ impl Exchange {
             bytes: response.wire,
             body: body(response, Side::Server, policy, cuts, anomalies),
             headers: headers(response, Side::Server, policy, cuts, anomalies),
+            trailer_names: trailer_names(response, policy),
         });
         Http {
             version: Some("2"),
@@ -236,15 +249,22 @@ impl Exchange {
         }
     }
 
-    fn error(&self, answer: Option<Answer>, dubbo: Option<&Dubbo>, policy: &Policy) -> Option<Error> {
+    fn error(
+        &self,
+        answer: Option<Answer>,
+        dubbo: Option<&Dubbo>,
+        policy: &Policy,
+        cuts: &mut Cuts,
+    ) -> Option<Error> {
         if let Some(exception) = dubbo.and_then(|dubbo| dubbo.exception.as_ref()) {
             let message = exception.message.as_ref();
             return Some(Error {
                 kind: exception.class.clone().into(),
-                message: message.map(|message| policy.text(message.as_bytes()).value.into_owned()),
+                message: message
+                    .map(|it| cuts.keep(policy.text(it.as_bytes()), || "error.message".to_owned())),
             });
         }
-        let answered = answer.and_then(|answer| answer.error);
+        let answered = answer.and_then(|answer| answer.error(policy, cuts));
         answered.or_else(|| self.failure.map(error))
     }
 }
@@ -337,6 +357,17 @@ fn headers(
     ]
     .concat();
     http::headers(sent.iter(), all, place, policy, cuts)
+}
+
+fn trailer_names(message: &Message, policy: &Policy) -> Vec<CompactString> {
+    let Some(trailers) = &message.trailers else {
+        return Vec::new();
+    };
+    let head = message
+        .head
+        .as_ref()
+        .map_or(0, |head| fields(Some(head), policy).len());
+    http::trailer_names(head, fields(Some(trailers), policy).iter(), policy)
 }
 
 fn error(failure: Failure) -> Error {

@@ -4,7 +4,7 @@ use super::hpack::Fields;
 use super::rules::Fault;
 use crate::Side;
 use crate::fate::Fate;
-use crate::http::{Kept, Messages};
+use crate::http::{Kept, Messages, Style};
 use crate::http1::note;
 use weir_records::Timestamp;
 
@@ -20,8 +20,8 @@ pub struct Exchange {
     pub(super) pushed: bool,
     /// Bytes of this exchange were missed: how it ended may be unknown for that reason.
     pub(super) gap: bool,
-    /// A call of gRPC.
-    pub(super) grpc: bool,
+    /// A remote call, and how its messages stand in the bodies.
+    pub(super) call: Option<Style>,
     /// A call of Triple: its first messages are kept.
     pub(super) triple: bool,
     /// Absent where only the response was seen.
@@ -97,6 +97,16 @@ impl Exchange {
                 Side::Server => self.note(fault.name(), &format!("{seen} (response)")),
             }
         }
+    }
+
+    /// How messages stand in a body behind these fields, of which `call` was said. Of an answer without streams only that of
+    /// an error is looked into.
+    pub(super) fn messages_of(&self, said: Option<Option<Style>>, fields: &Fields) -> Option<Style> {
+        if self.call == Some(Style::Unary) {
+            let status = fields.get(b":status")?;
+            return (status != b"200").then_some(Style::Unary);
+        }
+        said.unwrap_or(self.call)
     }
 
     /// Notes trailers that come again, or that don't end their message.

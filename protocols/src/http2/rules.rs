@@ -76,7 +76,7 @@ impl Fault {
             Self::LengthRepeated => "content_length_repeated",
             Self::LengthUntrue => "content_length_untrue",
             Self::FramingInTrailer => "framing_in_trailer",
-            Self::FramingLookAlike => "framing_look_alike",
+            Self::FramingLookAlike => "framing_lookalike",
             Self::StatusRepeated => "grpc_status_repeated",
             Self::TableSize => "table_size_beyond_settings",
         }

@@ -29,7 +29,7 @@ impl Exchange {
             }
         }
         let mut dubbo = Dubbo::default();
-        self.name(&mut dubbo, policy);
+        self.name(&mut dubbo, policy, cuts);
         if let Some(call) = call {
             if let Some(why) = call.malformed {
                 note(anomalies, "malformed_request", why);
@@ -60,18 +60,20 @@ impl Exchange {
     }
 
     /// What is called, by the request's headers.
-    fn name(&self, dubbo: &mut Dubbo, policy: &Policy) {
+    fn name(&self, dubbo: &mut Dubbo, policy: &Policy, cuts: &mut Cuts) {
         let Some(head) = self.request.as_ref().and_then(|request| request.head.as_ref()) else {
             return;
         };
-        let text = |value: &[u8]| policy.text(value).value.into_owned();
+        let mut text = |value: &[u8], name: &str| cuts.keep(policy.text(value), || name.to_owned());
         let path = head.get(b":path").and_then(|path| path.strip_prefix(b"/"));
         if let Some((path, slash)) = path.and_then(|path| Some((path, memchr::memrchr(b'/', path)?))) {
-            dubbo.interface = Some(text(&path[..slash]));
-            dubbo.method = Some(text(&path[slash + 1..]));
+            dubbo.interface = Some(text(&path[..slash], "dubbo.interface"));
+            dubbo.method = Some(text(&path[slash + 1..], "dubbo.method"));
         }
-        dubbo.group = head.get(b"tri-service-group").map(text);
-        dubbo.service_version = head.get(b"tri-service-version").map(text);
+        let group = head.get(b"tri-service-group");
+        dubbo.group = group.map(|group| text(group, "dubbo.group"));
+        let version = head.get(b"tri-service-version");
+        dubbo.service_version = version.map(|version| text(version, "dubbo.service_version"));
     }
 }
 

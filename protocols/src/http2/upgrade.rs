@@ -50,7 +50,7 @@ pub(crate) fn upgraded(limits: &Arc<Limits>, upgrade: &Upgrade<'_>) -> Box<dyn D
         Exchange {
             sequence: upgrade.sequence,
             stream: 1,
-            grpc: super::blocks::grpc(&head) == Some(true),
+            call: super::blocks::call(&head).flatten(),
             request: Some(Message {
                 head: Some(head),
                 wire: upgrade.wire,

@@ -112,6 +112,9 @@ fn trailers_follow_headers_and_1xx_is_no_response() {
         json!({"a": ["1", "2", "3"], "sum": ["4"]})
     );
     assert_eq!(http["request"]["headers"]["t"], json!(["1"]));
+    // Which of them are trailers is told beside them.
+    assert_eq!(http["response"]["trailer_names"], json!(["a", "sum"]));
+    assert_eq!(http["request"]["trailer_names"], json!(["t"]));
     assert_eq!(http["response"]["bytes"], response.len());
     assert_eq!(document["destination"]["bytes"], early.len() + response.len());
 }

@@ -126,7 +126,10 @@ fn an_answer_that_is_no_grpc_has_no_messages() {
     ));
     seen.server(data(1, true, b"<html>"));
     let document = seen.document();
-    assert_eq!(document["rpc"]["response"], Value::Null);
+    assert_eq!(
+        document["rpc"]["response"],
+        json!({"derived_status_code": "UNAVAILABLE"})
+    );
     assert_eq!(document["event"]["outcome"], "failure");
 }
 

@@ -8,6 +8,7 @@
 
 mod bodies;
 mod bounds;
+mod calls;
 mod captures;
 mod detection;
 mod documents;

@@ -77,7 +77,7 @@ fn fields_of_http1_connections_are_named() {
     );
     assert_eq!(
         asked(&with("transfer_encoding", "chunked")),
-        ["framing_look_alike: \"transfer_encoding\""]
+        ["framing_lookalike: \"transfer_encoding\""]
     );
 }
 

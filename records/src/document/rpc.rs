@@ -1,5 +1,6 @@
 //! OpenTelemetry `rpc`: what remote procedure calls of any system share.
 
+use super::words;
 use crate::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
@@ -23,7 +24,7 @@ pub struct Rpc {
 /// `rpc.system`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct RpcSystem {
-    /// `dubbo` (Dubbo 2), `grpc` (gRPC and Triple).
+    /// `dubbo` (Dubbo 2), `grpc` (gRPC, gRPC-Web and Triple), `connectrpc` (Connect).
     pub name: &'static str,
 }
 
@@ -54,6 +55,10 @@ pub struct RpcResponse {
     /// that throws is answered with `OK`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub status_code: Option<String>,
+    /// The status that its client makes of an answer which names none, by the rules of gRPC and Connect: of the status of
+    /// HTTP, or of the code with which the server reset the stream. It was not on the wire.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "words::some")]
+    pub derived_status_code: Option<&'static str>,
     /// Whole messages that were sent. This and the others are left out where bytes were missed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub messages: Option<u64>,
