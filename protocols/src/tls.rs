@@ -1,7 +1,8 @@
 //! TLS (RFC 8446, RFC 5246): what both sides say of themselves before everything is encrypted.
 //!
 //! `record` puts handshake messages together from records, however they are cut; `hello` reads the two that are told of,
-//! `ja4` names a client by its hello, `stream` is the decoder, `exchange` what comes out and `document` what it means.
+//! `ja4` names a client by its hello, `progress` tells how far the handshake has come, `stream` is the decoder, `exchange` what
+//! comes out and `document` what it means.
 //!
 //! One exchange a connection, at its end: afterwards bytes are only counted. Nothing is decrypted.
 
@@ -10,18 +11,22 @@ mod exchange;
 mod hello;
 mod ja4;
 mod names;
+mod progress;
 mod record;
 mod stream;
 
 use crate::Protocol;
 use crate::detect::{Entry, Verdict};
 pub use exchange::Exchange;
-use record::{CLIENT_HELLO, HANDSHAKE, HEADER, LONGEST, SERVER_HELLO};
+use record::{CLIENT_HELLO, HANDSHAKE, HEADER, LONGEST, SERVER_HELLO, SSL2};
 
 /// How TLS is found and decoded.
 pub(crate) const ENTRY: Entry = Entry {
     protocol: Protocol::Tls,
-    client: |bytes, _| detect(bytes, CLIENT_HELLO),
+    client: |bytes, _| match bytes.first() {
+        Some(&SSL2) => detect_old(bytes),
+        _ => detect(bytes, CLIENT_HELLO),
+    },
     server: |bytes, _| detect(bytes, SERVER_HELLO),
     open: stream::open,
 };
@@ -47,5 +52,24 @@ fn detect(bytes: &[u8], message: u8) -> Verdict {
         Verdict::More
     } else {
         Verdict::Yes
+    }
+}
+
+/// A client's hello in SSL 2's form that offers a later version (RFC 5246, E.2): its length, its type, that version, and the
+/// length of its suites, each of three bytes.
+fn detect_old(bytes: &[u8]) -> Verdict {
+    let fits = |(place, byte): (usize, &u8)| match place {
+        1 => *byte >= 28,
+        2 => *byte == CLIENT_HELLO,
+        3 => *byte == 3,
+        4 => *byte <= 3,
+        5 => *byte == 0,
+        6 => *byte > 0 && byte.is_multiple_of(3),
+        _ => true,
+    };
+    match bytes.iter().enumerate().all(fits) {
+        false => Verdict::No,
+        true if bytes.len() < HEADER + 2 => Verdict::More,
+        true => Verdict::Yes,
     }
 }

@@ -1,14 +1,10 @@
 //! What a connection means: its document.
 //!
-//! Outcome, seen by the client: a server that answered with its hello is a success, since what comes after is not to be
-//! seen; an alert in the open, a reset or an end before that hello is a failure.
+//! Outcome, seen by the client: a handshake that is complete by what both sides sent is a success; one that ended before that,
+//! by an alert in the open, a reset or an end, is a failure. Whether a server has accepted what a client sent last can be
+//! encrypted (TLS 1.3, where nothing else follows), and then the outcome is not known.
 
-use super::{
-    exchange::Exchange,
-    hello::{ClientHello, is_grease},
-    ja4::ja4,
-    names,
-};
+use super::{exchange::Exchange, names};
 use crate::{Close, Side};
 use std::collections::BTreeMap;
 use weir_records::{
@@ -26,12 +22,13 @@ impl Exchange {
             .as_ref()
             .and_then(|hello| hello.server_name.as_ref())
             .map(|name| {
-                let text = policy.text(name);
+                let text = policy.text(&**name);
                 if let Some(size) = text.original {
                     sizes.insert("tls.client.server_name".into(), size);
                 }
                 text.value.into_owned()
             });
+        self.note_cuts(&mut sizes);
         let event = Event {
             id: DocumentId::exchange(flow.id, DATASET, 0),
             dataset: DATASET,
@@ -69,28 +66,36 @@ impl Exchange {
         }
     }
 
+    /// How many there were, of lists that are not kept whole.
+    fn note_cuts(&self, sizes: &mut BTreeMap<String, u64>) {
+        let Some(hello) = &self.client else { return };
+        let cuts = [
+            ("tls.client.supported_ciphers_count", hello.ciphers.cut()),
+            ("tls.client.supported_versions_count", hello.versions.cut()),
+            ("tls.client.alpn_count", hello.alpn.cut()),
+        ];
+        for (name, count) in cuts {
+            sizes.extend(count.map(|count| (name.to_owned(), count)));
+        }
+    }
+
     fn tls(&self, server_name: Option<String>) -> Tls {
         let server = self.server.as_ref();
-        let known = |values: &[u16]| {
-            values
-                .iter()
-                .filter(|value| !is_grease(**value))
-                .copied()
-                .collect::<Vec<_>>()
-        };
         Tls {
             version: server.map(|hello| names::version(hello.version)),
             version_protocol: "tls",
+            established: self.established(),
+            resumed: self.progress.resumed,
             cipher: server
                 .filter(|hello| !hello.is_retry)
                 .map(|hello| names::cipher(hello.cipher)),
             next_protocol: server.and_then(|hello| Some(text(hello.alpn.as_ref()?))),
             client: self.client.as_ref().map(|hello| TlsClient {
                 server_name,
-                ja4: ja4(hello),
-                supported_ciphers: known(&hello.ciphers).into_iter().map(names::cipher).collect(),
-                supported_versions: known(&versions(hello)).into_iter().map(names::version).collect(),
-                alpn: hello.alpn.iter().map(|name| text(name)).collect(),
+                ja4: hello.ja4.clone(),
+                supported_ciphers: hello.ciphers.kept.iter().copied().map(names::cipher).collect(),
+                supported_versions: hello.versions.kept.iter().copied().map(names::version).collect(),
+                alpn: hello.alpn.kept.iter().map(|name| text(name)).collect(),
             }),
         }
     }
@@ -104,19 +109,21 @@ impl Exchange {
     }
 
     fn outcome(&self) -> Outcome {
-        match (self.fatal(), &self.server, self.close) {
-            (Some(_), _, _) => Outcome::Failure,
-            (None, Some(_), _) => Outcome::Success,
-            (None, None, Close::Abandoned) => Outcome::Unknown,
-            (None, None, _) if self.late || self.gaps || self.odd == Some(Side::Client) => Outcome::Unknown,
-            (None, None, _) => Outcome::Failure,
+        match self.established() {
+            Some(true) => Outcome::Success,
+            Some(false) => Outcome::Failure,
+            None => Outcome::Unknown,
         }
     }
 
     fn error(&self) -> Option<Error> {
-        if self.outcome() != Outcome::Failure {
+        if self.established() != Some(false) {
             return None;
         }
+        let before = match self.server {
+            None => "the server's hello",
+            Some(_) => "the handshake was complete",
+        };
         let (kind, message) = match (self.fatal(), self.close) {
             (Some((side, what)), _) => (
                 "tls_alert",
@@ -124,15 +131,18 @@ impl Exchange {
             ),
             (None, Close::Reset(side)) => (
                 "connection_reset",
-                format!("the {} reset the connection before the server's hello", who(side)),
+                format!("the {} reset the connection before {before}", who(side)),
             ),
             (None, _) if self.odd == Some(Side::Server) => (
                 "invalid_response",
                 "the server answered with something that is not TLS".to_owned(),
             ),
             (None, _) => (
-                "no_response",
-                "the connection ended before the server's hello".to_owned(),
+                match self.server {
+                    None => "no_response",
+                    Some(_) => "incomplete_handshake",
+                },
+                format!("the connection ended before {before}"),
             ),
         };
         Some(Error {
@@ -146,14 +156,6 @@ fn who(side: Side) -> &'static str {
     match side {
         Side::Client => "client",
         Side::Server => "server",
-    }
-}
-
-/// Before TLS 1.3 the message itself has the only one.
-fn versions(hello: &ClientHello) -> Vec<u16> {
-    match hello.versions.is_empty() {
-        true => vec![hello.legacy_version],
-        false => hello.versions.clone(),
     }
 }
 

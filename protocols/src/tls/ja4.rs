@@ -1,12 +1,12 @@
 //! JA4: a name for a client by what its hello offers, whatever the order in which it does
 //! (github.com/FoxIO-LLC/ja4, technical_details/JA4.md; JA4 itself is BSD-3-Clause).
 
-use super::hello::{ALPN, ClientHello, SERVER_NAME, is_grease};
+use super::hello::{ALPN, Offer, SERVER_NAME, is_grease};
 use sha2::{Digest as _, Sha256};
 use std::fmt::Write as _;
 
 /// The fingerprint of a hello that came over TCP.
-pub fn ja4(hello: &ClientHello) -> String {
+pub fn ja4(hello: &Offer<'_>) -> String {
     let ciphers = without_grease(&hello.ciphers);
     let extensions = without_grease(&hello.extensions);
     let version = without_grease(&hello.versions).into_iter().max();
@@ -47,11 +47,12 @@ fn without_grease(values: &[u16]) -> Vec<u16> {
 }
 
 fn list(values: &[u16]) -> String {
-    values
-        .iter()
-        .map(|value| format!("{value:04x}"))
-        .collect::<Vec<_>>()
-        .join(",")
+    let mut list = String::new();
+    for (place, value) in values.iter().enumerate() {
+        let comma = if place > 0 { "," } else { "" };
+        let _ = write!(list, "{comma}{value:04x}");
+    }
+    list
 }
 
 fn version_name(version: u16) -> &'static str {
@@ -67,9 +68,10 @@ fn version_name(version: u16) -> &'static str {
 }
 
 /// The first and the last character of the first name; of its hexadecimal form if they are not letters or digits.
-fn alpn(hello: &ClientHello) -> String {
+fn alpn(hello: &Offer<'_>) -> String {
     let Some((first, last)) = hello
         .alpn
+        .kept
         .first()
         .and_then(|name| Some((*name.first()?, *name.last()?)))
     else {
@@ -96,6 +98,14 @@ fn hash(text: &str, is_empty: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::tls::hello::List;
+
+    fn names<'a>(names: &[&'a [u8]]) -> List<&'a [u8]> {
+        List {
+            kept: names.to_vec(),
+            count: names.len(),
+        }
+    }
 
     /// The example of the specification.
     #[test]
@@ -105,7 +115,7 @@ mod tests {
                 .map(|n| u16::from_str_radix(n, 16).unwrap())
                 .collect()
         };
-        let hello = ClientHello {
+        let hello = Offer {
             legacy_version: 0x0303,
             versions: vec![0x7a7a, 0x0304, 0x0303],
             ciphers: numbers(
@@ -115,21 +125,18 @@ mod tests {
                 "1a1a,001b,0000,0033,0010,4469,0017,002d,000d,0005,0023,0012,002b,ff01,000b,000a,0015",
             ),
             signature_algorithms: numbers("0403,0804,0401,0503,0805,0501,0806,0601"),
-            alpn: vec![b"h2".to_vec(), b"http/1.1".to_vec()],
-            server_name: Some(b"example.com".to_vec()),
+            alpn: names(&[b"h2", b"http/1.1"]),
+            server_name: Some(b"example.com"),
         };
         assert_eq!(ja4(&hello), "t13d1516h2_8daaf6152771_e5627efa2ab1");
     }
 
     #[test]
     fn nothing_offered_has_a_name_too() {
-        assert_eq!(
-            ja4(&ClientHello::default()),
-            "t00i000000_000000000000_000000000000"
-        );
-        let odd = ClientHello {
-            alpn: vec![vec![0xab, 0x00, 0xcd]],
-            ..ClientHello::default()
+        assert_eq!(ja4(&Offer::default()), "t00i000000_000000000000_000000000000");
+        let odd = Offer {
+            alpn: names(&[&[0xab, 0x00, 0xcd]]),
+            ..Offer::default()
         };
         assert_eq!(ja4(&odd), "t00i0000ad_000000000000_000000000000");
     }

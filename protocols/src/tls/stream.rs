@@ -1,4 +1,4 @@
-//! The decoder of one connection: reads the hellos, then counts.
+//! The decoder of one connection: reads the hellos and follows the handshake, then counts.
 
 use super::{
     exchange::Exchange,
@@ -24,19 +24,7 @@ struct Stream {
 /// Makes it.
 pub(super) fn open(_: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
     Box::new(Stream {
-        exchange: Exchange {
-            first: Timestamp::default(),
-            last: Timestamp::default(),
-            client: None,
-            server: None,
-            hellos: [None; 2],
-            alert: None,
-            bytes: [0; 2],
-            gaps: false,
-            odd: None,
-            late,
-            close: Close::Abandoned,
-        },
+        exchange: Exchange::new(late),
         records: [Some(Box::default()), Some(Box::default())],
         standing: Standing::Guess,
         begun: false,
@@ -60,45 +48,95 @@ impl Stream {
         self.exchange.last = at;
     }
 
-    /// True while this side may have more to read in the open.
+    /// True while this side may have more to read.
     fn take(&mut self, side: Side, at: Timestamp, found: Found) -> bool {
         let exchange = &mut self.exchange;
         match found {
             Found::Hello(CLIENT_HELLO, body) if side == Side::Client => {
-                // The second one, after a retry, offers the same but for keys.
-                if exchange.client.is_none() {
-                    let Some(hello) = ClientHello::read(&body) else {
-                        self.refute(side);
-                        return true;
-                    };
-                    exchange.client = Some(hello);
-                    exchange.hellos[0] = Some(at);
-                    self.standing.settle(Standing::Confirmed);
+                self.client_hello(at, ClientHello::read(&body))
+            }
+            Found::OldHello(body) if side == Side::Client && exchange.client.is_none() => {
+                self.client_hello(at, ClientHello::read_old(&body))
+            }
+            Found::Hello(SERVER_HELLO, body) if side == Side::Server => {
+                self.server_hello(at, ServerHello::read(&body))
+            }
+            Found::Alert(level, what) => {
+                if exchange.fatal().is_none() {
+                    exchange.alert = Some((side, level, what));
+                }
+                exchange.fatal().is_none()
+            }
+            Found::TooLong => {
+                exchange.lost = true;
+                false
+            }
+            _ if exchange.hellos[place(side)].is_none() && !exchange.late => {
+                self.refute(side);
+                false
+            }
+            Found::Message(kind) => {
+                exchange.progress.message(side, kind);
+                true
+            }
+            Found::ChangeCipherSpec => {
+                exchange.progress.change(side);
+                if let Some(records) = self.records[place(side)]
+                    .as_mut()
+                    .filter(|_| exchange.progress.is_old())
+                {
+                    records.encrypt();
                 }
                 true
             }
-            Found::Hello(SERVER_HELLO, body) if side == Side::Server => {
-                let Some(hello) = ServerHello::read(&body) else {
-                    self.refute(side);
-                    return false;
-                };
-                self.standing.settle(Standing::Confirmed);
-                let goes_on = hello.is_retry;
-                exchange.server = Some(hello);
-                exchange.hellos[1] = Some(at);
-                goes_on
+            Found::Sealed(kind, length) => {
+                exchange.progress.sealed(side, kind, length);
+                true
             }
-            Found::Alert(level, what) => {
-                exchange.alert = Some((side, level, what));
+            Found::Hello(..) | Found::OldHello(_) | Found::Opaque => {
+                exchange.lost = true;
                 false
             }
-            Found::TooLong => false,
-            Found::Hello(..) | Found::Opaque => {
-                if self.exchange.hellos[place(side)].is_none() && !self.exchange.late {
-                    self.refute(side);
-                }
-                false
-            }
+        }
+    }
+
+    fn client_hello(&mut self, at: Timestamp, hello: Option<ClientHello>) -> bool {
+        // The second one, after a retry, offers the same but for keys.
+        if self.exchange.client.is_some() {
+            return true;
+        }
+        if hello.is_none() {
+            self.refute(Side::Client);
+            return true;
+        }
+        self.exchange.client = hello;
+        self.exchange.hellos[0] = Some(at);
+        self.standing.settle(Standing::Confirmed);
+        true
+    }
+
+    fn server_hello(&mut self, at: Timestamp, hello: Option<ServerHello>) -> bool {
+        let Some(hello) = hello else {
+            self.refute(Side::Server);
+            return false;
+        };
+        self.standing.settle(Standing::Confirmed);
+        let exchange = &mut self.exchange;
+        if !hello.is_retry {
+            let early_data = exchange.client.as_ref().is_some_and(|client| client.early_data);
+            exchange
+                .progress
+                .begin(hello.version, hello.pre_shared_key, early_data);
+        }
+        exchange.server = Some(hello);
+        exchange.hellos[1] = Some(at);
+        true
+    }
+
+    /// Once it is known how the handshake went, nothing more is read.
+    fn settle(&mut self) {
+        if self.exchange.progress.established || self.exchange.fatal().is_some() {
+            self.records = [None, None];
         }
     }
 
@@ -120,14 +158,22 @@ impl Dissector for Stream {
             if !self.take(side, at, found) {
                 self.records[place(side)] = None;
             }
+            self.settle();
         }
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, _: &mut dyn FnMut(crate::Exchange)) {
         self.see(at);
         self.exchange.bytes[place(side)] += missed.unwrap_or_default();
-        self.exchange.gaps |= missed.is_none() || self.records[place(side)].is_some();
-        self.records[place(side)] = None;
+        let records = &mut self.records[place(side)];
+        let followed = match (records.as_mut(), missed) {
+            (None, missed) => missed.is_some(),
+            (Some(records), missed) => missed.is_some_and(|missed| records.skip(missed)),
+        };
+        if !followed {
+            self.exchange.gaps = true;
+            *records = None;
+        }
     }
 
     fn end(&mut self, _: Side, at: Timestamp, _: &mut dyn FnMut(crate::Exchange)) {
@@ -138,8 +184,9 @@ impl Dissector for Stream {
         self.see(at);
         if !self.told {
             self.told = true;
-            self.exchange.close = how;
-            out(crate::Exchange::Tls(Box::new(self.exchange.clone())));
+            let mut exchange = std::mem::replace(&mut self.exchange, Exchange::new(false));
+            exchange.close = how;
+            out(crate::Exchange::Tls(Box::new(exchange)));
         }
     }
 

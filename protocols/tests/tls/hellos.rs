@@ -32,12 +32,13 @@ fn both_hellos_are_told_and_the_rest_is_counted() {
     .concat();
     flow.data(Side::Server, 3_000, &answer);
     flow.data(Side::Client, 4_000, &record(DATA, b"GET / HTTP/1.1\r\n\r\n"));
+    flow.data(Side::Server, 5_000, &record(DATA, &[0; 95]));
     assert_eq!(flow.decoder.protocol(), Protocol::Tls);
     let document = flow.close(9_000, Close::Finished);
     assert_eq!(
         document["tls"],
         json!({
-            "version": "1.3", "version_protocol": "tls", "cipher": "TLS_AES_128_GCM_SHA256",
+            "version": "1.3", "version_protocol": "tls", "established": true, "resumed": false, "cipher": "TLS_AES_128_GCM_SHA256",
             "client": {
                 "server_name": "shop.example",
                 "ja4": document["tls"]["client"]["ja4"],
@@ -55,7 +56,7 @@ fn both_hellos_are_told_and_the_rest_is_counted() {
     );
     assert_eq!(document["destination"]["domain"], "shop.example");
     assert_eq!(document["source"]["bytes"], hello().len() + 5 + 18);
-    assert_eq!(document["destination"]["bytes"], answer.len());
+    assert_eq!(document["destination"]["bytes"], answer.len() + 100);
     assert_eq!(document["event"]["outcome"], "success");
     assert_eq!(document["event"]["duration"], 8_000);
     assert_eq!(document["weir"]["timing"]["ttfb"], 2_000);
@@ -88,7 +89,10 @@ fn a_server_that_asks_for_another_hello_is_waited_for() {
         0,
         &[record(CHANGE_CIPHER_SPEC, &[1]), hello()].concat(),
     );
-    flow.data(Side::Server, 0, &record(HANDSHAKE, &chosen_13()));
+    let answer = [record(HANDSHAKE, &chosen_13()), record(DATA, &[0; 900])].concat();
+    flow.data(Side::Server, 0, &answer);
+    flow.data(Side::Client, 0, &record(DATA, &[0; 53]));
+    flow.data(Side::Server, 0, &record(DATA, &[0; 100]));
     let document = flow.close(0, Close::Finished);
     assert_eq!(document["tls"]["cipher"], "TLS_AES_128_GCM_SHA256");
     assert_eq!(document["event"]["outcome"], "success");
@@ -142,11 +146,10 @@ fn what_is_missed_is_said_and_counted() {
     // Later on nothing is lost with it.
     let mut flow = Observer::new();
     flow.data(Side::Client, 0, &hello());
-    flow.data(
-        Side::Server,
-        0,
-        &[record(HANDSHAKE, &chosen_13()), record(DATA, &[0; 10])].concat(),
-    );
+    let answer = [record(HANDSHAKE, &chosen_13()), record(DATA, &[0; 900])].concat();
+    flow.data(Side::Server, 0, &answer);
+    flow.data(Side::Client, 0, &record(DATA, &[0; 53]));
+    flow.data(Side::Server, 0, &record(DATA, &[0; 100]));
     flow.gap(Side::Server, 0, Some(1_000));
     let document = flow.close(0, Close::Finished);
     assert_eq!(document["weir"]["anomalies"], json!(null));

@@ -32,7 +32,7 @@ pub fn record(kind: u8, payload: &[u8]) -> Vec<u8> {
     [&[kind, 3, 1], &long(payload)[..]].concat()
 }
 
-fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+pub fn message(kind: u8, body: &[u8]) -> Vec<u8> {
     let length = u32::try_from(body.len()).unwrap().to_be_bytes();
     [&[kind], &length[1..], body].concat()
 }

@@ -11,6 +11,13 @@ pub struct Tls {
     pub version: Option<String>,
     /// Always `tls`.
     pub version_protocol: &'static str,
+    /// The handshake was complete, by what both sides sent: true. It ended before that: false. Absent where neither can be told,
+    /// as of TLS 1.3 where the server has sent nothing after the client's last word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub established: Option<bool>,
+    /// The connection goes on with the keys of an earlier one; of TLS 1.3, with any keys that both had before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resumed: Option<bool>,
     /// The cipher suite that the server chose; its number where it has no name here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cipher: Option<String>,
@@ -28,8 +35,9 @@ pub struct TlsClient {
     /// The server's name (SNI).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub server_name: Option<String>,
-    /// Fingerprint of the client's software by what its hello offers (JA4).
-    pub ja4: String,
+    /// Fingerprint of the client's software by what its hello offers (JA4); absent for a hello in SSL 2's form.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ja4: Option<String>,
     /// The cipher suites that it offers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub supported_ciphers: Vec<String>,
