@@ -44,11 +44,11 @@ impl Fate {
 }
 
 /// Marks the document of an exchange that is still under way: its last document has another identity, which this one names.
-pub(crate) fn mark_waiting(document: &mut Document) {
+pub(crate) fn mark(document: &mut Document, state: ExchangeState) {
     let id = &mut document.event.id;
     document.weir.final_id = Some(*id);
-    *id = DocumentId::of(&(*id, "waiting"));
-    document.weir.state = Some(ExchangeState::Waiting);
+    *id = DocumentId::of(&(*id, "waiting")); // the same of all states: an exchange has one of these documents
+    document.weir.state = Some(state);
 }
 
 #[cfg(test)]

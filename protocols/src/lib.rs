@@ -32,7 +32,7 @@ pub use preface::Prefaced;
 use std::time::Duration;
 pub use tunnel::Tunnelled;
 use weir_config::{Bodies, Config};
-use weir_records::{Document, Flow, Policy};
+use weir_records::{Document, ExchangeState, Flow, Policy};
 
 /// Who sent the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -117,7 +117,8 @@ pub struct Limits {
     pub max_pending: usize,
     /// Which bodies of HTTP are kept, and how much of each.
     pub bodies: Bodies,
-    /// How long a request waits for the beginning of its answer before a document tells that it waits; nothing for never.
+    /// How long a request waits for the beginning of its answer before a document tells that it waits, and how long a TLS
+    /// connection goes on before a document tells of its handshake; nothing for never.
     pub hung_after: Option<Duration>,
 }
 
@@ -199,14 +200,15 @@ impl Exchange {
         }
     }
 
-    /// The exchange is still under way: its request has waited for its answer for [`Limits::hung_after`]. The exchange
-    /// comes again when its fate is known.
+    /// The exchange is still under way: its request has waited for its answer for [`Limits::hung_after`], or its TLS connection
+    /// goes on after that. The exchange comes again when its fate is known.
     pub fn is_waiting(&self) -> bool {
         match self {
             Self::Http1(exchange) => exchange.fate.is_waiting(),
             Self::Http2(exchange) => exchange.fate.is_waiting(),
             Self::Dubbo(exchange) => exchange.fate.is_waiting(),
-            Self::Dns(_) | Self::Tls(_) | Self::WebSocket(_) => false,
+            Self::Tls(exchange) => exchange.is_open(),
+            Self::Dns(_) | Self::WebSocket(_) => false,
             Self::Tunnelled(exchange) => exchange.is_waiting(),
             Self::Prefaced(exchange) => exchange.is_waiting(),
         }
@@ -217,7 +219,11 @@ impl Exchange {
         let is_within = matches!(self, Self::Tunnelled(_) | Self::Prefaced(_));
         if self.is_waiting() && !is_within {
             let mut document = self.document_of_kind(flow, policy);
-            fate::mark_waiting(&mut document);
+            let state = match self {
+                Self::Tls(_) => ExchangeState::Open,
+                _ => ExchangeState::Waiting,
+            };
+            fate::mark(&mut document, state);
             return document;
         }
         self.document_of_kind(flow, policy)

@@ -4,7 +4,8 @@
 //! `ja4` names a client by its hello, `progress` tells how far the handshake has come, `stream` is the decoder, `exchange` what
 //! comes out and `document` what it means.
 //!
-//! One exchange a connection, at its end: afterwards bytes are only counted. Nothing is decrypted.
+//! One exchange a connection, at its end: after the handshake bytes are only counted. Of a connection that lasts, a document
+//! tells early how the handshake went. Nothing is decrypted.
 
 mod document;
 mod exchange;

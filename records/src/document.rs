@@ -113,7 +113,7 @@ impl Document {
 
     /// The exchange is still under way, and one more document will tell of it.
     pub fn is_waiting(&self) -> bool {
-        self.weir.state == Some(ExchangeState::Waiting)
+        self.weir.state.is_some()
     }
 
     /// What every document of a connection has, from its flow; what it is about is left out.
@@ -253,6 +253,8 @@ pub enum Outcome {
 pub enum ExchangeState {
     /// Its request waits for an answer.
     Waiting,
+    /// Its connection, of TLS, goes on.
+    Open,
 }
 
 /// ECS `network`.
@@ -457,8 +459,8 @@ pub struct Weir {
     /// Identity of the connection.
     pub flow_id: DocumentId,
     /// `waiting` in a document that is made while its exchange is under way: the whole request has waited for the beginning of an
-    /// answer for as long as `decoding.hung_after` says. `event.duration` is the time so far. The exchange's last document comes
-    /// when its fate is known.
+    /// answer for as long as `decoding.hung_after` says. `open` of a TLS connection that goes on after that time: its handshake is
+    /// told early. `event.duration`, and bytes, are those so far. The exchange's last document comes when its fate is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<ExchangeState>,
     /// `event.id` of that last document.

@@ -185,6 +185,10 @@ impl Dissector for Proxied {
         }
     }
 
+    fn waits(&self) -> bool {
+        self.within.as_ref().is_some_and(Within::waits)
+    }
+
     fn take_events(&mut self) -> u64 {
         self.within.as_mut().map_or(0, Within::take_events)
     }

@@ -35,7 +35,7 @@ impl Exchange {
             category: &["network"],
             kind: &["connection", "protocol"],
             outcome: Some(self.outcome()),
-            duration: Some(self.last.since(self.first)),
+            duration: Some(self.open.unwrap_or(self.last).since(self.first)),
             start: None,
             end: None,
         };

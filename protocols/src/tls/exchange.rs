@@ -30,6 +30,8 @@ pub struct Exchange {
     pub(super) late: bool,
     /// How it ended.
     pub(super) close: Close,
+    /// The connection goes on; this tells of it until then.
+    pub(super) open: Option<Timestamp>,
 }
 
 impl Exchange {
@@ -49,7 +51,13 @@ impl Exchange {
             odd: None,
             late,
             close: Close::Abandoned,
+            open: None,
         }
+    }
+
+    /// The connection goes on.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
     }
 
     /// An alert ended the handshake.

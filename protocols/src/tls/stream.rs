@@ -18,16 +18,19 @@ struct Stream {
     /// A hello that could be read is certain.
     standing: Standing,
     begun: bool,
+    /// How long the connection goes on, in ns, before that is told, if it is still to be.
+    patience: Option<u64>,
     told: bool,
 }
 
 /// Makes it.
-pub(super) fn open(_: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
+pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
     Box::new(Stream {
         exchange: Exchange::new(late),
         records: [Some(Box::default()), Some(Box::default())],
         standing: Standing::Guess,
         begun: false,
+        patience: limits.patience(),
         told: false,
     })
 }
@@ -178,6 +181,20 @@ impl Dissector for Stream {
 
     fn end(&mut self, _: Side, at: Timestamp, _: &mut dyn FnMut(crate::Exchange)) {
         self.see(at);
+    }
+
+    fn tick(&mut self, at: Timestamp, out: &mut dyn FnMut(crate::Exchange)) {
+        let overdue = |patience: &u64| at.since(self.exchange.first) >= *patience;
+        if self.waits() && self.patience.as_ref().is_some_and(overdue) {
+            self.patience = None;
+            let mut copy = self.exchange.clone();
+            copy.open = Some(at);
+            out(crate::Exchange::Tls(Box::new(copy)));
+        }
+    }
+
+    fn waits(&self) -> bool {
+        self.begun && !self.told && self.patience.is_some()
     }
 
     fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(crate::Exchange)) {

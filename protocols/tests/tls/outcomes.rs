@@ -341,3 +341,42 @@ fn a_hello_in_ssl_2s_form_is_one() {
     assert!(flow.documents().is_empty());
     assert_eq!(flow.decoder.protocol().name(), None);
 }
+
+#[test]
+fn a_connection_that_lasts_is_told_of_before_it_ends() {
+    let second = 1_000_000_000;
+    let mut flow = Observer::new();
+    let sent = [hello(), flight_13(&[]), finish_13(53), s(record(DATA, &[0; 300]))];
+    for (side, bytes) in &sent {
+        flow.data(*side, second, bytes);
+    }
+    flow.tick(9 * second);
+    assert!(flow.exchanges.is_empty() && flow.decoder.waits());
+    for at in [12, 30, 60] {
+        flow.tick(at * second);
+    }
+    assert!(!flow.decoder.waits());
+    flow.data(Side::Server, 70 * second, &record(DATA, &[0; 995]));
+    flow.decoder.close(
+        weir_records::Timestamp(80 * second),
+        Close::Finished,
+        &mut |exchange| {
+            flow.exchanges.push(exchange);
+        },
+    );
+    let documents = flow.documents();
+    assert_eq!(documents.len(), 2);
+    let [early, last] = [&documents[0], &documents[1]];
+    assert_eq!(early["weir"]["state"], "open");
+    assert_eq!(early["weir"]["final_id"], last["event"]["id"]);
+    assert_ne!(early["event"]["id"], last["event"]["id"]);
+    assert_eq!(early["event"]["duration"], 11 * second);
+    assert_eq!(last["event"]["duration"], 79 * second);
+    assert_eq!(last["weir"]["state"], Value::Null);
+    for document in [early, last] {
+        assert_eq!(document["event"]["outcome"], "success");
+        assert_eq!(document["tls"]["client"]["server_name"], "shop.example");
+    }
+    let sent = |document: &Value| document["destination"]["bytes"].as_u64().unwrap();
+    assert_eq!(sent(last), sent(early) + 1000);
+}

@@ -107,6 +107,11 @@ impl Observer {
         });
     }
 
+    pub fn tick(&mut self, at: u64) {
+        self.decoder
+            .tick(Timestamp(at), &mut |exchange| self.exchanges.push(exchange));
+    }
+
     /// Its one document.
     pub fn close(mut self, at: u64, how: Close) -> Value {
         self.decoder
