@@ -118,4 +118,47 @@ fn bodies_take_what_they_may_and_no_more() {
     let grown = memory("VmHWM").saturating_sub(before);
     // Half a megabyte is decoded of each coding, whatever there is.
     assert!(grown < 4 << 20, "{grown} bytes");
+    a_wide_window_takes_bounded_memory(&limits, &policy);
+}
+
+/// Brotli with the widest window, 16 MiB, and a block that claims to fill it, or half of it.
+fn a_wide_window_takes_bounded_memory(limits: &Arc<Limits>, policy: &Policy) {
+    for (length, shown) in [(8 << 20, true), (16 << 20, false)] {
+        // Bits from the lowest on: window 24; not the last block; six digits of length; not compressed.
+        let header: u32 = 0xf | (2 << 5) | ((length - 1) << 7) | (1 << 31);
+        let body = [&header.to_le_bytes()[..], &[b'x'; 60_000]].concat();
+        let mut exchanges = Vec::new();
+        let mut decoder = Decoder::new(limits);
+        let out = &mut |exchange: Exchange| exchanges.push(exchange);
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Encoding: br\r\nContent-Length: {}\r\n\r\n",
+            body.len()
+        );
+        decoder.data(Side::Client, Timestamp(0), b"GET / HTTP/1.1\r\n\r\n", out);
+        decoder.data(
+            Side::Server,
+            Timestamp(0),
+            &[head.as_bytes(), &body].concat(),
+            out,
+        );
+        drop(decoder);
+        let before = memory("VmHWM");
+        for _ in 0..20 {
+            let document = exchanges[0].document(&flow(), policy);
+            let content = document.http.unwrap().response.unwrap().body.content;
+            assert_eq!(content.map(|content| content.len()), shown.then_some(60_000));
+            assert_eq!(
+                document.weir.anomalies,
+                if shown {
+                    ["response_body_damaged: br that has not ended"]
+                } else {
+                    ["response_body_damaged: br"]
+                }
+            );
+        }
+        let grown = memory("VmHWM").saturating_sub(before);
+        println!("brotli: {grown} bytes");
+        // The window of 8 MiB at most, and what there is besides.
+        assert!(grown < 12 << 20, "{grown} bytes");
+    }
 }

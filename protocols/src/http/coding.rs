@@ -1,7 +1,8 @@
 //! Content codings (RFC 9110, 8.4.1): gzip, deflate, br, zstd, one after the other, each within a bound of its output. What
 //! can be read of a beginning, or before some damage, is.
 
-use brotli_decompressor::{BrotliDecoderParameter, Decompressor};
+use brotli_decompressor::BrotliDecoderParameter;
+use brotli_decompressor::reader::{Allocator, DecompressorCustomAlloc, StandardAlloc};
 use flate2::bufread::{DeflateDecoder, MultiGzDecoder, ZlibDecoder};
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
@@ -11,6 +12,9 @@ use std::io::{self, BufRead, Read};
 pub(super) const DEEPEST: usize = 4;
 /// The largest window that the coding zstd may have (RFC 9659).
 const ZSTD_WINDOW: u64 = 8 << 20;
+/// The most that brotli remembers of its output at once, and what its decoder adds to that. (Up to 16 MiB is allowed; a body
+/// that has less than this is decoded, whatever window it asks for.)
+const BROTLI_WINDOW: usize = (8 << 20) + (4 << 10);
 /// What a frame of zstd costs, in bytes of output: tables are made for each.
 const FRAME: usize = 16 << 10;
 
@@ -69,7 +73,10 @@ impl Coding {
             Self::Deflate if is_zlib(input) => read(ZlibDecoder::new(&mut source), limit),
             Self::Deflate => read(DeflateDecoder::new(&mut source), limit),
             Self::Brotli => {
-                let mut decoder = Decompressor::new(&mut source, 4096);
+                let mut bounded = Bounded::default();
+                let (buffer, others) = (bounded.alloc_cell(4096), StandardAlloc::default);
+                let mut decoder =
+                    DecompressorCustomAlloc::new(&mut source, buffer, bounded, others(), others());
                 // Windows of more than 16 MiB are no part of the coding.
                 decoder.set_parameter(BrotliDecoderParameter::BROTLI_DECODER_PARAM_LARGE_WINDOW, 0);
                 read(decoder, limit)
@@ -80,6 +87,26 @@ impl Coding {
             End::Damaged if source.starved => (bytes, End::Early),
             end => (bytes, end),
         }
+    }
+}
+
+/// Memory for brotli's output, in pieces that are not larger than its window may be.
+#[derive(Default)]
+struct Bounded(StandardAlloc);
+
+impl Allocator<u8> for Bounded {
+    type AllocatedMemory = <StandardAlloc as Allocator<u8>>::AllocatedMemory;
+
+    /// An empty piece is none: decoding ends with an error.
+    fn alloc_cell(&mut self, length: usize) -> Self::AllocatedMemory {
+        match length > BROTLI_WINDOW {
+            true => Self::AllocatedMemory::default(),
+            false => self.0.alloc_cell(length),
+        }
+    }
+
+    fn free_cell(&mut self, memory: Self::AllocatedMemory) {
+        self.0.free_cell(memory);
     }
 }
 

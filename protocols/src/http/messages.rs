@@ -36,6 +36,8 @@ pub(crate) struct Messages {
     pub first_size: u64,
     /// The beginning of what tells how the call ended.
     end: Vec<u8>,
+    /// Bytes of that which may be kept.
+    end_max: usize,
     /// All of that was seen and kept.
     end_whole: bool,
 }
@@ -81,6 +83,7 @@ impl Messages {
     pub fn new(style: Style) -> Self {
         Self {
             style,
+            end_max: KEPT,
             ..Self::default()
         }
     }
@@ -103,7 +106,7 @@ impl Messages {
                 }
             }
             Style::Unary => {
-                self.end_whole = self.end.len() + bytes.len() <= KEPT;
+                self.end_whole = self.end.len() + bytes.len() <= self.end_max;
                 self.keep_end(bytes);
             }
         }
@@ -141,13 +144,18 @@ impl Messages {
         }
     }
 
+    /// So much more may be kept of what tells how the call ended.
+    pub fn allow_end(&mut self, room: usize) {
+        self.end_max = KEPT.min(self.end.len() + room);
+    }
+
     /// The frame under way is no message, and the last one.
     fn is_end(&self) -> bool {
         self.prefix[0] & self.style.end_flag() != 0
     }
 
     fn keep_end(&mut self, bytes: &[u8]) {
-        let room = KEPT.saturating_sub(self.end.len()).min(bytes.len());
+        let room = self.end_max.saturating_sub(self.end.len()).min(bytes.len());
         self.end.extend_from_slice(&bytes[..room]);
     }
 

@@ -209,6 +209,8 @@ impl Connection {
         message.body += piece.content.len() as u64 + u64::from(piece.missed);
         if let Some(messages) = &mut message.messages {
             let before = messages.stored();
+            // (How a call ends, its server says.)
+            messages.allow_end(if side == Side::Server { room } else { 0 });
             messages.take(at, piece.content, keep);
             messages.skip(at, piece.missed);
             kept = messages.stored() > before;
