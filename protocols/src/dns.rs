@@ -1,6 +1,6 @@
 //! DNS (RFC 1035, EDNS of RFC 6891), over UDP and TCP.
 //!
-//! `message` reads one message, `pairing` finds the query that a response answers, `datagrams` and `stream` are its two
+//! `message` reads one message by way of `wire`, `data` writes a record's data as a zone file has it, `pairing` finds the query that a response answers, `datagrams` and `stream` are its two
 //! sources (over TCP each message has its length before it), `exchange` is what comes out and `document` says what it
 //! means.
 //!
@@ -12,6 +12,7 @@
 //! Multicast DNS (port 5353) is another protocol with the same messages: its queries have no one answer. A source does not
 //! feed it.
 
+mod data;
 mod datagrams;
 mod document;
 mod exchange;
@@ -19,6 +20,7 @@ mod message;
 mod names;
 mod pairing;
 mod stream;
+mod wire;
 
 use crate::Protocol;
 use crate::detect::{Entry, Verdict};

@@ -8,6 +8,7 @@
 mod calls;
 mod corpus;
 mod datagrams;
+mod dns_odd;
 mod documents;
 mod files;
 mod flows;

@@ -20,6 +20,7 @@ impl Exchange {
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
         let mut sizes = BTreeMap::new();
         let dns = self.dns(policy, &mut sizes);
+        let errors = self.extended_errors(policy, &mut sizes);
         let size = |seen: &Seen| seen.message.size;
         let event = self.event(flow);
         let transport = match self.transport {
@@ -39,6 +40,8 @@ impl Exchange {
                 dns: Some(WeirDns {
                     rcode: self.rcode(),
                     repeats: self.repeats,
+                    client_subnet: self.subnet(),
+                    extended_errors: errors,
                 }),
                 timing: self.timing(flow),
                 ..Weir::of(flow)
@@ -50,6 +53,22 @@ impl Exchange {
     fn first(&self) -> Timestamp {
         let seen = self.query.as_ref().or(self.response.as_ref());
         seen.map_or(Timestamp::default(), |seen| seen.first)
+    }
+
+    fn extended_errors(&self, policy: &Policy, sizes: &mut BTreeMap<String, u64>) -> Vec<String> {
+        let response = self.response.iter();
+        let errors = response.flat_map(|seen| &seen.message.extended_errors);
+        let keep = |error: &String| {
+            let text = policy.text(error.as_bytes());
+            text.keep(sizes, || "weir.dns.extended_errors".to_owned())
+        };
+        errors.map(keep).collect()
+    }
+
+    /// The query's, since the answer only repeats it.
+    fn subnet(&self) -> Option<String> {
+        let seen = self.query.iter().chain(&self.response);
+        seen.filter_map(|seen| seen.message.client_subnet.clone()).next()
     }
 
     fn event(&self, flow: &Flow) -> Event {
@@ -155,14 +174,11 @@ fn asked_for(question: &Question) -> DnsQuestion {
 
 fn answered(answer: &Answer, policy: &Policy, sizes: &mut BTreeMap<String, u64>) -> DnsAnswer {
     let data = policy.text(answer.data.as_bytes());
-    if let Some(size) = data.original {
-        sizes.insert("dns.answers.data".into(), size);
-    }
     DnsAnswer {
         name: answer.name.clone(),
         kind: names::record_type(answer.kind),
         class: names::class(answer.class),
         ttl: answer.ttl,
-        data: data.value.into_owned(),
+        data: data.keep(sizes, || "dns.answers.data".into()),
     }
 }

@@ -1,20 +1,20 @@
 //! One message. What can't be read of it costs only itself: the header and every record before it are still told.
 
+use super::data;
 use super::names::{self, text};
+use super::wire::Wire;
 use crate::detect::Verdict;
-use hickory_proto::{
-    rr::{Name, RData, RecordType},
-    serialize::binary::{BinDecodable, BinDecoder, Restrict},
-};
-use std::{fmt::Write, net::IpAddr};
+use std::net::IpAddr;
 
 /// Answers that are read; a message of 64 KiB could hold thousands.
 const MAX_ANSWERS: usize = 128;
-/// Bytes of record data that are written out where only their bytes are known.
-const MAX_UNKNOWN: usize = 256;
+/// Extended errors that are told of one message.
+const MAX_ERRORS: usize = 8;
 /// Classes that are asked for: IN, CH, HS, NONE, ANY.
 const CLASSES: [u16; 5] = [1, 3, 4, 254, 255];
 const NAME: usize = 255;
+/// A name, a type and a class.
+const LONGEST_QUESTION: usize = NAME + 4;
 /// The OPT pseudo-record (RFC 6891).
 const OPT: u16 = 41;
 
@@ -68,6 +68,10 @@ pub(super) struct Message {
     pub code: u16,
     /// EDNS's DO: the asker wants signatures.
     dnssec_ok: bool,
+    /// EDNS's client subnet (RFC 7871): for whom is asked, or for whom the answer holds.
+    pub client_subnet: Option<String>,
+    /// EDNS's extended errors (RFC 8914).
+    pub extended_errors: Vec<String>,
     /// What could not be read.
     pub malformed: Option<&'static str>,
     /// Bytes that it had.
@@ -114,6 +118,8 @@ impl Message {
             answers: Vec::new(),
             code: header.flags & 0xf,
             dnssec_ok: false,
+            client_subnet: None,
+            extended_errors: Vec::new(),
             malformed: None,
             size: bytes.len() as u64,
         };
@@ -142,17 +148,23 @@ impl Message {
         self.header.flags & 0x0200 != 0
     }
 
+
     fn sections(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
-        let mut at = Header::SIZE;
+        let mut wire = Wire::new(bytes, Header::SIZE, bytes.len());
         let [questions, answers, authorities, additional] = self.header.counts;
+        let mut result = Ok(());
         for i in 0..questions {
-            let end = skip_name(bytes, at).and_then(|name| fits(bytes, name, 4));
-            let end = end.ok_or("question")?;
+            let (start, mut ahead) = (wire.at(), wire);
+            let end = wire.skip_name().and_then(|()| wire.take(4));
             if i == 0 {
-                self.raw_question = bytes[at..end].into();
-                self.question = Some(question(bytes, at, end).ok_or("question")?);
+                // One that can't be read is known again by its bytes, or by all that there are.
+                let until = end.map_or(bytes.len().min(start + LONGEST_QUESTION), |_| wire.at());
+                self.raw_question = bytes[start..until].into();
+                self.question = end.and_then(|_| question(&mut ahead));
+                // What stands behind a name that points astray can be read all the same.
+                result = self.question.as_ref().map(drop).ok_or("question");
             }
-            at = end;
+            end.ok_or("question")?;
         }
         let records = [
             ("answer", answers),
@@ -162,40 +174,54 @@ impl Message {
         for (section, count) in records {
             for _ in 0..count {
                 // A cut answer may end within a record, and its counts may be those of the whole.
-                let frame = match Frame::read(bytes, at) {
-                    Some(frame) => frame,
-                    None if self.is_cut() => return Ok(()),
-                    None => return Err(section),
+                let record = match Record::read(&mut wire) {
+                    Some(record) => record,
+                    None if self.is_cut() => return result,
+                    None => return result.and(Err(section)),
                 };
-                at = frame.end;
-                if frame.kind == OPT {
-                    self.code |= (frame.ttl >> 24 << 4) as u16;
-                    self.dnssec_ok = frame.ttl & 0x8000 != 0;
+                if record.kind == OPT {
+                    self.code |= (record.ttl >> 24 << 4) as u16;
+                    self.dnssec_ok = record.ttl & 0x8000 != 0;
+                    let _ = self.options(record.data);
                 } else if section == "answer" && self.answers.len() < MAX_ANSWERS {
-                    self.answers.push(frame.answer(bytes).ok_or(section)?);
+                    match record.answer() {
+                        Some(answer) => self.answers.push(answer),
+                        None => return result.and(Err(section)),
+                    }
                 }
             }
         }
-        Ok(())
+        result
     }
-}
 
-/// Where the name at `at` ends in place.
-fn skip_name(bytes: &[u8], at: usize) -> Option<usize> {
-    let mut end = at;
-    loop {
-        match *bytes.get(end)? {
-            0 => return Some(end + 1),
-            length @ 1..=63 => end += 1 + usize::from(length),
-            0xc0.. => return fits(bytes, end, 2),
-            _ => return None,
+    /// Options of EDNS that are told. One that is malformed ends them.
+    fn options(&mut self, mut options: Wire<'_>) -> Option<()> {
+        while options.left() > 0 {
+            let (code, length) = (options.u16()?, options.u16()?);
+            let value = options.take(length.into())?;
+            let mut value = Wire::new(value, 0, value.len());
+            match code {
+                8 => self.client_subnet = Some(subnet(&mut value)?),
+                15 if self.extended_errors.len() < MAX_ERRORS => {
+                    let error = names::extended_error(value.u16()?, value.rest());
+                    self.extended_errors.push(error);
+                }
+                _ => {}
+            }
         }
+        Some(())
     }
 }
 
-/// `at + length`, if there is so much.
-fn fits(bytes: &[u8], at: usize, length: usize) -> Option<usize> {
-    at.checked_add(length).filter(|end| *end <= bytes.len())
+/// `ADDRESS/BITS`, by the bits that the asker gave.
+fn subnet(value: &mut Wire<'_>) -> Option<String> {
+    let (family, bits, _scope) = (value.u16()?, value.u8()?, value.u8()?);
+    let address: IpAddr = match family {
+        1 if bits <= 32 => data::filled::<4>(value.rest())?.into(),
+        2 if bits <= 128 => data::filled::<16>(value.rest())?.into(),
+        _ => return None,
+    };
+    Some(format!("{address}/{bits}"))
 }
 
 fn word(bytes: &[u8], at: usize) -> Option<u16> {
@@ -203,110 +229,50 @@ fn word(bytes: &[u8], at: usize) -> Option<u16> {
     Some(u16::from_be_bytes(*word))
 }
 
-/// A decoder that stands at `at`.
-fn decoder(bytes: &[u8], at: usize) -> Option<BinDecoder<'_>> {
-    u16::try_from(at).ok().map(|at| BinDecoder::new(bytes).clone(at))
-}
-
-fn name(bytes: &[u8], at: usize) -> Option<Name> {
-    Name::read(&mut decoder(bytes, at)?).ok()
-}
-
-fn question(bytes: &[u8], at: usize, end: usize) -> Option<Question> {
+fn question(wire: &mut Wire<'_>) -> Option<Question> {
     Some(Question {
-        name: text(&name(bytes, at)?),
-        kind: word(bytes, end - 4)?,
-        class: word(bytes, end - 2)?,
+        name: text(&wire.name()?),
+        kind: wire.u16()?,
+        class: wire.u16()?,
     })
 }
 
-/// Where the parts of a record are.
-struct Frame {
-    start: usize,
+/// The parts of a record.
+struct Record<'a> {
+    /// From its name on.
+    whole: Wire<'a>,
     kind: u16,
     class: u16,
     ttl: u32,
-    data: usize,
-    end: usize,
+    data: Wire<'a>,
 }
 
-impl Frame {
-    fn read(bytes: &[u8], start: usize) -> Option<Self> {
-        let at = skip_name(bytes, start)?;
-        let ttl = bytes.get(at + 4..)?.first_chunk::<4>()?;
-        let length = word(bytes, at + 8)?;
+impl<'a> Record<'a> {
+    fn read(wire: &mut Wire<'a>) -> Option<Self> {
+        let whole = *wire;
+        wire.skip_name()?;
+        let (kind, class, ttl) = (wire.u16()?, wire.u16()?, wire.u32()?);
+        let length = usize::from(wire.u16()?);
+        let data = wire.part(length)?;
         Some(Self {
-            start,
-            kind: word(bytes, at)?,
-            class: word(bytes, at + 2)?,
-            ttl: u32::from_be_bytes(*ttl),
-            data: at + 10,
-            end: fits(bytes, at + 10, length.into())?,
+            whole,
+            kind,
+            class,
+            ttl,
+            data,
         })
     }
 
-    fn answer(&self, bytes: &[u8]) -> Option<Answer> {
-        let data = self.data(bytes);
+    fn answer(mut self) -> Option<Answer> {
         Some(Answer {
-            name: text(&name(bytes, self.start)?),
+            name: text(&self.whole.name()?),
             kind: self.kind,
             class: self.class,
             ttl: self.ttl,
-            ip: data.as_ref().and_then(RData::ip_addr),
-            data: data
-                .and_then(|data| written(&data))
-                .unwrap_or_else(|| unknown(&bytes[self.data..self.end])),
+            data: data::written(self.kind, self.class, self.data),
+            ip: data::address(self.kind, self.class, self.data),
         })
     }
-
-    /// The record's data, if it is of a known type and well-formed.
-    fn data(&self, bytes: &[u8]) -> Option<RData> {
-        let length = u16::try_from(self.end - self.data)
-            .ok()
-            .filter(|length| *length > 0)?;
-        // Nothing behind the record may be read as a part of it.
-        let mut decoder = decoder(&bytes[..self.end], self.data)?;
-        let kind = RecordType::from(self.kind);
-        let data = RData::read(&mut decoder, kind, Restrict::new(length)).ok()?;
-        decoder.is_empty().then_some(data)
-    }
-}
-
-/// Record data as a zone file has it, names without the last dot.
-fn written(data: &RData) -> Option<String> {
-    Some(match data {
-        RData::CNAME(name) => text(name),
-        RData::NS(name) => text(name),
-        RData::PTR(name) => text(name),
-        RData::MX(mx) => format!("{} {}", mx.preference, text(&mx.exchange)),
-        RData::SRV(srv) => format!(
-            "{} {} {} {}",
-            srv.priority,
-            srv.weight,
-            srv.port,
-            text(&srv.target)
-        ),
-        RData::Unknown { .. } | RData::NULL(_) => return None,
-        other => {
-            let mut written = String::new();
-            // (Not `to_string`: that panics where a type has no text.)
-            write!(written, "{other}").ok()?;
-            written
-        }
-    })
-}
-
-/// Bytes as RFC 3597 writes them.
-fn unknown(data: &[u8]) -> String {
-    let mut text = format!("\\# {}", data.len());
-    for (i, byte) in data.iter().take(MAX_UNKNOWN).enumerate() {
-        // Writing to a String does not fail.
-        let _ = write!(text, "{}{byte:02x}", if i == 0 { " " } else { "" });
-    }
-    if data.len() > MAX_UNKNOWN {
-        text.push('…');
-    }
-    text
 }
 
 /// Whether these are the first bytes of a message of this kind and length, with one question.

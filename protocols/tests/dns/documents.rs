@@ -87,7 +87,7 @@ fn every_kind_of_data_is_written_out() {
         data,
         [
             "AAAA 2001:db8::1",
-            "TXT v=spf1\u{fffd}",
+            "TXT \"v=spf\" \"1\\255\"",
             "MX 10 mail",
             "SRV 1 2 80 s",
             "TYPE65280 \\# 2 01ab",

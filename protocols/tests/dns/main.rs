@@ -10,4 +10,5 @@ mod detection;
 mod documents;
 mod pairing;
 mod properties;
+mod records;
 mod support;

@@ -55,7 +55,9 @@ pub struct DnsAnswer {
     pub class: String,
     /// How long it may be kept, in seconds.
     pub ttl: u32,
-    /// What it says, as a zone file has it; `\# LENGTH BYTES` where its type is not known.
+    /// What it says, as a zone file has it (RFC 1035, 5.1), names without the last dot: `10 mail.example`, `"v=spf1 -all"`,
+    /// `1 . alpn=h2 port=8443`; bytes that can't be printed as `\DDD`. `\# LENGTH BYTES` where its type is not known, or its bytes
+    /// are not of its form.
     pub data: String,
 }
 
@@ -67,6 +69,12 @@ pub struct WeirDns {
     /// How often the query was sent again before it was answered.
     #[serde(skip_serializing_if = "is_zero")]
     pub repeats: u32,
+    /// The network for which was asked (EDNS's client subnet): `198.18.7.0/24`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_subnet: Option<String>,
+    /// What the answer says beside its code (EDNS's extended errors), numbers and names with their texts: `15 Blocked: by policy`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub extended_errors: Vec<String>,
 }
 
 fn is_zero(number: &u32) -> bool {
