@@ -37,6 +37,9 @@ pub const TIMEOUT: Duration = Duration::from_secs(600);
 /// Bytes of a body that are kept.
 const KEPT: usize = 256 << 10;
 
+/// Bytes of an event that are kept: enough to tell one from another.
+const EVENT_KEPT: usize = 16;
+
 /// Bytes of bodies that a connection keeps for requests in waiting. Past it of each only the beginning is kept.
 const STORED: usize = 1 << 20;
 

@@ -70,6 +70,11 @@ impl Json {
         let Some(key) = key else {
             return self.text_of(0);
         };
+        self.text_of(self.find_key(key)?)
+    }
+
+    /// The node at this key of the object that it is.
+    fn find_key(&self, key: &str) -> Option<usize> {
         let Some(Node::Map { end, typed, .. }) = self.nodes.first() else {
             return None;
         };
@@ -77,11 +82,20 @@ impl Json {
         while at < *end as usize {
             let value = self.after(at);
             if self.text_of(at) == Some(key) {
-                return self.text_of(value);
+                return Some(value);
             }
             at = self.after(value);
         }
         None
+    }
+
+    /// The whole number at this key of the object that it is, written as a number or as a text.
+    pub fn whole(&self, key: &str) -> Option<i64> {
+        match self.nodes.get(self.find_key(key)?)? {
+            Node::Int(number) => Some(*number),
+            Node::Text(span) => self.at(*span).parse().ok(),
+            _ => None,
+        }
     }
 
     /// The name of the type of the object that it is.

@@ -15,6 +15,12 @@ const TEXTS: usize = 16;
 /// The parameters of a generic call: the method's name, its types, its arguments.
 const GENERIC: &str = "Ljava/lang/String;[Ljava/lang/String;[Ljava/lang/Object;";
 
+/// Where the size of an exception's message is, if it was cut.
+pub(super) const EXCEPTION_MESSAGE: &str = "dubbo.exception.message";
+
+/// The attachments that tell how long a consumer waits.
+const TIMEOUTS: [&str; 2] = ["timeout", "_TO"];
+
 /// How a body is read: under which policy, and where sizes of what is cut go.
 pub(super) struct Reading<'p> {
     pub policy: &'p Policy,
@@ -32,6 +38,8 @@ pub(super) struct Call {
     pub generic: bool,
     pub args: Json,
     pub attachments: Json,
+    /// How long the consumer waits for the answer, in milliseconds.
+    pub timeout: Option<u64>,
 }
 
 /// A response's body, as far as it could be read.
@@ -44,6 +52,15 @@ pub(super) struct Reply {
     pub attachments: Json,
     /// The body says how the method ended.
     pub understood: bool,
+}
+
+/// The timeout at this key, in milliseconds. A client for Node.js writes seconds there, as a small number; Java writes a text
+/// or a number of milliseconds. So a small number is no timeout that is known.
+fn timeout(attachments: &Json, key: &str) -> Option<u64> {
+    const CLEAR: u64 = 100;
+    let timeout = u64::try_from(attachments.whole(key)?).ok()?;
+    let known = attachments.get(Some(key)).is_some() || timeout >= CLEAR;
+    (known && timeout > 0).then_some(timeout)
 }
 
 /// A body begins as one does behind such a header: good enough where nothing else says that it is one. False where that
@@ -176,6 +193,7 @@ impl<'p> Reading<'p> {
     fn fill_attachments(&mut self, call: &mut Call, items: &mut Items<'_>) -> Read<()> {
         let read;
         (call.attachments, read) = self.value(items, "dubbo.attachments", "/dubbo/attachments");
+        call.timeout = TIMEOUTS.iter().find_map(|key| timeout(&call.attachments, key));
         call.attachments.drop_hollow();
         read
     }
@@ -186,7 +204,9 @@ impl<'p> Reading<'p> {
         let read = if status == OK {
             self.fill_reply(&mut reply, items)
         } else {
-            items.text().map(|message| reply.message = message)
+            let read;
+            (reply.message, read) = items.last_text();
+            read
         };
         (reply, read)
     }
@@ -218,7 +238,7 @@ impl<'p> Reading<'p> {
     }
 
     /// An exception is an object, of which class and message are told.
-    pub fn exception(&self, reply: &mut Reply, items: &mut Items<'_>) -> Read<()> {
+    pub fn exception(&mut self, reply: &mut Reply, items: &mut Items<'_>) -> Read<()> {
         let bounds = Bounds {
             depth: 1,
             ..self.bounds()
@@ -226,14 +246,23 @@ impl<'p> Reading<'p> {
         let mut builder = Builder::new(self.policy, bounds);
         items.another();
         let read = items.value(&mut builder, Place("", None));
-        let thrown = builder.finish("", &mut BTreeMap::new());
+        let mut sizes = BTreeMap::new();
+        let thrown = builder.finish("", &mut sizes);
         let message = ["detailMessage", "message", "localizedMessage"];
-        let message = message.iter().find_map(|key| thrown.get(Some(key)));
+        let message = message
+            .iter()
+            .find_map(|key| Some((*key, thrown.get(Some(key))?)));
+        let (key, message) = message.map_or(("", thrown.get(None)), |(key, text)| (key, Some(text)));
+        let size = if key.is_empty() {
+            sizes.get("")
+        } else {
+            sizes.get(&format!(".{key}"))
+        };
+        if let Some(size) = size {
+            self.sizes.insert(EXCEPTION_MESSAGE.to_owned(), *size);
+        }
         let class = thrown.type_name().unwrap_or("java.lang.Throwable");
-        reply.exception = Some((
-            class.to_owned(),
-            message.or(thrown.get(None)).map(ToOwned::to_owned),
-        ));
+        reply.exception = Some((class.to_owned(), message.map(ToOwned::to_owned)));
         read
     }
 }

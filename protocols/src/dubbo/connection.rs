@@ -3,7 +3,8 @@
 use super::asides::{Asides, Told};
 use super::body::begins_well;
 use super::exchange::{Exchange, Failure};
-use super::framing::{Fed, Framing, Message, Skipped};
+use super::framing::{Doubt, Fed, Framing, Message, Skipped};
+use super::items::Items;
 use super::{BEGINNING, STORED, TIMEOUT};
 use crate::detect::{Dissector, Standing};
 use crate::fate::Fate;
@@ -44,6 +45,10 @@ struct Direction {
     pending: VecDeque<(i64, Exchange)>,
     /// What is between frames is no surprise: the stream has not been found yet.
     searching: bool,
+    /// Why a frame of this side may have gone unseen, and the number of exchanges at that time.
+    doubt: Option<(Doubt, u64)>,
+    /// This side has announced that it takes no more requests.
+    read_only: bool,
 }
 
 /// Makes it.
@@ -52,6 +57,8 @@ pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
         framing: Framing::new(late),
         pending: VecDeque::new(),
         searching: late,
+        doubt: None,
+        read_only: false,
     };
     Box::new(Connection {
         max_pending: limits.max_pending.max(1),
@@ -86,6 +93,9 @@ impl Connection {
         if message.header.is_event() {
             self.asides.event();
             self.untold_events += 1;
+            if let Some(announced) = announcement(&message) {
+                self.direction(side).read_only = announced;
+            }
         } else if message.header.is_request() {
             self.request(side, message, out);
         } else {
@@ -123,6 +133,12 @@ impl Connection {
             exchange
                 .anomalies
                 .push("gap: bytes of the request were missed".into());
+        }
+        if exchange.read_only {
+            let who = side.other().name();
+            exchange.anomalies.push(format!(
+                "request_after_read_only: the {who} had announced that it takes no more requests"
+            ));
         }
         if exchange.is_one_way() {
             return out(exchange.into());
@@ -162,6 +178,12 @@ impl Connection {
                 if !self.late {
                     exchange.anomalies.push(format!("unmatched_response: {id}"));
                 }
+                if self.direction(asker).framing.doubt() == Some(Doubt::Gap) {
+                    let who = asker.name();
+                    exchange.anomalies.push(format!(
+                        "gap: bytes of the {who} were missed, the request may be among them"
+                    ));
+                }
                 exchange
             }
         };
@@ -177,6 +199,7 @@ impl Connection {
     fn exchange(&mut self, asker: Side, request: Option<Box<Message>>) -> Exchange {
         let sequence = self.sequence;
         self.sequence += 1;
+        let read_only = self.direction(asker.other()).read_only;
         let Told {
             events,
             text,
@@ -190,6 +213,8 @@ impl Connection {
             response: None,
             failure: None,
             fate: Fate::Open,
+            doubt: None,
+            read_only,
             anomalies,
             events,
             text,
@@ -197,9 +222,22 @@ impl Connection {
     }
 
     fn remove(&mut self, side: Side, at: usize) -> Option<Exchange> {
-        let (_, exchange) = self.direction(side).pending.remove(at)?;
+        let (_, mut exchange) = self.direction(side).pending.remove(at)?;
         self.stored -= exchange.stored();
+        let answers = self.direction(side.other());
+        exchange.read_only |= answers.read_only;
+        let doubt = answers.doubt.filter(|(_, before)| exchange.sequence < *before);
+        exchange.doubt = doubt.map(|(doubt, _)| doubt);
         Some(exchange)
+    }
+
+    /// Notes when frames of this side may go unseen: responses to what was asked before that may be among them.
+    fn note_doubt(&mut self, side: Side) {
+        let asked = self.sequence;
+        let direction = self.direction(side);
+        if let Some(doubt) = direction.framing.doubt() {
+            direction.doubt = Some((doubt, asked));
+        }
     }
 
     /// Requests that have waited too long come out.
@@ -310,6 +348,9 @@ impl Dissector for Connection {
             }
         }
         self.weigh(side);
+        if self.direction(side).framing.doubt() == Some(Doubt::Unreadable) {
+            self.note_doubt(side);
+        }
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out<'_>) {
@@ -317,6 +358,7 @@ impl Dissector for Connection {
         if let Some(Fed::Frame(message, skipped)) = self.direction(side).framing.gap(at, missed) {
             self.frame(side, message, skipped, out);
         }
+        self.note_doubt(side);
     }
 
     fn end(&mut self, side: Side, at: Timestamp, out: Out<'_>) {
@@ -377,7 +419,18 @@ impl Dissector for Connection {
 }
 
 fn fail(mut exchange: Exchange, how: Failure, at: Timestamp, out: Out<'_>) {
-    exchange.failure = Some(how);
+    exchange.fail(how);
     exchange.fate = Fate::Ended(at);
     out(exchange.into());
+}
+
+/// What an event of a side announces: that it takes no more requests (READONLY, at a graceful shutdown), or that it does
+/// again.
+fn announcement(message: &Message) -> Option<bool> {
+    let mut items = Items::new(message.header.serialization(), &message.body)?;
+    match items.text().ok()??.as_str() {
+        "R" => Some(true),
+        "W" => Some(false),
+        _ => None,
+    }
 }

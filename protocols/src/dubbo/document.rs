@@ -2,9 +2,10 @@
 //!
 //! Outcome, seen by who asked: an answer of the method is a success; an exception that it threw, a status that is not OK and a
 //! request that its peers cut short are failures. It is unknown where nothing can be known: of a one-way request, of a
-//! response whose body is not read, of an exchange that the observer gave up.
+//! response whose body is not read, of an exchange that the observer gave up, of one whose response may have come unseen. An
+//! answer that came too late for its consumer is an answer, and marked.
 
-use super::body::{Call, Reading, Reply};
+use super::body::{Call, EXCEPTION_MESSAGE, Reading, Reply};
 use super::exchange::{Exchange, Failure};
 use super::framing::Message;
 use super::header::OK;
@@ -32,7 +33,8 @@ impl Exchange {
         let mut anomalies = self.anomalies.clone();
         let call = self.call(&mut reading, &mut anomalies);
         let reply = self.reply(&mut reading, &mut anomalies);
-        let error = self.error(&reply, policy);
+        self.note_lateness(&call, &mut anomalies);
+        let error = self.error(&reply, &mut reading);
         let outcome = self.outcome(&reply, error.is_some());
         let dubbo = self.dubbo(call, reply, policy);
         let (asked, answered) = (self.request.as_deref(), self.response.as_deref());
@@ -63,9 +65,10 @@ impl Exchange {
                 truncated: !reading.sizes.is_empty(),
                 original_sizes: reading.sizes,
                 anomalies,
-                dubbo: (self.events > 0 || self.text > 0).then_some(WeirDubbo {
+                dubbo: (self.events > 0 || self.text > 0 || self.read_only).then_some(WeirDubbo {
                     events: self.events,
                     text_bytes: self.text,
+                    read_only: self.read_only,
                 }),
                 timing: self.timing(flow),
                 ..Weir::of(flow)
@@ -112,8 +115,27 @@ impl Exchange {
             return Reply::default();
         };
         let (reply, read) = reading.reply(&mut items, response.header.status);
-        note(reading, anomalies, response, read, ("response", "dubbo.result"));
+        let field = match response.header.status {
+            OK => "dubbo.result",
+            _ => "error.message",
+        };
+        note(reading, anomalies, response, read, ("response", field));
         reply
+    }
+
+    /// Says that the call was answered when its consumer had stopped waiting. (The consumer waits from its first byte on.)
+    fn note_lateness(&self, call: &Call, anomalies: &mut Vec<String>) {
+        let Some(answer) = self.response.as_ref().filter(|_| self.request.is_some()) else {
+            return;
+        };
+        let waited = answer.last.since(self.first()) / 1_000_000;
+        if let Some(timeout) = call.timeout
+            && waited > timeout
+        {
+            anomalies.push(format!(
+                "answered_after_timeout: after {waited} ms, the call's timeout is {timeout} ms"
+            ));
+        }
     }
 
     fn dubbo(&self, call: Call, reply: Reply, policy: &Policy) -> Dubbo {
@@ -171,7 +193,8 @@ impl Exchange {
     }
 
     fn outcome(&self, reply: &Reply, error: bool) -> Outcome {
-        if self.failure == Some(Failure::Abandoned) {
+        let unseen = self.doubt.is_some() && self.response.is_none();
+        if self.failure == Some(Failure::Abandoned) || unseen {
             Outcome::Unknown
         } else if error {
             Outcome::Failure
@@ -182,12 +205,13 @@ impl Exchange {
         }
     }
 
-    fn error(&self, reply: &Reply, policy: &Policy) -> Option<Error> {
-        let text = |text: &String| policy.text(text.as_bytes()).value.into_owned();
+    fn error(&self, reply: &Reply, reading: &mut Reading<'_>) -> Option<Error> {
         if let Some((class, message)) = &reply.exception {
+            // What was cut already has its size there.
+            let size = reading.sizes.get(EXCEPTION_MESSAGE).copied();
             return Some(Error {
                 kind: class.clone().into(),
-                message: message.as_ref().map(text),
+                message: message.as_ref().map(|text| error_message(text, size, reading)),
             });
         }
         let status = self
@@ -197,11 +221,26 @@ impl Exchange {
         if status != OK {
             return Some(Error {
                 kind: names::status_name(status),
-                message: reply.message.as_ref().map(text),
+                message: reply
+                    .message
+                    .as_ref()
+                    .map(|text| error_message(text, None, reading)),
             });
         }
         self.failure.map(failure)
     }
+}
+
+/// A message as `error` has it; its size is kept where it is cut.
+fn error_message(text: &str, size: Option<u64>, reading: &mut Reading<'_>) -> String {
+    const FIELD: &str = "error.message";
+    let text = reading.policy.text(text.as_bytes());
+    if let Some(size) = size.or(text.original) {
+        // (A body that was cut has the greater size.)
+        let known = reading.sizes.entry(FIELD.to_owned()).or_default();
+        *known = size.max(*known);
+    }
+    text.value.into_owned()
 }
 
 fn failure(failure: Failure) -> Error {

@@ -1,6 +1,6 @@
 //! A request and what became of it. What it means as a document is said in `document`.
 
-use super::framing::Message;
+use super::framing::{Doubt, Message};
 use crate::Side;
 use crate::fate::Fate;
 
@@ -18,6 +18,10 @@ pub struct Exchange {
     pub(super) response: Option<Box<Message>>,
     pub(super) failure: Option<Failure>,
     pub(crate) fate: Fate,
+    /// The response may have come unseen.
+    pub(super) doubt: Option<Doubt>,
+    /// Who answers had announced that it takes no more requests.
+    pub(super) read_only: bool,
     pub(super) anomalies: Vec<String>,
     /// What there was on the connection since the exchange before.
     pub(super) events: u64,
@@ -42,10 +46,32 @@ pub(super) enum Failure {
 }
 
 impl Exchange {
-    /// Bytes that it keeps.
+    /// Bytes of memory that it takes beside itself.
     pub(super) fn stored(&self) -> usize {
-        let kept = |message: &Option<Box<Message>>| message.as_ref().map_or(0, |message| message.body.len());
-        kept(&self.request) + kept(&self.response)
+        let kept = |message: &Option<Box<Message>>| {
+            message
+                .as_ref()
+                .map_or(0, |message| size_of::<Message>() + message.body.capacity())
+        };
+        let anomalies = self.anomalies.iter().map(String::capacity).sum::<usize>();
+        let list = self.anomalies.capacity() * size_of::<String>();
+        kept(&self.request) + kept(&self.response) + anomalies + list
+    }
+
+    /// There is no response, and why; nothing is said against one that may have come unseen.
+    pub(super) fn fail(&mut self, how: Failure) {
+        let unseen = self.doubt.is_some() && matches!(how, Failure::NoResponse | Failure::Timeout);
+        self.failure = (!unseen).then_some(how);
+        let side = self.asker.other().name();
+        match self.doubt.filter(|_| how != Failure::Abandoned) {
+            Some(Doubt::Gap) => self.anomalies.push(format!(
+                "gap: bytes of the {side} were missed, the response may be among them"
+            )),
+            Some(Doubt::Unreadable) => self.anomalies.push(format!(
+                "unreadable: bytes of the {side} belong to no frame, the response may be among them"
+            )),
+            None => {}
+        }
     }
 
     /// No response will come.

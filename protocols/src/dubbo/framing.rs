@@ -1,7 +1,7 @@
 //! One direction: cuts it into frames.
 
-use super::KEPT;
 use super::header::{Found, Header, MAGIC, SIZE, search};
+use super::{EVENT_KEPT, KEPT};
 use weir_records::Timestamp;
 
 /// One direction of a connection. Holds no memory between frames.
@@ -31,6 +31,15 @@ enum State {
     Body(Box<Message>),
     /// Somewhere: looks for a header. What may be one has not come whole.
     Lost(Vec<u8>, Timestamp),
+}
+
+/// Why a frame may have gone unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Bytes were missed.
+    Gap,
+    /// Bytes belong to no frame.
+    Unreadable,
 }
 
 /// What was between two frames.
@@ -97,9 +106,9 @@ impl Message {
     fn take(&mut self, at: Timestamp, bytes: &[u8]) -> usize {
         let missing = self.header.length - self.seen;
         let count = usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len());
-        // An event says nothing that is told.
-        if !self.gap && !self.header.is_event() {
-            let room = KEPT.saturating_sub(self.body.len()).min(count);
+        if !self.gap {
+            let kept = if self.header.is_event() { EVENT_KEPT } else { KEPT };
+            let room = kept.saturating_sub(self.body.len()).min(count);
             if self.body.is_empty() {
                 // The usual case: it is all here.
                 self.body = bytes[..room].to_vec();
@@ -262,6 +271,16 @@ impl Framing {
             }
         }
         None
+    }
+
+    /// Bytes were missed or belong to no frame, and since then none was found: what they were can't be known. (What an
+    /// operator types is no such doubt.)
+    pub fn doubt(&self) -> Option<Doubt> {
+        match self.state {
+            State::Lost(..) if self.skipped.gap => Some(Doubt::Gap),
+            State::Lost(..) if self.skipped.binary => Some(Doubt::Unreadable),
+            _ => None,
+        }
     }
 
     fn lose(&mut self) {

@@ -16,7 +16,7 @@ impl<'a> Items<'a> {
     /// For a body in this serialization, if it is one that is read here.
     pub fn new(serialization: u8, body: &'a [u8]) -> Option<Self> {
         Some(match serialization {
-            names::HESSIAN2 => Self::Hessian2(Reader::new(body)),
+            names::HESSIAN2 | names::NATIVE_HESSIAN => Self::Hessian2(Reader::new(body)),
             names::FASTJSON2 => Self::Jsonb(jsonb::Items::new(body)),
             names::FASTJSON => Self::Lines(lines::Items::new(body)),
             _ => return None,
@@ -29,6 +29,17 @@ impl<'a> Items<'a> {
             Self::Hessian2(reader) => Ok(reader.string()?.map(Cow::into_owned)),
             Self::Jsonb(items) => items.text(),
             Self::Lines(items) => items.text(),
+        }
+    }
+
+    /// The last text of a body, or the beginning of one that is cut.
+    pub fn last_text(&mut self) -> (Option<String>, Read<()>) {
+        match self {
+            Self::Hessian2(reader) => reader.last_string(),
+            Self::Jsonb(_) | Self::Lines(_) => match self.text() {
+                Ok(text) => (text, Ok(())),
+                Err(fault) => (None, Err(fault)),
+            },
         }
     }
 

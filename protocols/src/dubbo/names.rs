@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 /// The usual serialization.
 pub(super) const HESSIAN2: u8 = 2;
+/// Hessian 2 by the library of its authors: the same bytes.
+pub(super) const NATIVE_HESSIAN: u8 = 10;
 /// Fastjson's text.
 pub(super) const FASTJSON: u8 = 6;
 /// Fastjson 2's binary form.
@@ -19,7 +21,7 @@ pub(super) fn serialization(number: u8) -> Option<&'static str> {
         7 => "nativejava",
         8 => "kryo",
         9 => "fst",
-        10 => "native-hessian",
+        NATIVE_HESSIAN => "native-hessian",
         11 => "avro",
         12 => "protostuff",
         16 => "gson",

@@ -183,6 +183,21 @@ impl<'a> Reader<'a> {
         Ok(Some(Cow::Owned(self.scratch.clone())))
     }
 
+    /// A string or null, or the beginning of a string that is cut.
+    pub fn last_string(&mut self) -> (Option<String>, Read<()>) {
+        match self.cursor.peek() {
+            Ok(tag) if is_string(tag) => {}
+            _ => {
+                return self
+                    .string()
+                    .map_or_else(|fault| (None, Err(fault)), |_| (None, Ok(())));
+            }
+        }
+        let read = self.cursor.byte().and_then(|tag| self.gather(tag).1);
+        let text = std::mem::take(&mut self.scratch);
+        (Some(text).filter(|text| read.is_ok() || !text.is_empty()), read)
+    }
+
     /// Puts a string that begins with this tag into the builder.
     pub(super) fn put_string(&mut self, tag: u8, builder: &mut Builder<'_>) -> Read<()> {
         if let Some(text) = self.plain(tag) {

@@ -18,4 +18,6 @@ mod pipy;
 mod properties;
 mod serializations;
 mod support;
+
+mod unseen;
 mod waiting;

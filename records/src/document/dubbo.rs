@@ -44,8 +44,8 @@ pub struct Dubbo {
     /// The number that request and response share (Dubbo 2).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request_id: Option<i64>,
-    /// How bodies are encoded: `hessian2`, `fastjson2`; the number of one without a name. Only those of `hessian2`, `fastjson2`
-    /// and `fastjson` are read.
+    /// How bodies are encoded: `hessian2`, `fastjson2`; the number of one without a name. Only those of `hessian2`,
+    /// `native-hessian`, `fastjson2` and `fastjson` are read.
     pub serialization: Cow<'static, str>,
     /// No response is wanted.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
@@ -88,4 +88,8 @@ pub struct WeirDubbo {
     pub events: u64,
     /// Bytes of commands and answers in plain text (telnet) on the connection since the document before.
     pub text_bytes: u64,
+    /// Who answers had announced, before the call was over, that it takes no more requests (the READONLY event of a graceful
+    /// shutdown). A call that was made after that has `request_after_read_only` in `weir.anomalies`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
 }

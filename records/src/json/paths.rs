@@ -3,6 +3,7 @@
 use super::builder::{Builder, place};
 use super::{Json, Node, Span};
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
 
 /// Most cuts of one value that are told one by one.
 const MAX_CUTS: usize = 16;
@@ -97,25 +98,32 @@ impl Json {
     }
 
     fn pointer(&self, root: &str, path: &[Step]) -> String {
-        path.iter().fold(root.to_owned(), |pointer, step| match step {
-            Step::Item(at) => format!("{pointer}/{at}"),
-            Step::Key(key) => {
-                let key = self.at(*key);
-                if key.contains(['~', '/']) {
-                    format!("{pointer}/{}", key.replace('~', "~0").replace('/', "~1"))
-                } else {
-                    format!("{pointer}/{key}")
+        path.iter().fold(root.to_owned(), |mut pointer, step| {
+            // Writing to a string can't fail.
+            let _ = match step {
+                Step::Item(at) => write!(pointer, "/{at}"),
+                Step::Key(key) => {
+                    let key = self.at(*key);
+                    if key.contains(['~', '/']) {
+                        write!(pointer, "/{}", key.replace('~', "~0").replace('/', "~1"))
+                    } else {
+                        write!(pointer, "/{key}")
+                    }
                 }
-            }
-            Step::Entry(at, half) => format!("{pointer}/@entries/{at}/{half}"),
+                Step::Entry(at, half) => write!(pointer, "/@entries/{at}/{half}"),
+            };
+            pointer
         })
     }
 
     fn dotted(&self, root: &str, path: &[Step]) -> String {
-        path.iter().fold(root.to_owned(), |name, step| match step {
-            Step::Item(at) => format!("{name}.{at}"),
-            Step::Key(key) => format!("{name}.{}", self.at(*key)),
-            Step::Entry(at, half) => format!("{name}.@entries.{at}.{half}"),
+        path.iter().fold(root.to_owned(), |mut name, step| {
+            let _ = match step {
+                Step::Item(at) => write!(name, ".{at}"),
+                Step::Key(key) => write!(name, ".{}", self.at(*key)),
+                Step::Entry(at, half) => write!(name, ".@entries.{at}.{half}"),
+            };
+            name
         })
     }
 }
@@ -140,10 +148,11 @@ impl Search<'_, '_> {
         let Some(first) = self.wanted.get(next).filter(|wanted| **wanted < end) else {
             return;
         };
-        if *first == here {
+        if *first == here && self.room > 0 {
             let words = (self.word)(json, &self.path);
-            if let Some(room) = self.room.checked_sub(words.len()) {
-                self.room = room;
+            let fits = words.len() <= self.room;
+            self.room = self.room.saturating_sub(words.len());
+            if fits {
                 self.found.insert(here, words);
             }
         }
