@@ -10,6 +10,7 @@ mod corpus;
 mod datagrams;
 mod dns_odd;
 mod documents;
+mod dubbo_odd;
 mod files;
 mod flows;
 mod links;

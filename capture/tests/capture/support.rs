@@ -315,6 +315,22 @@ pub fn read_all(file: &[u8]) -> Result<Vec<(LinkType, Frame)>, weir_capture::Fil
     Ok(frames)
 }
 
+/// What a capture in `tests/corpus/repro` gives.
+pub fn repro(name: &str) -> Seen {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/repro");
+    let mut tracker = Tracker::new(settings());
+    let mut seen = Seen::default();
+    for (link, frame) in read_all(&std::fs::read(folder.join(name)).unwrap()).unwrap() {
+        let (at, size) = (Timestamp(frame.at), frame.bytes.len());
+        tracker.packet(
+            &Packet::new(at, link, &frame.bytes[..frame.kept], size),
+            &mut seen,
+        );
+    }
+    tracker.finish(&mut seen);
+    seen
+}
+
 /// One thing that a relay sees of a connection.
 #[derive(Clone, Debug)]
 pub enum Step {
