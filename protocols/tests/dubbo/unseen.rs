@@ -4,6 +4,9 @@ use crate::support::*;
 use serde_json::{Value, json};
 use weir_protocols::{Close, Side};
 
+/// How a connection ends, and the error that its call has then.
+type Ending = (fn(&mut Observer), &'static str);
+
 const GAP: &str = "gap: bytes of the server were missed, the response may be among them";
 const UNREADABLE: &str = "unreadable: bytes of the server belong to no frame, the response may be among them";
 
@@ -16,33 +19,33 @@ fn outcome(document: &Value) -> (&str, &str) {
 
 #[test]
 fn a_call_whose_answer_may_be_in_a_gap_is_unknown() {
-    let endings: [(&dyn Fn(&mut Observer), &str); 5] = [
+    let endings: [Ending; 5] = [
         (
-            &|seen| {
+            |seen| {
                 seen.close(Close::Finished);
             },
             "",
         ),
         (
-            &|seen| {
+            |seen| {
                 seen.end(Side::Server);
             },
             "",
         ),
         (
-            &|seen| {
+            |seen| {
                 seen.tick_after(601);
             },
             "",
         ),
         (
-            &|seen| {
+            |seen| {
                 seen.close(Close::Reset(Side::Server));
             },
             "connection_reset",
         ),
         (
-            &|seen| {
+            |seen| {
                 seen.close(Close::Reset(Side::Client));
             },
             "connection_reset",
