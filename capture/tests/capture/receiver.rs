@@ -2,7 +2,7 @@
 
 use crate::support::*;
 use serde_json::Value;
-use weir_capture::{Counters, Packet, Tracker};
+use weir_capture::{Counters, Tracker};
 use weir_protocols::Side::{self, Client, Server};
 use weir_records::Timestamp;
 
@@ -24,17 +24,8 @@ const FIN: Flags = Flags { fin: true, ..ACK };
 const OK: &str = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok";
 
 /// A capture of `tests/corpus/repro`.
-pub fn repro(name: &str) -> (Seen, Counters) {
-    let path = format!("{}/tests/corpus/repro/{name}.pcap", env!("CARGO_MANIFEST_DIR"));
-    let mut tracker = Tracker::new(settings());
-    let mut seen = Seen::default();
-    for (link, frame) in read_all(&std::fs::read(path).unwrap()).unwrap() {
-        let bytes = &frame.bytes[..frame.kept];
-        let packet = Packet::new(Timestamp(frame.at), link, bytes, frame.bytes.len());
-        tracker.packet(&packet, &mut seen);
-    }
-    tracker.finish(&mut seen);
-    (seen, tracker.counters().clone())
+fn repro(name: &str) -> (Seen, Counters) {
+    repro_counted(&format!("{name}.pcap"))
 }
 
 fn both() -> [Conversation; 2] {

@@ -317,6 +317,11 @@ pub fn read_all(file: &[u8]) -> Result<Vec<(LinkType, Frame)>, weir_capture::Fil
 
 /// What a capture in `tests/corpus/repro` gives.
 pub fn repro(name: &str) -> Seen {
+    repro_counted(name).0
+}
+
+/// What a capture in `tests/corpus/repro` gives, and the tracker's counters.
+pub fn repro_counted(name: &str) -> (Seen, Counters) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/repro");
     let mut tracker = Tracker::new(settings());
     let mut seen = Seen::default();
@@ -328,7 +333,7 @@ pub fn repro(name: &str) -> Seen {
         );
     }
     tracker.finish(&mut seen);
-    seen
+    (seen, tracker.counters().clone())
 }
 
 /// One thing that a relay sees of a connection.

@@ -148,7 +148,6 @@ impl Message {
         self.header.flags & 0x0200 != 0
     }
 
-
     fn sections(&mut self, bytes: &[u8]) -> Result<(), &'static str> {
         let mut wire = Wire::new(bytes, Header::SIZE, bytes.len());
         let [questions, answers, authorities, additional] = self.header.counts;
