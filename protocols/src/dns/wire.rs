@@ -169,7 +169,7 @@ mod tests {
         // A chain of pointers costs no more than a name may have labels.
         let mut chain = vec![0, 0];
         for at in 0..200_u16 {
-            chain.extend((0xc000 | 2 * at).to_be_bytes());
+            chain.extend((0xc000 | (2 * at)).to_be_bytes());
         }
         assert_eq!(name(&chain, 2 * 127), Some((String::new(), 2 * 127 + 2)));
         assert_eq!(name(&chain, 2 * 128), None);

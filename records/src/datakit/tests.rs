@@ -75,7 +75,10 @@ fn request(flow: &Flow, path: &str, bytes: (u64, u64), latency: u64) -> Document
 
 fn query(flow: &Flow, rcode: i32, latency: Option<u64>) -> Document {
     let mut document = Document::of(flow, Timestamp(1), event("weir.dns"), "udp", "dns");
-    document.weir.dns = Some(WeirDns { rcode, repeats: 0 });
+    document.weir.dns = Some(WeirDns {
+        rcode,
+        ..WeirDns::default()
+    });
     document.weir.timing.ttfb = latency;
     document.event.outcome = Some(Outcome::Failure);
     document
