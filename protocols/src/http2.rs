@@ -20,6 +20,7 @@ mod rpc;
 mod rules;
 mod streams;
 mod triple;
+mod tunnels;
 mod upgrade;
 mod waiting;
 

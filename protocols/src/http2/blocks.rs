@@ -179,6 +179,9 @@ impl Connection {
         }
         exchange.note_faults(faults, asker);
         self.reckon(id);
+        if place == Place::Response && !whole {
+            self.open_tunnel(id, at);
+        }
         self.settle(id, out);
     }
 

@@ -8,6 +8,7 @@ use super::frame::{
 use super::framing::{Fed, Framing, Piece};
 use super::hpack::Hpack;
 use super::streams::reckon;
+use super::tunnels::Tunnels;
 use super::{KEPT, STORED_HEADS};
 use crate::detect::{Dissector, Standing};
 use crate::http::TOGETHER;
@@ -30,6 +31,7 @@ pub(super) struct Connection {
     pub client: Half,
     pub server: Half,
     pub streams: BTreeMap<u32, Box<Exchange>>,
+    pub tunnels: Tunnels,
     /// The streams that came out last, and which sides had ended them, the client first.
     pub finished: VecDeque<(u32, [bool; 2])>,
     /// The highest stream that the client opened, and the server.
@@ -92,6 +94,7 @@ impl Connection {
             client: half(Side::Client),
             server: half(Side::Server),
             streams: BTreeMap::new(),
+            tunnels: Tunnels::default(),
             finished: VecDeque::new(),
             highest: [0; 2],
             stored: 0,
@@ -231,6 +234,7 @@ impl Connection {
         if kept || piece.missed > 0 || !headed {
             self.reckon(id);
         }
+        self.tunnels.data(id, side, piece, at, out);
         if whole {
             self.settle(id, out);
         }
@@ -244,6 +248,7 @@ impl Connection {
         half.hpack.lose();
         note(&mut self.anomalies, kind, seen);
         self.miss(side, kind, seen);
+        self.tunnels.miss(side, self.now);
     }
 
     /// Some of what a side sent on its open streams may have been missed.
@@ -380,7 +385,7 @@ impl Dissector for Connection {
     fn held(&self) -> usize {
         let streams = self.streams.len() * (size_of::<Exchange>() + STREAM);
         let finished = self.finished.capacity() * size_of::<(u32, [bool; 2])>();
-        let kept = self.stored + self.kept + streams + finished;
+        let kept = self.stored + self.kept + streams + finished + self.tunnels.held();
         size_of::<Self>() + kept + self.client.held() + self.server.held()
     }
 

@@ -40,6 +40,10 @@ impl Exchange {
             .flatten();
         let asked_bytes = request.map(|request| request.wire);
         let event = self.event(flow, answer.as_ref());
+        let head = request.and_then(|request| request.head.as_ref());
+        let protocol = head.and_then(|head| head.get(b":protocol"));
+        let protocol =
+            protocol.map(|protocol| cuts.keep(policy.text(protocol), || "weir.http2.protocol".to_owned()));
         let error = self.error(answer, dubbo.as_ref(), policy, &mut cuts);
         Document {
             source: Endpoint::of(flow.client, asked_bytes.filter(|_| !self.pushed)),
@@ -62,6 +66,7 @@ impl Exchange {
                 http2: Some(WeirHttp2 {
                     stream_id: self.stream,
                     pushed: self.pushed,
+                    protocol,
                 }),
                 timing: self.timing(flow),
                 ..Weir::of(flow)

@@ -4,6 +4,7 @@
 use super::FINISHED;
 use super::connection::{Connection, Out};
 use super::exchange::{Exchange, Failure};
+use super::tunnels;
 use crate::fate::Fate;
 use crate::http1::note;
 use crate::{Exchange as Any, Side};
@@ -101,7 +102,9 @@ impl Connection {
             .push_back((id, [ended(Side::Client), ended(Side::Server)]));
         // A promise of which nothing came, or a stream of which only its end was seen, is no exchange.
         if exchange.request.is_some() || exchange.response.is_some() {
+            let how = tunnels::end(&exchange);
             out(Any::Http2(exchange));
+            self.tunnels.close(id, self.now, how, out);
         }
     }
 

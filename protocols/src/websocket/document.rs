@@ -10,7 +10,7 @@ use crate::http1::{Field, request_url};
 use crate::{Close, Side};
 use weir_records::{
     Document, DocumentId, Endpoint, Error, Event, Flow, Outcome, Policy, Timing, Url, WebSocket,
-    WebSocketClose, WebSocketSide, Weir,
+    WebSocketClose, WebSocketSide, Weir, WeirHttp2,
 };
 
 /// `event.dataset` of every document made here.
@@ -23,7 +23,7 @@ impl Exchange {
         let url = self.url(policy, &mut cuts, &mut anomalies);
         let websocket = self.websocket(policy, &mut cuts);
         let event = Event {
-            id: DocumentId::exchange(flow.id, DATASET, 0),
+            id: DocumentId::exchange(flow.id, DATASET, self.handshake.sequence),
             dataset: DATASET,
             category: &["network", "web"],
             kind: &["connection", "protocol"],
@@ -44,6 +44,10 @@ impl Exchange {
             websocket: Some(Box::new(websocket)),
             weir: Weir {
                 late_join: self.handshake.late,
+                http2: self.handshake.stream.map(|stream_id| WeirHttp2 {
+                    stream_id,
+                    ..WeirHttp2::default()
+                }),
                 truncated: cuts.truncated,
                 original_sizes: cuts.sizes,
                 anomalies,

@@ -28,6 +28,10 @@ pub(crate) struct Handshake {
     pub late: bool,
     /// The client's first frame is the next thing that is seen of it.
     pub exact: bool,
+    /// Which exchange of its connection it was; where a connection is one WebSocket, 0.
+    pub sequence: u64,
+    /// The stream of HTTP/2 on which it stands.
+    pub stream: Option<u32>,
 }
 
 impl Handshake {

@@ -24,5 +24,6 @@ mod pipy;
 mod properties;
 mod support;
 mod triple;
+mod tunnels;
 mod upgrade;
 mod waiting;

@@ -11,4 +11,7 @@ pub struct WeirHttp2 {
     /// The server sent the request too, with its response (server push).
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub pushed: bool,
+    /// What CONNECT asked to speak on the stream (`:protocol`): `websocket`, `connect-udp`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<String>,
 }
