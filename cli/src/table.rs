@@ -1,8 +1,12 @@
-//! Documents as lines for people: one document a line, in columns whose widths only ever grow.
+//! Documents as lines for people: one document a line, in columns whose widths only ever grow. `told` knows what of each
+//! kind of document stands in them.
+
+mod told;
 
 use clap::builder::styling::{AnsiColor, Style};
 use serde_json::Value;
 use std::io::{self, Write};
+use told::Told;
 
 const TITLES: [&str; 10] = [
     "TIME (UTC)",
@@ -124,38 +128,19 @@ impl Row {
             "unknown" => "-".into(),
             _ => direction,
         });
-        // Of DNS: the type that was asked for, the code, the name, the answers; of a WebSocket: the code that closed it, and
-        // how many messages passed; of a flow as a whole: its transport, how it stands, and how the network carried it. Where
-        // nothing is known to stand there, the dataset stands where the target would.
-        let flow = document.pointer("/weir/flow");
-        let named = match (document.get("websocket"), flow) {
-            (Some(_), _) => Some("WS".to_owned()),
-            (None, Some(_)) => text("/network/transport").map(|name| name.to_uppercase()),
-            (None, None) => None,
-        };
-        let method = text("/http/request/method")
-            .or_else(|| text("/dns/question/type"))
-            .or(named);
-        let status = number("/http/response/status_code").or_else(|| number("/websocket/close/code"));
-        let status = status.map(|status| status.to_string());
-        let stands = || text("/weir/flow/end").or_else(|| text("/weir/flow/state"));
-        let host = text("/url/domain").or_else(|| text("/dns/question/name"));
-        let target = target(document)
-            .or_else(|| answers(document))
-            .or_else(|| carried(document))
-            .or_else(|| text("/event/dataset"));
+        let told = Told::of(document);
         Self {
             cells: [
                 or_dash(text("/@timestamp").map(|time| short_time(&time))),
                 or_dash(direction),
                 or_dash(text("/source/ip")),
                 or_dash(server),
-                or_dash(method),
-                or_dash(status.or_else(|| text("/dns/response_code")).or_else(stands)),
+                or_dash(told.method),
+                or_dash(told.status),
                 or_dash(number("/event/duration").map(short_duration)),
                 or_dash(number("/destination/bytes").map(|bytes| bytes.to_string())),
-                or_dash(host.or_else(|| text("/destination/domain"))),
-                or_dash(target),
+                or_dash(told.host),
+                or_dash(told.target),
             ],
             notes: notes(document).join(", "),
             failed: document.pointer("/event/outcome").and_then(Value::as_str) == Some("failure"),
@@ -169,83 +154,17 @@ impl Row {
             (STATUS, Some(b'1' | b'2')) => AnsiColor::Green.on_default(),
             (STATUS, Some(b'3')) => AnsiColor::Cyan.on_default(),
             (STATUS, Some(b'4')) => AnsiColor::Yellow.on_default(),
-            (STATUS, _) if self.cells[STATUS] == "NOERROR" => AnsiColor::Green.on_default(),
-            (STATUS, _) if self.cells[STATUS] == "NXDOMAIN" => AnsiColor::Yellow.on_default(),
+            (STATUS, _) if !self.failed && matches!(&*self.cells[STATUS], "NOERROR" | "OK" | "success") => {
+                AnsiColor::Green.on_default()
+            }
+            (STATUS, _) if matches!(&*self.cells[STATUS], "NXDOMAIN" | "waiting") => {
+                AnsiColor::Yellow.on_default()
+            }
             (STATUS, Some(b'5')) => AnsiColor::Red.on_default(),
             (STATUS, _) if self.failed => AnsiColor::Red.on_default(),
             _ => Style::new(),
         }
     }
-}
-
-/// Path and query, or the target as it was sent where it has no path.
-fn target(document: &Value) -> Option<String> {
-    let text = |pointer: &str| document.pointer(pointer).and_then(Value::as_str).map(printable);
-    let target = match (text("/url/path"), text("/url/query")) {
-        (Some(path), Some(query)) => Some(format!("{path}?{query}")),
-        (Some(path), None) => Some(path),
-        (None, _) => text("/url/original"),
-    };
-    match messages(document) {
-        Some(messages) => Some(
-            format!("{} ({messages})", target.unwrap_or_default())
-                .trim_start()
-                .into(),
-        ),
-        None => target,
-    }
-}
-
-/// How many messages passed on a WebSocket connection.
-fn messages(document: &Value) -> Option<String> {
-    let of = |side: &str| document.pointer(&format!("/websocket/{side}/messages"))?.as_u64();
-    let (client, server) = of("client").zip(of("server"))?;
-    Some(format!("messages: {client} from client, {server} from server"))
-}
-
-/// What the records of a DNS answer say; nothing where there are none.
-fn answers(document: &Value) -> Option<String> {
-    let answers = document.pointer("/dns/answers")?.as_array()?;
-    let data: Vec<String> = answers
-        .iter()
-        .filter_map(|answer| answer["data"].as_str())
-        .map(printable)
-        .collect();
-    Some(data.join(", "))
-}
-
-/// How the network carried a flow: what each side sent in this period, and what was measured until its end.
-fn carried(document: &Value) -> Option<String> {
-    let flow = document.pointer("/weir/flow")?;
-    let number = |pointer: &str| document.pointer(pointer).and_then(Value::as_u64);
-    let (up, down) = number("/source/bytes").zip(number("/destination/bytes"))?;
-    let protocol = document.pointer("/network/protocol").and_then(Value::as_str);
-    let mut said = vec![format!(
-        "{}: {up} bytes up, {down} down",
-        printable(protocol.unwrap_or("flow"))
-    )];
-    let sides = |name: &str| {
-        ["source", "destination"].map(|side| flow.pointer(&format!("/{side}/{name}")).and_then(Value::as_u64))
-    };
-    let times = sides("rtt").map(|rtt| rtt.map_or_else(|| "-".into(), short_duration));
-    if sides("rtt") != [None, None] {
-        said.push(format!("rtt {} and {}", times[0], times[1]));
-    }
-    for (name, what) in [
-        ("retransmits", "sent again"),
-        ("out_of_order", "out of order"),
-        ("zero_windows", "windows of zero"),
-        ("missed_bytes", "bytes missed"),
-    ] {
-        let count: u64 = sides(name).into_iter().flatten().sum();
-        if count > 0 {
-            said.push(format!("{count} {what}"));
-        }
-    }
-    if let Some(lost) = number("/weir/flow/lost_packets") {
-        said.push(format!("{lost} packets lost on the way here"));
-    }
-    Some(said.join(", "))
 }
 
 fn notes(document: &Value) -> Vec<String> {

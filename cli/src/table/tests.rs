@@ -1,5 +1,8 @@
 use super::*;
 use serde_json::json;
+use std::{fs::File, path::Path};
+use weir_capture::{Bounds, Reader, Settings, Sink, Tracker};
+use weir_records::{Capture, Flow, Policy};
 
 fn printed(table: &mut Table, document: &Value) -> String {
     let mut out = Vec::new();
@@ -143,4 +146,116 @@ fn durations_are_short() {
     ] {
         assert_eq!(short_duration(ns), text);
     }
+}
+
+/// What is under METHOD, STATUS, HOST, and from TARGET on.
+fn told(document: &Value) -> [String; 4] {
+    let text = printed(&mut Table::new(false), document);
+    let (titles, line) = text.split_once('\n').unwrap();
+    let from = |title: &str| {
+        let at = titles.find(title).unwrap();
+        line.chars()
+            .skip(titles[..at].chars().count())
+            .collect::<String>()
+    };
+    let word = |title| {
+        from(title)
+            .split_whitespace()
+            .next()
+            .unwrap_or_default()
+            .to_owned()
+    };
+    [
+        word("METHOD"),
+        word("STATUS"),
+        word("HOST"),
+        from("TARGET").trim_end().to_owned(),
+    ]
+}
+
+/// Documents as they are printed.
+struct Rows(Policy, Vec<Value>);
+
+impl Sink for Rows {
+    fn exchange(&mut self, flow: &Flow, exchange: weir_protocols::Exchange) {
+        self.1
+            .push(serde_json::to_value(exchange.document(flow, &self.0)).unwrap());
+    }
+}
+
+#[test]
+fn of_a_captured_dubbo_call_it_shows_interface_method_and_status() {
+    let config = weir_config::Config::default();
+    let mut tracker = Tracker::new(Settings {
+        capture: Capture::Pcap,
+        host: None,
+        local: Vec::new(),
+        select: None,
+        decoders: weir_protocols::Decoders::from(&config),
+        bounds: Bounds::default(),
+        flows: None,
+    });
+    let name = "../capture/tests/corpus/repro/dubbo-table.pcap";
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    let mut reader = Reader::new(File::open(file).unwrap()).unwrap();
+    let mut rows = Rows(Policy::new(&config.records), Vec::new());
+    while let Some(packet) = reader.next_packet().unwrap() {
+        tracker.packet(&packet, &mut rows);
+    }
+    tracker.finish(&mut rows);
+    let told: Vec<_> = rows.1.iter().map(told).collect();
+    assert_eq!(told, [["hi", "OK", "demo.Api", "demo.Api/hi(java.lang.String)"]]);
+}
+
+#[test]
+fn of_a_call_it_shows_what_was_called_and_how_that_went() {
+    let grpc = json!({
+        "event": {"dataset": "weir.http", "outcome": "failure"},
+        "url": {"path": "/shop.Order/Get", "domain": "orders"},
+        "http": {"request": {"method": "POST"}, "response": {"status_code": 200}},
+        "rpc": {"method": "shop.Order/Get", "response": {"status_code": "NOT_FOUND"}},
+    });
+    assert_eq!(told(&grpc), ["POST", "NOT_FOUND", "orders", "/shop.Order/Get"]);
+    let without_status = json!({
+        "http": {"request": {"method": "POST"}, "response": {"status_code": 503}},
+        "rpc": {"method": "shop.Order/Get"},
+    });
+    assert_eq!(told(&without_status)[1], "503");
+    let dubbo = json!({
+        "event": {"dataset": "weir.dubbo", "outcome": "unknown"},
+        "weir": {"state": "waiting"},
+        "rpc": {"method": "shop.Order/get"},
+        "dubbo": {"interface": "shop.Order", "method": "get\u{1b}[2J", "parameter_types": ["int", "a.B"]},
+    });
+    assert_eq!(
+        told(&dubbo),
+        [
+            "get\\u{1b}[2J",
+            "waiting",
+            "shop.Order",
+            "shop.Order/get(int, a.B)"
+        ]
+    );
+    let unread = json!({"event": {"dataset": "weir.dubbo"}, "dubbo": {"request_id": 1}});
+    assert_eq!(told(&unread), ["-", "-", "-", "weir.dubbo"]);
+}
+
+#[test]
+fn of_tls_it_shows_name_version_and_the_alert() {
+    let mut document = json!({
+        "event": {"dataset": "weir.tls", "outcome": "success"},
+        "tls": {
+            "version": "1.2", "version_protocol": "tls", "next_protocol": "h2", "cipher": "TLS_A",
+            "client": {"server_name": "shop.example"},
+        },
+    });
+    assert_eq!(
+        told(&document),
+        ["TLS", "success", "shop.example", "TLS 1.2, h2, TLS_A"]
+    );
+    document["event"]["outcome"] = "failure".into();
+    document["error"] = json!({"type": "tls_alert", "message": "the server said no"});
+    let [_, status, _, target] = told(&document);
+    assert_eq!(status, "failure");
+    assert_eq!(target, "TLS 1.2, h2, TLS_A, the server said no  ! tls_alert");
 }
