@@ -1,6 +1,6 @@
 //! The embedded store, read by somebody who never writes to it.
 
-use crate::filter::Filter;
+use crate::{filter::Filter, top::NO_REQUESTS};
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, ErrorCode, OpenFlags, params, params_from_iter, types::Value};
 use std::{
@@ -9,7 +9,7 @@ use std::{
     path::{Path, PathBuf},
     time::Duration,
 };
-use weir_records::{FLOW_DATASET, Timestamp};
+use weir_records::Timestamp;
 
 /// The newest layout of the store that is understood here (SQLite's `user_version`).
 const VERSION: i64 = 1;
@@ -66,8 +66,8 @@ impl Store {
         }
     }
 
-    /// Gives the documents about exchanges, with the time at which each began, that have come since the last look and are
-    /// not older than this. Of a store that was put in place of this one as [`Self::new_documents`].
+    /// Gives the documents about requests, with the time at which each began, that have come since the last look; at the first
+    /// look those which began then or later. Of a store that was put in place of this one as [`Self::new_documents`].
     pub fn exchanges(&mut self, since: Timestamp, give: &mut dyn FnMut(Timestamp, &str)) -> Result<()> {
         if !self.is_there() {
             return Ok(());
@@ -100,14 +100,18 @@ impl Store {
         give: &mut dyn FnMut(Timestamp, &str),
     ) -> rusqlite::Result<()> {
         const SQL: &str = "SELECT time, document FROM documents
-            WHERE seq > ? AND seq <= ? AND time >= ? AND dataset <> ?";
+            WHERE seq > ? AND seq <= ? AND time >= ? AND dataset NOT IN (?, ?, ?) ORDER BY seq";
         let transaction = self.connection.transaction()?;
         let Some(end) = end(&transaction)?.filter(|end| *end > self.seen) else {
             return Ok(());
         };
-        let since = i64::try_from(since.0).unwrap_or(i64::MAX);
+        let since = match self.seen {
+            0 => i64::try_from(since.0).unwrap_or(i64::MAX),
+            _ => 0,
+        };
+        let [flows, handshakes, sockets] = NO_REQUESTS;
         let mut statement = transaction.prepare_cached(SQL)?;
-        let mut rows = statement.query(params![self.seen, end, since, FLOW_DATASET])?;
+        let mut rows = statement.query(params![self.seen, end, since, flows, handshakes, sockets])?;
         while let Some(row) = rows.next()? {
             let at: i64 = row.get(0)?;
             give(Timestamp(at.unsigned_abs()), row.get_ref(1)?.as_str()?);

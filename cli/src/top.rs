@@ -19,6 +19,7 @@ use clap::ValueEnum;
 use live::Live;
 use report::{Report, Sort};
 use sample::By;
+pub use sample::NO_REQUESTS;
 use screen::Screen;
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 use stored::Stored;
@@ -56,7 +57,7 @@ pub struct Args {
     /// Rows that are shown [default: as many as fit, or 20]
     #[arg(short = 'n', long, value_name = "N")]
     rows: Option<usize>,
-    /// Requests that began so long ago at most
+    /// Requests that ended so long ago at most; those that wait (HUNG) for an hour at most
     #[arg(long, value_name = "PERIOD", default_value = "1m")]
     window: Period,
     /// Between two looks

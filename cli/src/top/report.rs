@@ -19,6 +19,8 @@ pub enum Sort {
     Requests,
     /// Requests that failed.
     Errors,
+    /// Requests that wait for their answers.
+    Hung,
     /// Bytes that both sides sent.
     Bytes,
     /// The time that half of them took at most.
@@ -66,7 +68,7 @@ impl Report {
             .sorted
             .iter()
             .filter_map(|key| Some((key.as_str(), row(key)?)));
-        let other = (other.requests > 0).then_some((OTHER, other));
+        let other = (other.requests + other.hung > 0).then_some((OTHER, other));
         rows.take(most).chain(other).collect()
     }
 
@@ -95,9 +97,13 @@ impl Report {
         let total = self.talkers.total();
         let seconds = self.to.since(self.from) / 1_000_000_000;
         let mut summary = format!(
-            "{} requests in {seconds} s, {} failed, {}; {} of {}",
+            "{} requests in {seconds} s, {} failed, {}{}; {} of {}",
             total.requests,
             total.errors,
+            match total.hung {
+                0 => String::new(),
+                hung => format!("{hung} hang, "),
+            },
             short_bytes(total.bytes),
             self.sorted.len().min(most),
             match self.sorted.len() {
@@ -108,7 +114,7 @@ impl Report {
         if self.lost > 0 {
             summary.push_str(&format!("; packets lost: {}", self.lost));
         }
-        let titles = ["REQUESTS", "ERRORS", "ERR%", "BYTES", "P50", "P99"].map(String::from);
+        let titles = ["REQUESTS", "ERRORS", "ERR%", "HUNG", "BYTES", "P50", "P99"].map(String::from);
         let mut lines = vec![summary, line(&titles, &self.by.to_uppercase())];
         lines.extend(self.rows(most).into_iter().map(|(key, row)| {
             let took = |percent| row.took.percentile(percent).map_or("-".into(), short_duration);
@@ -116,6 +122,7 @@ impl Report {
                 row.requests.to_string(),
                 row.errors.to_string(),
                 format!("{:.1}", 100.0 * share(row)),
+                row.hung.to_string(),
                 short_bytes(row.bytes),
                 took(50),
                 took(99),
@@ -127,9 +134,9 @@ impl Report {
 }
 
 /// Cells at the right of columns that are wide enough for nearly everything, and what they are about.
-fn line(cells: &[String; 6], key: &str) -> String {
-    let [requests, errors, share, bytes, p50, p99] = cells;
-    format!("{requests:>9} {errors:>8} {share:>6} {bytes:>9} {p50:>8} {p99:>8}  {key}")
+fn line(cells: &[String; 7], key: &str) -> String {
+    let [requests, errors, share, hung, bytes, p50, p99] = cells;
+    format!("{requests:>9} {errors:>8} {share:>6} {hung:>6} {bytes:>9} {p50:>8} {p99:>8}  {key}")
 }
 
 /// The share of requests that failed.
@@ -145,6 +152,7 @@ fn numbers(row: &Row) -> Value {
         "requests": row.requests,
         "errors": row.errors,
         "error_ratio": share(row),
+        "hung": row.hung,
         "bytes": row.bytes,
         "p50": row.took.percentile(50),
         "p99": row.took.percentile(99),
@@ -155,6 +163,7 @@ fn sorted(talkers: &Talkers, sort: Sort) -> Vec<String> {
     let measure = |row: &Row| match sort {
         Sort::Requests => Some(row.requests),
         Sort::Errors => Some(row.errors),
+        Sort::Hung => Some(row.hung),
         Sort::Bytes => Some(row.bytes),
         Sort::P50 => row.took.percentile(50),
         Sort::P99 => row.took.percentile(99),
@@ -254,7 +263,7 @@ mod tests {
         let words: Vec<_> = lines[2].split_whitespace().collect();
         assert_eq!(
             words,
-            ["3", "2", "66.7", "5.7MiB", "7.0ms", "7.0ms", "/big\\u{1b}"]
+            ["3", "2", "66.7", "0", "5.7MiB", "7.0ms", "7.0ms", "/big\\u{1b}"]
         );
         assert_eq!(lines[1].find("PATH"), lines[2].find("/big"));
         assert_eq!(lines.len(), 5);

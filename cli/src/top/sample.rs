@@ -3,7 +3,7 @@
 use clap::ValueEnum;
 use serde::Deserialize;
 use std::borrow::Cow;
-use weir_records::{Document, Endpoint, Outcome};
+use weir_records::{Document, Endpoint, FLOW_DATASET, Outcome};
 
 /// What requests are added up by.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -15,7 +15,7 @@ pub enum By {
     /// The host that was asked for; of Dubbo the interface; else the server's name, or its address and port.
     #[default]
     Service,
-    /// The path; of Dubbo the method; of DNS the name; else the kind of document.
+    /// The path, which of gRPC is service and method; of Dubbo interface and method; of DNS the name; else the kind of document.
     Path,
 }
 
@@ -34,10 +34,28 @@ pub struct Seen<'a> {
     rpc: Rpc<'a>,
     #[serde(borrow, default)]
     dns: Dns<'a>,
+    #[serde(borrow, default)]
+    weir: Weir<'a>,
 }
+
+/// What a document tells of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A request whose fate is known.
+    Request,
+    /// A request that waits for its answer.
+    Waiting,
+    /// Something that lasts as long as a connection, and is no request.
+    Other,
+}
+
+/// Datasets of documents that are about no request. (A WebSocket's handshake has a document as a request.)
+pub const NO_REQUESTS: [&str; 3] = [FLOW_DATASET, "weir.tls", "weir.websocket"];
 
 #[derive(Debug, Default, Deserialize, PartialEq)]
 struct Event<'a> {
+    #[serde(borrow, default)]
+    id: Cow<'a, str>,
     #[serde(borrow, default)]
     dataset: Cow<'a, str>,
     #[serde(borrow)]
@@ -82,7 +100,16 @@ struct Question<'a> {
     name: Cow<'a, str>,
 }
 
+#[derive(Debug, Default, Deserialize, PartialEq)]
+struct Weir<'a> {
+    #[serde(borrow)]
+    state: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    final_id: Option<Cow<'a, str>>,
+}
+
 const FAILURE: &str = "failure";
+const WAITING: &str = "waiting";
 
 fn borrowed(text: &Option<impl std::ops::Deref<Target = str>>) -> Option<Cow<'_, str>> {
     text.as_deref().map(Cow::Borrowed)
@@ -131,6 +158,7 @@ impl<'a> Seen<'a> {
         let question = document.dns.as_ref().and_then(|dns| dns.question.as_ref());
         Self {
             event: Event {
+                id: event.id.to_string().into(),
                 dataset: event.dataset.into(),
                 outcome: outcome.map(Cow::Borrowed),
                 duration: event.duration,
@@ -141,12 +169,32 @@ impl<'a> Seen<'a> {
             rpc: Rpc {
                 method: document.rpc.as_ref().and_then(|rpc| borrowed(&rpc.method)),
             },
+            weir: Weir {
+                state: document.is_waiting().then_some(WAITING.into()),
+                final_id: document.weir.final_id.map(|id| id.to_string().into()),
+            },
             dns: Dns {
                 question: question.map(|question| Question {
                     name: question.name.as_str().into(),
                 }),
             },
         }
+    }
+
+    /// What it tells of.
+    pub fn kind(&self) -> Kind {
+        if NO_REQUESTS.contains(&&*self.event.dataset) {
+            Kind::Other
+        } else if self.weir.state.as_deref() == Some(WAITING) {
+            Kind::Waiting
+        } else {
+            Kind::Request
+        }
+    }
+
+    /// The identity of the document that tells how the request ended: this one, unless the request waits.
+    pub fn id(&self) -> &str {
+        self.weir.final_id.as_deref().unwrap_or(&self.event.id)
     }
 
     /// It was answered with an error, or not at all.

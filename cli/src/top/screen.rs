@@ -93,7 +93,8 @@ impl Screen {
         write!(self.out, "{HOME}")?;
         for (n, line) in lines.iter().take(height).enumerate() {
             let end = if n == 0 { "" } else { "\r\n" };
-            write!(self.out, "{end}{}{CLEAR_LINE}", cut(line, width))?;
+            let (line, mark) = cut(line, width);
+            write!(self.out, "{end}{line}{mark}{CLEAR_LINE}")?;
         }
         write!(self.out, "{CLEAR_REST}")?;
         Ok(())
@@ -109,11 +110,14 @@ impl Drop for Screen {
     }
 }
 
-/// As much of a line as a terminal so wide has room for.
-fn cut(line: &str, width: usize) -> &str {
-    line.char_indices()
-        .nth(width)
-        .map_or(line, |(end, _)| &line[..end])
+/// As much of a line as a terminal so wide has room for, and what says behind it that there is more.
+fn cut(line: &str, width: usize) -> (&str, &'static str) {
+    let place = |at: usize| line.char_indices().nth(at).map(|(end, _)| end);
+    match (place(width), place(width.saturating_sub(1))) {
+        (Some(_), Some(end)) if width > 0 => (&line[..end], "…"),
+        (Some(_), _) => ("", ""),
+        (None, _) => (line, ""),
+    }
 }
 
 #[cfg(test)]
@@ -122,8 +126,10 @@ mod tests {
 
     #[test]
     fn lines_are_cut_where_the_terminal_ends() {
-        assert_eq!(cut("größer", 4), "größ");
-        assert_eq!(cut("größer", 6), "größer");
-        assert_eq!(cut("", 0), "");
+        assert_eq!(cut("größer", 4), ("grö", "…"));
+        assert_eq!(cut("größer", 6), ("größer", ""));
+        assert_eq!(cut("größer", 1), ("", "…"));
+        assert_eq!(cut("größer", 0), ("", ""));
+        assert_eq!(cut("", 0), ("", ""));
     }
 }

@@ -10,6 +10,10 @@ use anyhow::Result;
 use std::{path::Path, time::Duration};
 use weir_records::Timestamp;
 
+/// What began longer than this before the window is not looked for in what was stored before: neither requests that lasted so
+/// long, nor such that wait.
+const BEFORE: u64 = 600 * 1_000_000_000;
+
 /// A store, read as it grows.
 pub struct Stored {
     store: Store,
@@ -32,7 +36,7 @@ impl Source for Stored {
         let wake = signals.wait(patience)?;
         let now = tap::now();
         window.forget(now);
-        let since = window.begin(now);
+        let since = Timestamp(window.begin(now).0.saturating_sub(BEFORE));
         self.store
             .exchanges(since, &mut |at: Timestamp, document: &str| {
                 // What is stored was written as a document.

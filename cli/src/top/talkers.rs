@@ -15,6 +15,8 @@ pub struct Row {
     pub errors: u64,
     /// What both sides sent.
     pub bytes: u64,
+    /// Requests that wait for their answers, beside those.
+    pub hung: u64,
     /// How long they took, in ns, of those of which it is known.
     pub took: Histogram,
 }
@@ -33,6 +35,7 @@ impl Row {
         self.requests += other.requests;
         self.errors += other.errors;
         self.bytes += other.bytes;
+        self.hung += other.hung;
         self.took.merge(&other.took);
     }
 }
@@ -52,6 +55,12 @@ impl Talkers {
     pub fn add(&mut self, key: &str, seen: &Seen<'_>) {
         self.row(key).add(seen);
         self.total.add(seen);
+    }
+
+    /// Adds a request that waits for its answer.
+    pub fn hang(&mut self, key: &str) {
+        self.row(key).hung += 1;
+        self.total.hung += 1;
     }
 
     /// Adds all of another's.
