@@ -1,7 +1,7 @@
 //! One connection, from accept to record.
 
 use crate::{
-    dial::DialError,
+    dial::{DialError, Reason},
     listen::Arrival,
     original::{ClientAddress, OriginalDestination, original_destination},
     probe,
@@ -120,8 +120,8 @@ async fn reach(
         match &dialled {
             Ok(_) => worker.dialer.unreached().forget(destination.0),
             Err(error) => match error.reason {
-                "timeout" => leave_alone(worker, destination, How::Silence),
-                "refused" | "unreachable" => leave_alone(worker, destination, How::Refused),
+                Reason::Timeout => leave_alone(worker, destination, How::Silence),
+                Reason::Refused | Reason::Unreachable => leave_alone(worker, destination, How::Refused),
                 _ => {}
             },
         }
@@ -244,7 +244,7 @@ fn fail(
 ) {
     client.reset_on_close();
     worker.metrics.of(direction).dial_failed(error.reason);
-    if matches!(error.reason, "no_spare_address" | "no_port") && worker.no_address.now() {
+    if matches!(error.reason, Reason::NoSpareAddress | Reason::NoPort) && worker.no_address.now() {
         tracing::warn!(%destination, %error, "cannot dial; the spare local addresses are set aside by `weir-init install`");
     } else {
         tracing::debug!(%destination, %error, "cannot dial");

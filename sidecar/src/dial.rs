@@ -70,28 +70,102 @@ type Begun = (Socket, Option<Leg>);
 
 /// Why a destination was not reached.
 #[derive(Debug, thiserror::Error)]
-#[error("{reason}: {source}")]
+#[error("{}: {source}", reason.name())]
 pub struct DialError {
-    /// A short stable name: `refused`, `timeout`, `unreachable`, `no_spare_address`, `no_port`, `no_address`,
-    /// `client_gone`, `other`.
-    pub reason: &'static str,
+    /// The reason.
+    pub reason: Reason,
     /// What the kernel said.
     pub source: io::Error,
 }
 
-impl DialError {
-    /// Every `reason`, for counters.
-    pub const REASONS: [&str; 8] = [
-        "refused",
-        "timeout",
-        "unreachable",
-        "no_spare_address",
-        "no_port",
-        "no_address",
-        "client_gone",
-        "other",
+/// Why destinations are not reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The destination's machine said that nobody listens there.
+    Refused,
+    /// The destination accepted the connection and reset it at once.
+    Reset,
+    /// Nobody answered.
+    Timeout,
+    /// There is no way to the destination, or its machine is down.
+    Unreachable,
+    /// A rule of this machine or of a router forbids it.
+    Forbidden,
+    /// The spare local addresses were not set aside.
+    NoSpareAddress,
+    /// No port is left to dial from.
+    NoPort,
+    /// The application's own address can't be had.
+    NoAddress,
+    /// Descriptors or memory are short.
+    NoResources,
+    /// The client went before its destination was reached.
+    ClientGone,
+    /// None of these.
+    Other,
+}
+
+impl Reason {
+    /// All of them, for counters.
+    pub const ALL: [Self; 11] = [
+        Self::Refused,
+        Self::Reset,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Forbidden,
+        Self::NoSpareAddress,
+        Self::NoPort,
+        Self::NoAddress,
+        Self::NoResources,
+        Self::ClientGone,
+        Self::Other,
     ];
 
+    /// A short stable name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Forbidden => "forbidden",
+            Self::NoSpareAddress => "no_spare_address",
+            Self::NoPort => "no_port",
+            Self::NoAddress => "no_address",
+            Self::NoResources => "no_resources",
+            Self::ClientGone => "client_gone",
+            Self::Other => "other",
+        }
+    }
+
+    /// What connect(2) and ip(7) say by these codes. A reset that comes behind the destination's FIN is EPIPE, and one that has
+    /// been seen already leaves ENOTCONN.
+    fn of(error: &io::Error) -> Self {
+        let Some(code) = error.raw_os_error() else {
+            return match error.kind() {
+                io::ErrorKind::TimedOut => Self::Timeout,
+                _ => Self::Other,
+            };
+        };
+        match Errno::from_raw(code) {
+            Errno::ECONNREFUSED => Self::Refused,
+            Errno::ECONNRESET | Errno::ECONNABORTED | Errno::EPIPE | Errno::ENOTCONN => Self::Reset,
+            Errno::ETIMEDOUT => Self::Timeout,
+            Errno::EHOSTUNREACH
+            | Errno::ENETUNREACH
+            | Errno::EHOSTDOWN
+            | Errno::ENETDOWN
+            | Errno::ENONET
+            | Errno::ENOPROTOOPT => Self::Unreachable,
+            Errno::EACCES | Errno::EPERM => Self::Forbidden,
+            Errno::EADDRNOTAVAIL | Errno::EADDRINUSE | Errno::EAGAIN => Self::NoPort,
+            Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM => Self::NoResources,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl DialError {
     /// It took too long.
     pub fn timeout() -> Self {
         Self::new(io::ErrorKind::TimedOut.into())
@@ -100,22 +174,16 @@ impl DialError {
     /// The client reset its connection before its destination was reached.
     pub fn client_gone() -> Self {
         Self {
-            reason: "client_gone",
+            reason: Reason::ClientGone,
             source: io::ErrorKind::ConnectionReset.into(),
         }
     }
 
     fn new(source: io::Error) -> Self {
-        let reason = match source.kind() {
-            io::ErrorKind::ConnectionRefused => "refused",
-            io::ErrorKind::TimedOut => "timeout",
-            io::ErrorKind::HostUnreachable
-            | io::ErrorKind::NetworkUnreachable
-            | io::ErrorKind::NetworkDown => "unreachable",
-            io::ErrorKind::AddrNotAvailable | io::ErrorKind::AddrInUse => "no_port",
-            _ => "other",
-        };
-        Self { reason, source }
+        Self {
+            reason: Reason::of(&source),
+            source,
+        }
     }
 }
 
@@ -320,7 +388,7 @@ impl Dialer {
             let socket = self.own.tcp(destination).map_err(DialError::new)?;
             let source = self.spare_address(destination.is_ipv6());
             bind_spare(&socket, source).map_err(|source| DialError {
-                reason: "no_spare_address",
+                reason: Reason::NoSpareAddress,
                 source,
             })?;
             match self.connect(socket, destination).await {
@@ -344,7 +412,7 @@ impl Dialer {
             return Ok((self.dial_any(destination, None).await?, None));
         }
         match self.dial_any(destination, Some(own)).await {
-            Err(error) if error.reason == "no_address" => {
+            Err(error) if error.reason == Reason::NoAddress => {
                 tracing::debug!(%own, %destination, %error, "cannot dial from the application's address");
                 let stream = self.dial_any(destination, None).await?;
                 Ok((stream, Some(NotKept::APPLICATION)))
@@ -366,7 +434,7 @@ impl Dialer {
         let socket = self.own.tcp(destination).map_err(DialError::new)?;
         if let Some(own) = own {
             bind_address(&socket, own).map_err(|source| DialError {
-                reason: "no_address",
+                reason: Reason::NoAddress,
                 source,
             })?;
         }
@@ -452,6 +520,37 @@ fn is_taken(error: &io::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_code_of_the_kernel_has_its_reason() {
+        for (code, name) in [
+            (Errno::ECONNREFUSED, "refused"),
+            (Errno::ECONNRESET, "reset"),
+            (Errno::EPIPE, "reset"),
+            (Errno::ETIMEDOUT, "timeout"),
+            (Errno::ENETUNREACH, "unreachable"),
+            (Errno::EHOSTUNREACH, "unreachable"),
+            (Errno::EHOSTDOWN, "unreachable"),
+            (Errno::EACCES, "forbidden"),
+            (Errno::EPERM, "forbidden"),
+            (Errno::EADDRNOTAVAIL, "no_port"),
+            (Errno::EMFILE, "no_resources"),
+            (Errno::EINVAL, "other"),
+        ] {
+            let error = DialError::new(code.into());
+            assert_eq!(error.reason.name(), name, "{code}");
+            assert!(error.to_string().starts_with(&format!("{name}: ")), "{error}");
+        }
+        assert_eq!(DialError::timeout().reason, Reason::Timeout);
+        let names: std::collections::HashSet<_> = Reason::ALL.map(Reason::name).into();
+        assert_eq!(names.len(), Reason::ALL.len());
+        assert!(
+            Reason::ALL
+                .into_iter()
+                .enumerate()
+                .all(|(at, reason)| reason as usize == at)
+        );
+    }
 
     #[test]
     fn spare_addresses_come_in_turn_from_the_block_and_leave_the_probes_alone() {

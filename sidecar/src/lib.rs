@@ -40,4 +40,5 @@ pub mod tap;
 pub mod tcp_info;
 pub mod turn;
 pub mod unreached;
+pub mod waiting;
 pub mod worker;

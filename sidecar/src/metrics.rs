@@ -8,6 +8,7 @@ pub use dns::DnsMetrics;
 
 use crate::{
     condition::{Condition, Restart},
+    dial::Reason,
     source::NotKept,
 };
 use prometheus_client::{
@@ -54,8 +55,6 @@ impl Counter {
 
 /// How connections end.
 const ENDS: [&str; 5] = ["finished", "client_reset", "server_reset", "idle", "abandoned"];
-/// Why connections do not begin.
-const DIAL_FAILURES: [&str; 8] = crate::dial::DialError::REASONS;
 /// Why a client's address was not kept.
 const NOT_KEPT: [&str; 6] = crate::source::REASONS;
 const DIRECTIONS: [Direction; 2] = [Direction::Ingress, Direction::Egress];
@@ -91,7 +90,7 @@ pub struct DirectionMetrics {
     opened: Counter,
     active: Counter,
     ends: [Counter; ENDS.len()],
-    dial_failures: [Counter; DIAL_FAILURES.len()],
+    dial_failures: [Counter; Reason::ALL.len()],
     /// Connections that were dialled at the listener itself or loop.
     pub looped: Counter,
     from_client: Counter,
@@ -154,8 +153,8 @@ impl DirectionMetrics {
     }
 
     /// The destination of a connection was not reached.
-    pub fn dial_failed(&self, reason: &str) {
-        count(&DIAL_FAILURES, &self.dial_failures, reason, 1);
+    pub fn dial_failed(&self, reason: Reason) {
+        self.dial_failures[reason as usize].add(1);
     }
 
     /// Bytes that this side has sent.
@@ -229,7 +228,7 @@ impl Metrics {
                 "opened": self.sum_of(direction, |d| &d.opened),
                 "active": self.sum_of(direction, |d| &d.active),
                 "closed": named(&ENDS, &|i| self.sum_of(direction, |d| &d.ends[i])),
-                "dial_failures": named(&DIAL_FAILURES, &|i| self.sum_of(direction, |d| &d.dial_failures[i])),
+                "dial_failures": named(&Reason::ALL.map(Reason::name), &|i| self.sum_of(direction, |d| &d.dial_failures[i])),
                 "refused_loops": self.sum_of(direction, |d| &d.looped),
                 "bytes": { "client": self.sum_of(direction, |d| &d.from_client), "server": self.sum_of(direction, |d| &d.from_server) },
             })
@@ -452,7 +451,9 @@ impl Collector for Metrics {
             encoder,
             "weir_dial_failures",
             "Connections whose original destination was not reached, by reason",
-            self.by_direction_and("reason", &DIAL_FAILURES, |d, i| &d.dial_failures[i]),
+            self.by_direction_and("reason", &Reason::ALL.map(Reason::name), |d, i| {
+                &d.dial_failures[i]
+            }),
         )?;
         counters(
             encoder,
@@ -549,7 +550,7 @@ mod tests {
         let metrics = Metrics::new(workers.clone(), Arc::new(Stats::default()));
         let open = workers[0].of(Direction::Ingress).open();
         drop(workers[1].of(Direction::Ingress).open());
-        workers[1].of(Direction::Egress).dial_failed("refused");
+        workers[1].of(Direction::Egress).dial_failed(Reason::Refused);
         workers[0].of(Direction::Ingress).closed("finished");
         workers[1].dns.lost("evicted", 2);
         workers[0].dns.lost("evicted", 1);

@@ -3,18 +3,22 @@
 //!
 //! It runs on the thread that relays, after the bytes were written. Nothing that goes wrong here reaches the traffic: a
 //! decoder that panics is dropped and counted, and the connection goes on.
+//!
+//! What is watched is shared with the timer that tells decoders that time passes ([`Waiting`]).
 
 use crate::{
     clock::Clock,
-    dial::DialError,
+    dial::{DialError, Reason},
     flows::{Open, party},
     kept::Kept,
     metrics::WorkerMetrics,
     relay::{Observer, Pair},
     socket::Stream,
+    waiting::Waiting,
     worker::Documents,
 };
 use std::{
+    cell::RefCell,
     panic::{AssertUnwindSafe, catch_unwind},
     rc::Rc,
     sync::Arc,
@@ -24,7 +28,18 @@ use weir_protocols::{Close, Decoder, Exchange, Side};
 use weir_records::{Flow, FlowEnd, Timestamp};
 
 /// Watches one connection. Dropped without [`Watcher::close`], it records the connection as abandoned.
+#[derive(Debug)]
 pub struct Watcher {
+    watched: Rc<RefCell<Watched>>,
+    /// The timer that is to know of a connection of TCP.
+    waiting: Option<Rc<Waiting>>,
+}
+
+/// One connection that is watched.
+#[derive(Debug)]
+pub struct Watched {
+    /// [`Waiting`] knows of it.
+    listed: bool,
     flow: Rc<Flow>,
     clock: Clock,
     decoder: Option<Kept>,
@@ -43,32 +58,68 @@ impl Watcher {
         documents: Rc<Documents>,
         metrics: Arc<WorkerMetrics>,
     ) -> Self {
-        Self {
+        let watched = Watched {
+            listed: false,
             flow,
             clock,
             decoder,
             account,
             documents,
             metrics,
+        };
+        Self {
+            watched: Rc::new(RefCell::new(watched)),
+            waiting: None,
+        }
+    }
+
+    /// The same, whose decoder is told by this timer that time passes. Another one needs [`Watcher::tick`].
+    pub fn timed_by(self, waiting: &Rc<Waiting>) -> Self {
+        Self {
+            waiting: Some(waiting.clone()),
+            ..self
         }
     }
 
     /// These sockets carry the connection, for as long as they are there.
     pub fn carried_by(&self, pair: &Rc<Pair>) {
-        if let Some(account) = &self.account {
+        if let Some(account) = &self.watched.borrow().account {
             account.carried_by(pair);
         }
     }
 
     /// Takes down what the sockets know, before they are closed.
     pub fn measure(&self) {
-        if let Some(account) = &self.account {
+        if let Some(account) = &self.watched.borrow().account {
             account.measure();
+        }
+    }
+
+    /// The same of the client's socket, where there is no other.
+    pub fn measure_client(&self, client: &Stream) {
+        if let Some(account) = &self.watched.borrow().account {
+            account.measure_client(client);
         }
     }
 
     /// The connection is over.
     pub fn close(&mut self, how: Close) {
+        self.watched.borrow_mut().close(how);
+    }
+
+    /// The connection never came to be: this is all that there was of it.
+    pub fn unreached(&mut self, error: &DialError) {
+        self.watched.borrow_mut().unreached(error);
+    }
+
+    /// Time has passed: what has waited for too long is recorded.
+    pub fn tick(&mut self) {
+        self.watched.borrow_mut().tick();
+    }
+}
+
+impl Watched {
+    fn close(&mut self, how: Close) {
         self.close_decoder(how);
         let Some(account) = self.account.take() else {
             return;
@@ -83,25 +134,18 @@ impl Watcher {
         account.end(end, None);
     }
 
-    /// The same of the client's socket, where there is no other.
-    pub fn measure_client(&self, client: &Stream) {
-        if let Some(account) = &self.account {
-            account.measure_client(client);
-        }
-    }
-
-    /// The connection never came to be: this is all that there was of it.
-    pub fn unreached(&mut self, error: &DialError) {
+    fn unreached(&mut self, error: &DialError) {
         let Some(account) = self.account.take() else {
             return;
         };
         let end = match error.reason {
-            "refused" => FlowEnd::Refused,
-            "client_gone" => FlowEnd::Reset(party(Side::Client)),
+            Reason::Refused => FlowEnd::Refused,
+            Reason::Reset => FlowEnd::Reset(party(Side::Server)),
+            Reason::ClientGone => FlowEnd::Reset(party(Side::Client)),
             _ => FlowEnd::Unanswered,
         };
         let said = match end {
-            FlowEnd::Unanswered => Some((error.reason, error.source.to_string())),
+            FlowEnd::Unanswered => Some((error.reason.name(), error.source.to_string())),
             _ => None,
         };
         account.end(end, said);
@@ -112,9 +156,19 @@ impl Watcher {
         self.decoder = None;
     }
 
-    /// Time has passed: what has waited for too long is recorded.
-    pub fn tick(&mut self) {
+    fn tick(&mut self) {
         self.decode(|decoder, at, out| decoder.tick(at, out));
+    }
+
+    /// Time has passed, as [`Waiting`] says; true if the decoder goes on to wait for that.
+    pub(crate) fn look(&mut self) -> bool {
+        self.tick();
+        let waits = self
+            .decoder
+            .as_ref()
+            .and_then(|kept| kept.with(|decoder| decoder.waits()));
+        self.listed = waits == Some(true);
+        self.listed
     }
 
     /// Has the decoder do something, if there is one; true if nothing more can come out of it.
@@ -161,6 +215,24 @@ impl Watcher {
 
 impl Observer for Watcher {
     fn data(&mut self, side: Side, bytes: &[u8]) {
+        let mut watched = self.watched.borrow_mut();
+        watched.data(side, bytes);
+        if let Some(waiting) = &self.waiting
+            && !watched.listed
+            && watched.decoder.is_some()
+        {
+            watched.listed = true;
+            waiting.list(&self.watched);
+        }
+    }
+
+    fn end(&mut self, side: Side) {
+        self.watched.borrow_mut().end(side);
+    }
+}
+
+impl Watched {
+    fn data(&mut self, side: Side, bytes: &[u8]) {
         self.metrics
             .of(self.flow.direction)
             .bytes(side)
@@ -182,7 +254,7 @@ impl Observer for Watcher {
     }
 }
 
-impl Drop for Watcher {
+impl Drop for Watched {
     fn drop(&mut self) {
         // The account says by itself that nobody has ended it.
         self.close_decoder(Close::Abandoned);

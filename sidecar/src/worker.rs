@@ -18,6 +18,7 @@ use crate::{
     seldom::Seldom,
     socket::Acceptor,
     source::Source,
+    waiting::Waiting,
 };
 use std::{
     cell::{Cell, RefCell},
@@ -60,6 +61,8 @@ pub struct Settings {
     pub decoders: Option<Decoders>,
     /// Memory that the decoders of one thread may keep together.
     pub decoder_memory: usize,
+    /// How often decoders that wait are told that time passes.
+    pub look: Duration,
     /// What documents may hold.
     pub policy: Arc<Policy>,
     /// Name of the observed host or container.
@@ -196,6 +199,8 @@ pub struct Worker {
     pub documents: Rc<Documents>,
     /// Its connections' decoders.
     pub decoders: Rc<Pool>,
+    /// Those of its connections on which something may wait.
+    pub waiting: Rc<Waiting>,
     /// The accounts of its connections, if they are told of as a whole.
     pub flows: Option<Rc<Flows>>,
     /// This thread's read buffer.
@@ -237,7 +242,11 @@ impl Worker {
         let account = self.flows.as_ref();
         let account = account.map(|flows| flows.open(flow.clone(), clock, transport));
         let (documents, metrics) = (self.documents.clone(), self.metrics.clone());
-        Watcher::new(flow, clock, decoder, account, documents, metrics)
+        let watcher = Watcher::new(flow, clock, decoder, account, documents, metrics);
+        match transport {
+            Transport::Tcp => watcher.timed_by(&self.waiting),
+            Transport::Udp => watcher,
+        }
     }
 }
 
@@ -283,7 +292,7 @@ pub fn run(parts: Parts) -> io::Result<()> {
         settings.policy.clone(),
         settings.names.clone(),
     ));
-    let decoder_memory = settings.decoder_memory;
+    let (decoder_memory, look) = (settings.decoder_memory, settings.look);
     let told_of = settings.flows.enabled && documents.are_wanted();
     let interval = settings.flows.interval.non_zero();
     let worker = Rc::new(Worker {
@@ -292,6 +301,7 @@ pub fn run(parts: Parts) -> io::Result<()> {
         dialer: parts.dialer,
         decoders: Rc::new(Pool::new(decoder_memory, parts.metrics.clone())),
         metrics: parts.metrics,
+        waiting: Rc::new(Waiting::new(look)),
         flows: told_of.then(|| Rc::new(Flows::new(interval, documents.clone()))),
         documents,
         no_address: Seldom::default(),
@@ -312,6 +322,7 @@ async fn govern(worker: Rc<Worker>, share: Share, mut commands: mpsc::Receiver<C
     open(&worker, share, &stopped)?;
     drop(stopped);
     spawn_local(flush(worker.clone()));
+    spawn_local(worker.waiting.clone().follow());
     if let Some(flows) = &worker.flows {
         spawn_local(flows.clone().follow());
     }

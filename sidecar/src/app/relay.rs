@@ -16,6 +16,7 @@ use crate::{
     mode::{self, InForce},
     own::{Known, Own},
     privilege::Privileges,
+    waiting::Waiting,
     worker::{self, Parts, Settings},
 };
 use std::sync::Arc;
@@ -122,6 +123,7 @@ fn settings(config: &Config, mode: &Arc<InForce>, names: &Arc<Names>, threads: u
         max_buffer: usize::try_from(config.relay.max_buffer.0).unwrap_or(usize::MAX),
         decoders: config.decoding.enabled.then(|| Decoders::from(config)),
         decoder_memory: limits::share(memory, threads),
+        look: Waiting::period(config),
         policy: Arc::new(Policy::new(&config.records)),
         host: host_name(&config.records.host_name),
         flows: config.flows,
