@@ -3,7 +3,7 @@
 
 use crate::detect::{Dissector, Entry, Standing, Verdict, entry, recognise};
 use crate::guess::{Detecting, Guess};
-use crate::{Close, Exchange, Limits, Protocol, Side, dns};
+use crate::{Close, Exchange, Limits, Protocol, Side, dns, http1, http2};
 use std::{cell::Cell, sync::Arc};
 use weir_config::Pinned;
 use weir_records::Timestamp;
@@ -19,6 +19,10 @@ pub struct Decoder {
     limits: Arc<Limits>,
     /// What it decodes is within so many tunnels.
     depth: u8,
+    /// When the client's first bytes came, where that was seen.
+    began: Timestamp,
+    /// The server has spoken since the protocol is known.
+    answered: bool,
     state: State,
 }
 
@@ -36,7 +40,7 @@ enum State {
 impl Decoder {
     /// For a connection that is seen from its beginning.
     pub fn new(limits: &Arc<Limits>) -> Self {
-        Self::with(limits, State::Detecting(Detecting::default()))
+        Self::with(limits, State::Detecting(Detecting::begun()))
     }
 
     /// For a connection whose beginning was missed.
@@ -78,6 +82,8 @@ impl Decoder {
         Self {
             limits: Arc::clone(limits),
             depth: 0,
+            began: Timestamp::default(),
+            answered: false,
             state,
         }
     }
@@ -90,14 +96,41 @@ impl Decoder {
                 let standing = guess.data(side, at, bytes);
                 self.judge(standing, out);
             }
-            _ => self.decode(|decoder| decoder.data(side, at, bytes, out)),
+            _ => {
+                if side == Side::Server && !self.answered {
+                    self.answered = true;
+                    self.check_refusal(at, bytes, out);
+                }
+                self.decode(|decoder| decoder.data(side, at, bytes, out));
+            }
         }
+    }
+
+    /// A client of HTTP/2 that came to a server of HTTP/1 is answered in that: what it has sent so far counts as a request,
+    /// and so it does for the server.
+    fn check_refusal(&mut self, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
+        let State::Decoding(Protocol::Http2, decoder) = &mut self.state else {
+            return;
+        };
+        let Some(entry) = entry(Pinned::Http1).filter(|_| http1::begins_answer(bytes)) else {
+            return;
+        };
+        decoder.close(at, Close::Abandoned, out);
+        let mut decoder = (entry.open)(&self.limits, false);
+        decoder.set_depth(self.depth);
+        let began = if self.began == Timestamp::default() {
+            at
+        } else {
+            self.began
+        };
+        decoder.data(Side::Client, began, http2::PREFACE, out);
+        self.state = State::Decoding(entry.protocol, decoder);
     }
 
     /// Bytes of `side` were missed: so many, if that is known.
     pub fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: &mut dyn FnMut(Exchange)) {
         match &mut self.state {
-            State::Detecting(detecting) => *detecting = Detecting::late(),
+            State::Detecting(_) => self.gap_before_known(side, at, missed, out),
             State::Guessing(guess) => {
                 let standing = guess.gap(side, at, missed);
                 self.judge(standing, out);
@@ -230,7 +263,7 @@ impl Decoder {
         match (verdict, found.get()) {
             (Verdict::Yes, Some(entry)) => {
                 let detecting = std::mem::take(detecting);
-                self.begin(entry, detecting, out);
+                self.begin(entry, detecting, side == Side::Server, out);
                 self.data(side, at, bytes, out);
             }
             (Verdict::No, _) => self.state = State::Opaque,
@@ -238,10 +271,42 @@ impl Decoder {
         }
     }
 
-    /// Decodes as this protocol what was kept, and what comes.
-    fn begin(&mut self, entry: &'static Entry, detecting: Detecting, out: &mut dyn FnMut(Exchange)) {
-        let guess = Guess::new(entry, &self.limits, self.depth, &detecting);
-        self.state = State::Guessing(Box::new(guess));
+    /// Bytes were missed while nobody knew the protocol. What was cut short by that may be known by its beginning.
+    fn gap_before_known(
+        &mut self,
+        side: Side,
+        at: Timestamp,
+        missed: Option<u64>,
+        out: &mut dyn FnMut(Exchange),
+    ) {
+        let State::Detecting(detecting) = &mut self.state else {
+            return;
+        };
+        let cut = side == Side::Client && !detecting.late && http1::begins_request(&detecting.client.part);
+        if cut && let Some(entry) = entry(Pinned::Http1) {
+            let detecting = std::mem::take(detecting);
+            self.begin(entry, detecting, false, out);
+            return self.gap(side, at, missed, out);
+        }
+        detecting.lose();
+    }
+
+    /// Decodes as this protocol what was kept, and what comes. `answered` when its server's beginning has been seen.
+    fn begin(
+        &mut self,
+        entry: &'static Entry,
+        detecting: Detecting,
+        answered: bool,
+        out: &mut dyn FnMut(Exchange),
+    ) {
+        self.began = detecting.client.at;
+        self.state = if answered && entry.is_told_by_server() && !detecting.late {
+            let mut decoder = (entry.open)(&self.limits, false);
+            decoder.set_depth(self.depth);
+            State::Decoding(entry.protocol, decoder)
+        } else {
+            State::Guessing(Box::new(Guess::new(entry, &self.limits, self.depth, &detecting)))
+        };
         for (kept, bytes) in detecting.pieces() {
             match kept.ended {
                 true => self.end(kept.side, kept.at, out),
@@ -279,7 +344,10 @@ impl Decoder {
     /// What was taken for something that it is not is shown to the protocols that are left.
     fn look_again(&mut self, detecting: Detecting, out: &mut dyn FnMut(Exchange)) {
         match detecting.recognise() {
-            (Verdict::Yes, Some(entry)) => self.begin(entry, detecting, out),
+            (Verdict::Yes, Some(entry)) => {
+                let answered = (entry.server)(&detecting.server.part, detecting.late) == Verdict::Yes;
+                self.begin(entry, detecting, answered, out);
+            }
             (Verdict::More, _) => self.state = State::Detecting(detecting),
             _ if detecting.late && detecting.searched <= LATE_SEARCH => {
                 self.state = State::Detecting(detecting.elsewhere());

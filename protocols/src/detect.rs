@@ -31,6 +31,13 @@ pub(crate) struct Entry {
     pub open: fn(&Arc<Limits>, late: bool) -> Box<dyn Dissector>,
 }
 
+impl Entry {
+    /// A server that begins as this protocol's does has understood its client, whatever that began with.
+    pub fn is_told_by_server(&self) -> bool {
+        self.protocol == Protocol::Http1
+    }
+}
+
 /// The decoder of one protocol for one connection. The rules of [`crate::Decoder`]'s methods hold for its.
 pub(crate) trait Dissector: fmt::Debug + Send {
     fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange));
@@ -58,6 +65,8 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     }
     /// What it decodes is within so many tunnels.
     fn set_depth(&mut self, _tunnels: u8) {}
+    /// The connection's beginning was seen, though bytes were missed before anything was known of it.
+    fn set_begun(&mut self) {}
     /// Nothing more can come out.
     fn is_opaque(&self) -> bool;
     /// Memory that it takes, in bytes: what it keeps and itself, about. Asked after each piece of data, and so to be cheap.
@@ -205,7 +214,8 @@ pub(crate) fn recognise(
         match check(bytes, late) {
             Verdict::Yes => return (Verdict::Yes, Some(entry)),
             Verdict::More => open = true,
-            Verdict::No => {}
+            // The server's answer may tell.
+            Verdict::No => open |= side == Side::Client && !late && entry.is_told_by_server(),
         }
     }
     (if open { Verdict::More } else { Verdict::No }, None)

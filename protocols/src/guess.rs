@@ -20,6 +20,8 @@ const WITHHELD_SIZE: usize = 1 << 10;
 #[derive(Debug, Default)]
 pub(crate) struct Detecting {
     pub late: bool,
+    /// The beginning of the connection was seen, even where bytes were missed since.
+    pub begun: bool,
     pub client: Probe,
     pub server: Probe,
     /// Whose the kept bytes are, in the order in which they came.
@@ -47,6 +49,22 @@ impl Detecting {
             late: true,
             ..Self::default()
         }
+    }
+
+    /// Of a connection that begins.
+    pub fn begun() -> Self {
+        Self {
+            begun: true,
+            ..Self::default()
+        }
+    }
+
+    /// Bytes were missed: what comes is looked for as in a connection joined late.
+    pub fn lose(&mut self) {
+        *self = Self {
+            begun: self.begun,
+            ..Self::late()
+        };
     }
 
     /// So many more bytes of this side are kept.
@@ -100,7 +118,10 @@ impl Detecting {
             };
             let client = judge(entry.client, &self.client.part);
             let server = judge(entry.server, &self.server.part);
+            let told = entry.is_told_by_server() && !self.late;
             match (client, server) {
+                (Verdict::No, Verdict::Yes) if told => return (Verdict::Yes, Some(entry)),
+                (Verdict::No, Verdict::More) if told => open = true,
                 (Verdict::No, _) | (_, Verdict::No) => {}
                 (Verdict::More, Verdict::More) => open = true,
                 _ => return (Verdict::Yes, Some(entry)),
@@ -119,6 +140,7 @@ impl Detecting {
         let kept = self.client.part.len() + self.server.part.len();
         Self {
             searched: self.searched + kept as u64,
+            begun: self.begun,
             ..Self::late()
         }
     }
@@ -141,11 +163,15 @@ impl Guess {
     pub fn new(entry: &'static Entry, limits: &Arc<Limits>, depth: u8, detecting: &Detecting) -> Self {
         let mut decoder = (entry.open)(limits, detecting.late);
         decoder.set_depth(depth);
+        if detecting.late && detecting.begun {
+            decoder.set_begun();
+        }
         Self {
             entry,
             decoder,
             seen: Some(Detecting {
                 late: detecting.late,
+                begun: detecting.begun,
                 searched: detecting.searched,
                 refuted: detecting.refuted,
                 ..Detecting::default()

@@ -1,11 +1,12 @@
 //! HTTP/1.x (RFC 9112).
 //!
-//! `head`, `fields` and `framing` read heads, `collector` gathers them, `body` counts bodies; `connection` holds the two streams
-//! and pairs requests with responses (`client` and `server` are its two halves, `ending` the ways in which it is cut
-//! short); `exchange` is what comes out and `document` says what it means.
+//! `head`, `start`, `odd`, `fields` and `framing` read heads, `collector` gathers them, `body` counts bodies; `connection` holds
+//! the two streams and pairs requests with responses (`client` and `server` are its two halves, `ending` the ways in which it
+//! is cut short); `exchange` is what comes out and `document` says what it means.
 //!
-//! Where the end of a message is in doubt, nothing is guessed: what made it doubtful is noted on the exchange, and that
-//! stream is not decoded any further.
+//! Where the end of a message is in doubt, nothing is guessed: what made it doubtful is noted on the exchange, and `search`
+//! looks for the next sound head. What lies between is counted, and what is found may answer or ask something else than it
+//! seems to: it is marked until the connection was quiet once.
 
 mod body;
 mod client;
@@ -17,7 +18,11 @@ mod exchange;
 mod fields;
 mod framing;
 mod head;
+mod odd;
+mod pairing;
+mod search;
 mod server;
+mod start;
 mod target;
 mod upgrade;
 mod waiting;
@@ -38,7 +43,7 @@ const LONG: usize = 1024;
 pub(crate) const ENTRY: Entry = Entry {
     protocol: Protocol::Http1,
     client: detect_client,
-    server: |bytes, _| head::response_verdict(bytes),
+    server: |bytes, _| start::response_verdict(bytes),
     open: connection::open,
 };
 
@@ -59,22 +64,26 @@ const KNOWN: &[&[u8]] = &[
 /// A whole request line, or the beginning of one far longer than any other protocol's first line would be.
 fn detect_client(bytes: &[u8], late: bool) -> Verdict {
     if late {
-        return head::midway_request_verdict(bytes);
+        return start::midway_request_verdict(bytes);
     }
-    match head::request_verdict(bytes) {
-        Verdict::More if bytes.len() >= LONG => {
-            let line = head::skip_empty(bytes);
-            let mut words = line.splitn(2, |b| *b == b' ');
-            let known = words.next().is_some_and(|method| KNOWN.contains(&method));
-            let target = words.next().unwrap_or_default();
-            let url = target.starts_with(b"/") || target.starts_with(b"http");
-            let plain = target.iter().all(|b| b.is_ascii_graphic());
-            if known && url && plain {
-                Verdict::Yes
-            } else {
-                Verdict::More
-            }
-        }
+    match start::request_verdict(bytes) {
+        Verdict::More if bytes.len() >= LONG && begins_request(bytes) => Verdict::Yes,
         verdict => verdict,
     }
+}
+
+/// The beginning of a request line with a method in use.
+pub(crate) fn begins_request(bytes: &[u8]) -> bool {
+    let mut words = head::skip_empty(bytes).splitn(3, |b| *b == b' ');
+    let known = words.next().is_some_and(|method| KNOWN.contains(&method));
+    let target = words.next().unwrap_or_default();
+    let url = target.starts_with(b"/") || target.starts_with(b"http");
+    let plain = target.iter().all(|b| b.is_ascii_graphic());
+    let version = words.next().unwrap_or_default();
+    known && url && plain && (b"HTTP/1.1\r".starts_with(version) || b"HTTP/1.0\r".starts_with(version))
+}
+
+/// A server of HTTP/1 begins to answer.
+pub(crate) fn begins_answer(bytes: &[u8]) -> bool {
+    start::response_verdict(bytes) == Verdict::Yes
 }

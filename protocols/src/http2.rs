@@ -31,7 +31,7 @@ use frame::{DEFAULT_MAX, HEADER, Header, SETTINGS};
 pub(crate) use upgrade::{Upgrade, upgraded};
 
 /// What a client sends first.
-const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Headers and messages of streams under way that are kept on a connection, in multiples of the longest head. Past it of
 /// each list only the beginning is kept, and nothing of messages.

@@ -1,12 +1,16 @@
 //! What the client sends.
 
 use super::body::{Body, Fed};
-use super::collector::{Block, Collected, Collector};
+use super::collector::{Block, Collected};
 use super::connection::{Connection, Out, State};
 use super::ending::fail;
 use super::exchange::{Method, Start};
-use super::head::{Lines, Version, request_verdict, skip_empty};
-use crate::{Close, detect::Standing};
+use super::framing::{Fields, quote};
+use super::head::{Lines, Version, skip_empty};
+use super::odd::{Odd, any_request_verdict};
+use super::search::Search;
+use super::start::request_line;
+use crate::{Close, Side, detect::Standing};
 use weir_records::Timestamp;
 
 impl Connection {
@@ -22,10 +26,14 @@ impl Connection {
                 if held.part.len() + bytes.len() <= self.limits.max_head {
                     held.part.extend_from_slice(bytes);
                 } else {
-                    self.stop_client("data_before_the_answer", "", out);
+                    let (began, part) = (held.at, std::mem::take(&mut held.part));
+                    self.lose_framing("data_before_the_answer", true, out);
+                    self.feed(Side::Client, began, &part, out);
+                    return 0;
                 }
             }
-            State::Lost(_) | State::Opaque => {}
+            State::Search(_) => return self.search(Side::Client, at, bytes, out),
+            State::Lost(_) | State::Ended => {}
         }
         bytes.len()
     }
@@ -38,23 +46,22 @@ impl Connection {
                 return skipped;
             }
             if self.is_full() {
-                let waiting = self.pending.len().to_string();
-                self.step_aside("too_many_pending", &waiting, out);
-                return bytes.len();
+                self.make_room(out);
             }
             self.begin_request(at, out);
         }
         match self
             .client
             .head
-            .feed(&bytes[skipped..], self.limits.max_head, request_verdict)
+            .feed(&bytes[skipped..], self.limits.max_head, any_request_verdict)
         {
             Collected::More => bytes.len(),
             Collected::Invalid => {
                 self.standing.settle(Standing::Refuted);
-                self.client.head = Collector::default();
-                self.stop_client("not_a_request", "", out);
-                bytes.len()
+                let (began, (part, _)) = (self.client.started, self.client.head.take_part());
+                self.lose_framing("not_a_request", false, out);
+                self.feed(Side::Client, began.unwrap_or(at), &part, out);
+                skipped
             }
             Collected::Complete(block, used) => {
                 self.request_head_done(block, at, out);
@@ -73,6 +80,9 @@ impl Connection {
             }
             exchange.note("pairing_uncertain", "");
         }
+        if self.uncertain || self.passed.is_some() {
+            self.doubt_pairing(&mut exchange, out);
+        }
         self.client.started = Some(at);
         self.pending.push_back(exchange);
     }
@@ -80,7 +90,9 @@ impl Connection {
     fn request_head_done(&mut self, mut block: Block, at: Timestamp, out: Out) {
         let first = self.client.started.unwrap_or(at);
         let line = Lines(&block.raw).next().map_or(&[][..], |line| line.bytes);
-        let mut start = Start::request(line);
+        let read = request_line(line);
+        let odd = read.as_ref().and_then(|line| line.odd.clone());
+        let mut start = read.map(Start::from);
         if let Some(Start::Request { version, .. }) = &mut start {
             *version = version.or(block.version);
         }
@@ -89,6 +101,7 @@ impl Connection {
             method: name,
             target,
             version: said,
+            ..
         }) = &start
         {
             method = Method::of(&line[..name.end as usize]);
@@ -97,13 +110,16 @@ impl Connection {
             if block.version.is_none() && line[target.start as usize..target.end as usize].contains(&b' ') {
                 block.fields.note("space_in_target", "");
             }
+            if let Some(odd) = odd {
+                note_odd(&mut block.fields, line, odd);
+            }
         }
         // (A server that has spoken before it was asked has yet to show that it spoke HTTP.)
         if block.fields.count > 0 && !block.fields.irregular && self.server.started.is_none() {
             self.standing.settle(Standing::Confirmed);
         }
         let expects = block.fields.expects && version == Some(Version::V11);
-        block.fields.finish(version);
+        block.fields.finish(Side::Client, version);
         if method == Method::Connect && block.fields.announce_body() {
             block.fields.doubt("body_in_connect", "");
         }
@@ -124,7 +140,7 @@ impl Connection {
         match body {
             Some(Body::Length(0)) => self.request_done(out),
             Some(body) => self.client.state = State::Body(body),
-            None => self.stop_client("request_body_end_unknown", "", out),
+            None => self.lose_framing("request_body_end_unknown", false, out),
         }
     }
 
@@ -149,9 +165,9 @@ impl Connection {
                 self.request_done(out);
                 used
             }
-            Fed::Doubtful => {
-                self.stop_client("request_body_end_unknown", "", out);
-                bytes.len()
+            Fed::Doubtful(used) => {
+                self.lose_framing("request_body_end_unknown", false, out);
+                used
             }
         }
     }
@@ -177,7 +193,7 @@ impl Connection {
         let Some(exchange) = self.pending.back_mut() else {
             return;
         };
-        if exchange.answered() {
+        if exchange.settled() {
             self.emit_front(out);
         } else if self.server.ended {
             fail(exchange, Close::Finished);
@@ -187,14 +203,32 @@ impl Connection {
         }
     }
 
-    /// The client's stream is not decoded any further, for this reason.
-    pub(super) fn stop_client(&mut self, kind: &str, seen: &str, out: Out) {
-        self.keep_partial_request();
+    /// Where the client's next request begins is not known, for this reason: it is looked for, once the answer is there if
+    /// that is to be waited for.
+    pub(super) fn lose_framing(&mut self, kind: &str, waits: bool, out: Out) {
+        self.keep_partial_request(false);
         if let Some(exchange) = self.pending.back_mut() {
-            exchange.note(kind, seen);
+            exchange.note(kind, "");
             exchange.abandoned = true;
         }
-        self.client.stop();
+        self.client.search(Search::waiting(waits));
         self.request_over(out);
+    }
+}
+
+/// Notes what is odd about a request line.
+fn note_odd(fields: &mut Fields, line: &[u8], odd: Odd) {
+    match odd {
+        Odd::Spaces => fields.note("spaces_in_request_line", ""),
+        Odd::NoTarget => fields.note("no_target", ""),
+        Odd::Version(version) => {
+            let version = &line[version];
+            let seen = quote(version);
+            match version.starts_with(b"HTTP/1.") {
+                true => fields.note("invalid_version", &seen),
+                // Of another version it is not known what follows.
+                false => fields.doubt("invalid_version", &seen),
+            }
+        }
     }
 }

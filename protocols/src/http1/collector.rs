@@ -1,7 +1,8 @@
 //! Gathers a head: in place when one piece holds it whole, else from its pieces; past the limit it is only counted.
 
 use super::framing::{CrWatch, Fields};
-use super::head::{Version, find_end, trailing_version};
+use super::head::{Version, find_end};
+use super::start::trailing_version;
 use crate::detect::Verdict;
 use memchr::{memchr, memrchr};
 
@@ -38,7 +39,7 @@ pub(super) struct Collector {
 pub(super) enum Collected {
     /// More is to come.
     More,
-    /// This is no head.
+    /// This is no head; of these bytes none was taken.
     Invalid,
     /// Complete after so many bytes.
     Complete(Block, usize),
@@ -113,6 +114,7 @@ impl Collector {
                 let invalid = self.invalid(&part, check);
                 self.part = part;
                 if invalid {
+                    self.part.truncate(kept);
                     return Collected::Invalid;
                 }
             }
@@ -275,7 +277,7 @@ impl Overflow {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::http1::{body::Body, head::request_verdict};
+    use crate::http1::{body::Body, start::request_verdict};
 
     fn collect(bytes: &[u8], max: usize, step: usize) -> (Option<Block>, usize) {
         let mut collector = Collector::default();
@@ -298,7 +300,7 @@ mod tests {
             for step in 1..=bytes.len() {
                 let (block, used) = collect(&bytes, max, step);
                 let mut block = block.unwrap();
-                block.fields.finish(Some(Version::V11));
+                block.fields.finish(crate::Side::Client, Some(Version::V11));
                 assert_eq!(
                     (used, block.size),
                     (head.len(), head.len() as u64),
@@ -323,7 +325,7 @@ mod tests {
         for step in [1, 1000, head.len()] {
             let (block, used) = collect(&head, 1024, step);
             let mut block = block.unwrap();
-            block.fields.finish(Some(Version::V11));
+            block.fields.finish(crate::Side::Client, Some(Version::V11));
             assert_eq!(
                 (used, block.raw.len(), block.size),
                 (head.len(), 1024, head.len() as u64)

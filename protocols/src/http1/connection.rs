@@ -4,6 +4,7 @@ use super::body::Body;
 use super::collector::{Block, Collector};
 use super::exchange::{Exchange, Message};
 use super::head::Lines;
+use super::search::{Behind, Bodiless, Search};
 use crate::detect::{Dissector, Probe, Standing, Verdict};
 use crate::fate::Fate;
 use crate::http::{Kept, TOGETHER};
@@ -14,8 +15,6 @@ use weir_records::{Octets, Timestamp};
 /// What takes exchanges.
 pub(super) type Out<'a> = &'a mut dyn FnMut(Any);
 
-/// Heads of waiting requests that are kept, in multiples of the longest.
-const STORED_HEADS: usize = 16;
 /// Longest start line that is waited for where the stream has to be found again.
 const SEARCH_LINE: usize = 8 << 10;
 
@@ -39,6 +38,20 @@ pub(super) struct Connection {
     pub now: Timestamp,
     /// Bytes were missed, so the next exchange is marked.
     pub gap: bool,
+    /// Bytes of the client were passed over before its next request: so many.
+    pub passed: Option<u64>,
+    /// The same of the server, before its next response.
+    pub passed_server: Option<(u64, Option<Behind>)>,
+    /// The last response had no body for this reason.
+    pub bodiless: Option<Bodiless>,
+    /// Bytes of the server were looked through in vain since the last request began.
+    pub searched: bool,
+    /// A response has ended since a request was found.
+    pub answered_since: bool,
+    /// What a response answers is not certain, until the next request after everything was quiet.
+    pub uncertain: bool,
+    /// Requests that have come out before their answers, because too many waited: whether each was a HEAD.
+    pub aside: VecDeque<bool>,
     /// Requests may have been missed: what a response answers is not certain.
     pub missed: bool,
     /// A request whose every line is a field is certain, and so is a response: what else begins with a request line may
@@ -69,10 +82,12 @@ pub(super) enum State {
     Body(Body),
     /// After a CONNECT or an upgrade request: what these bytes are depends on the answer.
     Held(Probe),
-    /// Somewhere: looks for a start line at the beginning of a segment.
+    /// Somewhere behind bytes that were missed: looks for a start line at the beginning of a segment.
     Lost(Probe),
-    /// No longer decoded.
-    Opaque,
+    /// Somewhere behind a message whose end is in doubt: looks for a head wherever it may be.
+    Search(Box<Search>),
+    /// This side has ended.
+    Ended,
 }
 
 /// The decoder for a connection.
@@ -104,20 +119,30 @@ impl Stream {
 
     pub fn stop(&mut self) {
         *self = Self {
-            state: State::Opaque,
+            state: State::Ended,
             ended: self.ended,
             ..Self::new(false)
         };
     }
 
-    pub fn is_opaque(&self) -> bool {
-        matches!(self.state, State::Opaque)
+    /// The next head is looked for.
+    pub fn search(&mut self, search: Search) {
+        *self = Self {
+            state: State::Search(Box::new(search)),
+            ended: self.ended,
+            ..Self::new(false)
+        };
+    }
+
+    pub fn has_ended(&self) -> bool {
+        matches!(self.state, State::Ended)
     }
 
     fn held(&self) -> usize {
         let state = match &self.state {
             State::Held(probe) | State::Lost(probe) => probe.held(),
-            State::Head | State::Body(_) | State::Opaque => 0,
+            State::Search(search) => search.held(),
+            State::Head | State::Body(_) | State::Ended => 0,
         };
         state + self.head.held()
     }
@@ -137,6 +162,13 @@ impl Connection {
             sequence: 0,
             now: Timestamp::default(),
             gap: false,
+            passed: None,
+            passed_server: None,
+            bodiless: None,
+            searched: false,
+            answered_since: false,
+            uncertain: false,
+            aside: VecDeque::new(),
             missed: late,
             standing: Standing::Guess,
             depth: 0,
@@ -162,7 +194,6 @@ impl Connection {
                 Side::Server => self.server_data(at, bytes, out),
             };
             bytes = &bytes[used..];
-            self.settle();
         }
     }
 
@@ -172,8 +203,8 @@ impl Connection {
             return true;
         };
         let check: &dyn Fn(&[u8]) -> Verdict = match side {
-            Side::Client => &super::head::midway_request_verdict,
-            Side::Server => &super::head::response_verdict,
+            Side::Client => &super::start::midway_request_verdict,
+            Side::Server => &super::start::response_verdict,
         };
         let kept = !probe.part.is_empty();
         let mut verdict = probe.push(at, bytes, SEARCH_LINE, check);
@@ -252,11 +283,6 @@ impl Connection {
         TOGETHER.saturating_mul(max).saturating_sub(self.kept)
     }
 
-    /// So many bytes of heads wait that no further request is taken.
-    pub fn is_full(&self) -> bool {
-        self.pending.len() >= self.limits.max_pending || self.stored > STORED_HEADS * self.limits.max_head
-    }
-
     /// The oldest exchange comes out.
     pub fn emit_front(&mut self, out: Out) {
         if let Some(exchange) = self.pending.pop_front() {
@@ -273,14 +299,14 @@ impl Connection {
         out(Any::Http1(exchange));
     }
 
-    /// Stops decoding; what is under way comes out as it is.
-    pub fn step_aside(&mut self, kind: &str, seen: &str, out: Out) {
+    /// The connection goes on in something else; what is under way comes out as it is.
+    pub fn step_aside(&mut self, kind: &str, out: Out) {
         self.opaque = true;
-        self.keep_partial_request();
-        self.keep_partial_response();
+        self.keep_partial_request(false);
+        self.keep_partial_response(false);
         let waiting = std::mem::take(&mut self.pending);
         for mut exchange in waiting.into_iter().chain(self.orphan.take()) {
-            exchange.note(kind, seen);
+            exchange.note(kind, "");
             self.emit(exchange, out);
         }
     }
@@ -306,7 +332,6 @@ impl Dissector for Connection {
         }
         self.now = at;
         self.miss(side, at, missed, out);
-        self.settle();
     }
 
     fn end(&mut self, side: Side, at: Timestamp, out: Out) {
@@ -318,7 +343,6 @@ impl Dissector for Connection {
             Side::Client => self.client_end(out),
             Side::Server => self.server_end(out),
         }
-        self.settle();
     }
 
     fn close(&mut self, at: Timestamp, how: Close, out: Out) {
@@ -358,11 +382,16 @@ impl Dissector for Connection {
         let waiting = self.pending.len() + usize::from(self.orphan.is_some());
         let kept = self.stored + self.kept + waiting * size_of::<Exchange>();
         let successor = self.successor.as_ref().map_or(0, |successor| successor.held());
-        size_of::<Self>() + kept + self.client.held() + self.server.held() + successor
+        size_of::<Self>() + kept + self.aside.capacity() + self.client.held() + self.server.held() + successor
     }
 
     fn set_depth(&mut self, tunnels: u8) {
         self.depth = tunnels;
+    }
+
+    fn set_begun(&mut self) {
+        self.late = false;
+        self.gap = true;
     }
 
     fn is_opaque(&self) -> bool {

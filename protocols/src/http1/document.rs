@@ -46,7 +46,11 @@ impl Exchange {
         document.error = self.failure.map(error);
         let weir = &mut document.weir;
         weir.late_join = self.late;
-        weir.truncated = cuts.truncated;
+        let torn = request
+            .iter()
+            .chain(&self.response.as_ref())
+            .any(|message| message.torn);
+        weir.truncated = cuts.truncated || torn;
         weir.original_sizes = cuts.sizes;
         weir.anomalies = anomalies;
         weir.base64 = cuts.base64;

@@ -3,12 +3,14 @@
 use super::body::Skipped;
 use super::connection::{Connection, Out, State};
 use super::exchange::{Exchange, Failure, Message};
+use super::search::Behind;
 use crate::{Close, Side};
 use weir_records::Timestamp;
 
 impl Connection {
     /// What has arrived of a request's head becomes its request, as far as it goes.
-    pub(super) fn keep_partial_request(&mut self) {
+    /// `torn` when the rest of it was missed.
+    pub(super) fn keep_partial_request(&mut self, torn: bool) {
         let Some(first) = self.client.started.take() else {
             return;
         };
@@ -19,14 +21,15 @@ impl Connection {
             .filter(|exchange| exchange.request.is_none())
             && size > 0
         {
-            let message = Message::partial(raw, size, first, first, Side::Client);
+            let mut message = Message::partial(raw, size, first, first, Side::Client);
+            message.torn |= torn;
             self.stored += message.head_stored();
             exchange.request = Some(message);
         }
     }
 
     /// The same for a response.
-    pub(super) fn keep_partial_response(&mut self) {
+    pub(super) fn keep_partial_response(&mut self, torn: bool) {
         let Some(first) = self.server.started.take() else {
             return;
         };
@@ -34,15 +37,9 @@ impl Connection {
         if let Some(exchange) = self.answered().filter(|exchange| exchange.response.is_none())
             && size > 0
         {
-            exchange.response = Some(Message::partial(raw, size, first, first, Side::Server));
-        }
-    }
-
-    /// Where neither side can bring anything more, the connection is done with.
-    pub(super) fn settle(&mut self) {
-        let silent = self.client.is_opaque() && !self.client.ended;
-        if silent && self.pending.is_empty() && self.orphan.is_none() {
-            self.opaque = true;
+            let mut message = Message::partial(raw, size, first, first, Side::Server);
+            message.torn |= torn;
+            exchange.response = Some(message);
         }
     }
 
@@ -96,12 +93,13 @@ impl Connection {
     }
 
     fn lose_client(&mut self, seen: &str, out: Out) {
-        if self.client.is_opaque() {
+        if self.client.has_ended() {
             return;
         }
         (self.missed, self.gap) = (true, true);
+        self.uncertain |= !self.pending.is_empty();
         let arriving = self.client.started.is_some();
-        self.keep_partial_request();
+        self.keep_partial_request(true);
         self.client.lose();
         if let Some(exchange) = self.pending.back_mut().filter(|_| arriving) {
             exchange.note("gap", seen);
@@ -111,16 +109,17 @@ impl Connection {
     }
 
     fn lose_server(&mut self, seen: &str, out: Out) {
-        if self.server.is_opaque() {
+        if self.server.has_ended() {
             return;
         }
         self.missed = true;
+        self.aside.clear();
         if let Some(mut orphan) = self.orphan.take() {
             orphan.note("gap", seen);
             self.emit(orphan, out);
         }
         let requesting = self.client.started.is_some();
-        self.keep_partial_response();
+        self.keep_partial_response(true);
         self.server.lose();
         // A single request without an answer keeps its place; which of several is answered next can't be known.
         let waiting = self
@@ -130,6 +129,7 @@ impl Connection {
             .count();
         for mut exchange in std::mem::take(&mut self.pending) {
             exchange.note("gap", seen);
+            exchange.answer_missed |= exchange.response.is_none();
             let unanswered = exchange.response.is_none() && waiting == 1;
             if unanswered || requesting && !exchange.asked() {
                 self.pending.push_back(exchange);
@@ -141,11 +141,11 @@ impl Connection {
 
     pub(super) fn client_end(&mut self, out: Out) {
         self.client.ended = true;
-        if self.client.is_opaque() {
+        if self.client.has_ended() {
             return;
         }
         let arriving = self.client.started.is_some();
-        self.keep_partial_request();
+        self.keep_partial_request(false);
         self.client.stop();
         if let Some(exchange) = self.pending.back_mut().filter(|_| arriving) {
             exchange.abandoned = true;
@@ -163,8 +163,10 @@ impl Connection {
             self.response_done(out);
         }
         let requesting = self.client.started.is_some();
-        self.keep_partial_response();
+        self.keep_partial_response(false);
+        self.claim_bytes(out);
         self.server.stop();
+        self.aside.clear();
         if let Some(mut orphan) = self.orphan.take() {
             orphan.failure.get_or_insert(Failure::IncompleteResponse);
             self.emit(orphan, out);
@@ -185,8 +187,9 @@ impl Connection {
             self.server_end(out);
             self.client_end(out);
         }
-        self.keep_partial_request();
-        self.keep_partial_response();
+        self.keep_partial_request(false);
+        self.keep_partial_response(false);
+        self.claim_bytes(out);
         let waiting = std::mem::take(&mut self.pending);
         for mut exchange in waiting.into_iter().chain(self.orphan.take()) {
             fail(&mut exchange, how);
@@ -197,13 +200,42 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// Bytes of the server that belong to no message, and of which nothing was said yet, have an exchange of their own.
+    fn claim_bytes(&mut self, out: Out) {
+        let State::Search(search) = &mut self.server.state else {
+            return;
+        };
+        let (passed, began) = (search.passed(), search.began);
+        let Some(behind) = search.behind.take().filter(|_| passed > 0) else {
+            return;
+        };
+        let mut exchange = self.exchange(began);
+        let kind = match behind {
+            Behind::Response => "not_a_response",
+            Behind::Bodiless(bodiless) => bodiless.name(),
+        };
+        exchange.note(
+            kind,
+            &format!("{passed} bytes of the server belong to no message"),
+        );
+        exchange.informational = passed;
+        self.emit(exchange, out);
+    }
+}
+
 /// Says how an exchange failed that the end of its connection cut short.
 pub(super) fn fail(exchange: &mut Exchange, how: Close) {
+    let unknown = exchange.answer_missed || exchange.found;
+    if unknown && exchange.response.is_none() && how != Close::Abandoned {
+        // There may have been an answer, or no request.
+        return;
+    }
     let failure = match how {
         Close::Reset(Side::Client) => Failure::ResetByClient,
         Close::Reset(Side::Server) => Failure::ResetByServer,
         Close::Abandoned => Failure::Abandoned,
-        Close::Finished if exchange.answered() => return,
+        Close::Finished if exchange.settled() => return,
         Close::Finished if exchange.response.is_some() => Failure::IncompleteResponse,
         Close::Finished => Failure::NoResponse,
     };

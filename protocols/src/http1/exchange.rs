@@ -3,7 +3,10 @@
 use super::collector::Block;
 use super::fields::{Field, Spans, fields};
 use super::framing::note;
-use super::head::{Lines, Version, request_line, status_line};
+use super::head::{Lines, Version};
+use super::odd::spaced_status_line;
+use super::start::{RequestLine, request_line, response_verdict, status_line};
+use crate::detect::Verdict;
 use crate::fate::Fate;
 use crate::http::Kept;
 use std::ops::Range;
@@ -28,6 +31,12 @@ pub struct Exchange {
     /// No more of the request will be seen, though it is not whole.
     pub(super) abandoned: bool,
     pub(super) response: Option<Message>,
+    /// The request was found where framing was lost: it may be something else.
+    pub(super) found: bool,
+    /// No more of the response will be seen, though it is not whole.
+    pub(super) answer_over: bool,
+    /// Bytes of the server were missed where the response may have been.
+    pub(super) answer_missed: bool,
     /// Bytes of 1xx responses before the response.
     pub(super) informational: u64,
     pub(super) failure: Option<Failure>,
@@ -86,6 +95,8 @@ pub(super) struct Message {
     pub last: Timestamp,
     /// Its end was seen.
     pub whole: bool,
+    /// Its head was seen in part, and nobody knows how long it was.
+    pub torn: bool,
     pub start: Option<Start>,
     /// What is kept of the body, where that is wanted.
     pub kept: Option<Box<Kept>>,
@@ -98,6 +109,8 @@ pub(super) enum Start {
         method: Range<u32>,
         target: Range<u32>,
         version: Option<Version>,
+        /// More of the target may have been there.
+        cut: bool,
     },
     Response {
         version: Version,
@@ -124,6 +137,11 @@ impl Exchange {
     /// The response is complete.
     pub(super) fn answered(&self) -> bool {
         self.response.as_ref().is_some_and(|response| response.whole)
+    }
+
+    /// The response is complete, or nothing more of it will be seen.
+    pub(super) fn settled(&self) -> bool {
+        self.answer_over || self.answered()
     }
 
     /// Bytes of its request that are kept while it waits. (A response is kept only while its exchange is the oldest.)
@@ -179,11 +197,14 @@ impl Message {
         let block = Block::new(raw, size);
         let mut message = Self::new(block.raw, size, block.fields.count, first, last);
         message.spans = block.fields.spans;
-        let line = Lines(&message.raw).next().filter(|line| line.ended);
+        let line = Lines(&message.raw).next();
         message.start = line.and_then(|line| match side {
-            crate::Side::Client => Start::request(line.bytes),
-            crate::Side::Server => Start::response(line.bytes),
+            crate::Side::Client if line.ended => Start::request(line.bytes),
+            crate::Side::Server if line.ended => Start::response(line.bytes),
+            crate::Side::Client => Start::cut_request(line.bytes),
+            crate::Side::Server => Start::cut_response(line.bytes),
         });
+        message.torn = matches!(message.start, Some(Start::Request { cut: true, .. }));
         message
     }
 
@@ -251,18 +272,44 @@ impl Message {
     }
 }
 
+impl From<RequestLine> for Start {
+    fn from(line: RequestLine) -> Self {
+        Self::Request {
+            method: line.method,
+            target: line.target,
+            version: line.version,
+            cut: false,
+        }
+    }
+}
+
 impl Start {
-    pub fn request(line: &[u8]) -> Option<Self> {
-        let (method, target, version) = request_line(line)?;
+    fn request(line: &[u8]) -> Option<Self> {
+        request_line(line).map(Self::from)
+    }
+
+    /// Reads the beginning of a request line: a method, and what there is of the target.
+    fn cut_request(line: &[u8]) -> Option<Self> {
+        let read = request_line(line)?;
+        let start = read.target.start as usize;
+        let length = memchr::memchr(b' ', &line[start..]);
+        let end = length.map_or(line.len(), |length| start + length);
+        (end > start).then_some(())?;
         Some(Self::Request {
-            method,
-            target,
-            version,
+            method: read.method,
+            target: read.target.start..u32::try_from(end).ok()?,
+            version: None,
+            cut: length.is_none(),
         })
     }
 
     pub fn response(line: &[u8]) -> Option<Self> {
-        let (version, status) = status_line(line)?;
+        let (version, status) = status_line(line).or_else(|| spaced_status_line(line))?;
         Some(Self::Response { version, status })
+    }
+
+    /// Reads the beginning of a status line.
+    fn cut_response(line: &[u8]) -> Option<Self> {
+        (response_verdict(line) == Verdict::Yes).then(|| Self::response(line))?
     }
 }

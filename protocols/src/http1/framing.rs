@@ -6,6 +6,7 @@
 use super::body::Body;
 use super::fields::Spans;
 use super::head::{Lines, Version, is_token, is_token_byte, trim, trimmed};
+use crate::Side;
 use memchr::{memchr, memchr_iter};
 use std::ops::Range;
 
@@ -205,6 +206,16 @@ impl Fields {
                 self.doubtful |= cut;
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            // (Programs that fold `-` to `_` take these for what they resemble.)
+            14 if name.eq_ignore_ascii_case(b"content_length") => {
+                self.note("framing_lookalike", &quote(name))
+            }
+            17 if name.eq_ignore_ascii_case(b"transfer_encoding") => {
+                self.note("framing_lookalike", &quote(name));
+            }
+            10 if value.len() >= 14 && name.eq_ignore_ascii_case(b"connection") && names_framing(value) => {
+                self.note("framing_in_connection", &quote(value));
+            }
             6 if name.eq_ignore_ascii_case(b"expect") => {
                 self.expects = value.eq_ignore_ascii_case(b"100-continue");
             }
@@ -234,8 +245,11 @@ impl Fields {
         }
     }
 
-    /// Weighs what the lines said together. To be called once, after the last line.
-    pub fn finish(&mut self, version: Option<Version>) {
+    /// Weighs what the lines of this side said together. To be called once, after the last line.
+    ///
+    /// Where RFC 9112, 6.3, says how a response ends although its fields are not as they should be, that holds. A request
+    /// of that kind is one that two readers may end at different places.
+    pub fn finish(&mut self, side: Side, version: Option<Version>) {
         if !self.lengths.is_empty() && !self.doubtful {
             let kind = if self.lengths.len() > 1 || self.lengths[0].contains(',') {
                 "content_length_repeated"
@@ -250,9 +264,9 @@ impl Fields {
         }
         let seen = list(&self.codings);
         if self.codings.len() > 1 {
-            self.doubt("transfer_encoding_repeated", &seen);
+            self.weigh(side, "transfer_encoding_repeated", &seen);
         } else if !chunked_is_last(&self.codings[0]) {
-            self.doubt("transfer_encoding_unknown", &seen);
+            self.weigh(side, "transfer_encoding_unknown", &seen);
         }
         if version != Some(Version::V11) {
             self.doubt("transfer_encoding_in_http_1_0", &seen);
@@ -262,10 +276,16 @@ impl Fields {
                 Some(length) if self.lengths.is_empty() => format!("\"{length}\""),
                 _ => list(&self.lengths),
             };
-            self.doubt(
-                "content_length_and_transfer_encoding",
-                &format!("{lengths}, {seen}"),
-            );
+            let seen = format!("{lengths}, {seen}");
+            self.weigh(side, "content_length_and_transfer_encoding", &seen);
+        }
+    }
+
+    /// Notes what makes the end of a request's body doubtful, and not that of a response's.
+    fn weigh(&mut self, side: Side, kind: &str, seen: &str) {
+        match side {
+            Side::Client => self.doubt(kind, seen),
+            Side::Server => self.note(kind, seen),
         }
     }
 
@@ -276,6 +296,8 @@ impl Fields {
             return None;
         }
         match self.length {
+            // (The last coding of a response that is not `chunked` leaves its end to that of the connection.)
+            _ if self.codings.last().is_some_and(|codings| !ends_chunked(codings)) => Some(Body::UntilClose),
             _ if !self.codings.is_empty() => Some(Body::chunked()),
             Some(length) => Some(Body::Length(length)),
             None => Some(unsaid),
@@ -311,6 +333,19 @@ fn decimal(digits: &[u8]) -> Option<u64> {
         .iter()
         .try_fold(0u64, |n, d| n.checked_mul(10)?.checked_add(u64::from(d - b'0')))
         .filter(|n| i64::try_from(*n).is_ok())
+}
+
+/// A list of field names holds one that frames the body: whoever passes the message on would take that away.
+fn names_framing(list: &[u8]) -> bool {
+    list.split(|byte| *byte == b',').map(trim).any(|name| {
+        name.eq_ignore_ascii_case(b"content-length") || name.eq_ignore_ascii_case(b"transfer-encoding")
+    })
+}
+
+/// The last coding is chunked.
+fn ends_chunked(value: &str) -> bool {
+    let last = value.rsplit(',').next().unwrap_or(value);
+    last.trim_matches([' ', '\t']).eq_ignore_ascii_case("chunked")
 }
 
 /// Known codings, and chunked once, at the end.

@@ -4,7 +4,10 @@ use super::body::{Body, Fed};
 use super::collector::{Block, Collected};
 use super::connection::{Connection, Out, State};
 use super::exchange::{Exchange, Failure, Method, Start};
-use super::head::{Lines, response_verdict, skip_empty};
+use super::head::{Lines, skip_empty};
+use super::odd::any_response_verdict;
+use super::search::{Behind, Bodiless, Search};
+use super::start::{response_verdict, status_line};
 use crate::Side;
 use crate::detect::{Standing, Verdict};
 use memchr::memchr;
@@ -16,7 +19,8 @@ impl Connection {
         match &mut self.server.state {
             State::Head => self.response_head(at, bytes, out),
             State::Body(_) => self.response_body(at, bytes, out),
-            State::Held(_) | State::Lost(_) | State::Opaque => bytes.len(),
+            State::Search(_) => self.search(Side::Server, at, bytes, out),
+            State::Held(_) | State::Lost(_) | State::Ended => bytes.len(),
         }
     }
 
@@ -40,17 +44,14 @@ impl Connection {
         match self
             .server
             .head
-            .feed(&bytes[skipped..], self.limits.max_head, response_verdict)
+            .feed(&bytes[skipped..], self.limits.max_head, any_response_verdict)
         {
             Collected::More => bytes.len(),
             Collected::Invalid => {
-                self.standing.settle(Standing::Refuted);
-                if let Some(front) = self.pending.front_mut().filter(|front| front.response.is_none()) {
-                    front.failure = Some(Failure::InvalidResponse);
-                }
-                self.server.stop();
-                self.step_aside("not_a_response", "", out);
-                bytes.len()
+                let (began, (part, _)) = (self.server.started, self.server.head.take_part());
+                self.not_a_response();
+                self.feed(Side::Server, began.unwrap_or(at), &part, out);
+                skipped
             }
             Collected::Complete(block, used) => {
                 self.response_head_done(block, at, out);
@@ -59,17 +60,41 @@ impl Connection {
         }
     }
 
+    /// Something else came where a response begins: the next one is looked for. If that comes before another request, it
+    /// answers what waits.
+    fn not_a_response(&mut self) {
+        self.standing.settle(Standing::Refuted);
+        if let Some(bodiless) = self.bodiless.take() {
+            return self.lose_responses(Some(Behind::Bodiless(bodiless)));
+        }
+        match self.pending.front_mut().filter(|front| front.response.is_none()) {
+            Some(front) => {
+                front.failure.get_or_insert(Failure::InvalidResponse);
+                front.note("not_a_response", "");
+                self.lose_responses(None);
+            }
+            None => self.lose_responses(Some(Behind::Response)),
+        }
+    }
+
+    /// Where the server's next response begins is not known: it is looked for.
+    fn lose_responses(&mut self, behind: Option<Behind>) {
+        self.uncertain = true;
+        self.server.search(Search::behind(behind));
+    }
+
     fn response_head_done(&mut self, mut block: Block, at: Timestamp, out: Out) {
         let first = self.server.started.take().unwrap_or(at);
-        let start = Lines(&block.raw)
-            .next()
-            .and_then(|line| Start::response(line.bytes));
+        let line = Lines(&block.raw).next().map_or(&[][..], |line| line.bytes);
+        let start = Start::response(line);
         let Some(Start::Response { version, status }) = start else {
-            self.standing.settle(Standing::Refuted);
-            return self.step_aside("not_a_response", "", out);
+            return self.not_a_response();
         };
+        if status_line(line).is_none() {
+            block.fields.note("spaces_in_status_line", "");
+        }
         self.standing.settle(Standing::Confirmed);
-        block.fields.finish(Some(version));
+        block.fields.finish(Side::Server, Some(version));
         let method = self.method_asked();
         if (100..200).contains(&status) && status != 101 {
             return self.informational(status, &block);
@@ -77,18 +102,22 @@ impl Connection {
         let mut message = self.message(&mut block, first, at);
         message.start = start;
         let switches = status == 101 || method == Method::Connect && (200..300).contains(&status);
-        let bodiless = method == Method::Head || matches!(status, 204 | 304);
+        self.bodiless = Bodiless::of(method, status);
         if status == 204 && block.fields.announce_body() {
             block.fields.note("body_in_204", "");
         }
-        let body = if switches || bodiless {
+        let body = if switches || self.bodiless.is_some() {
             Some(Body::Length(0))
         } else {
             block.fields.body(Body::UntilClose)
         };
-        if self.pending.front().is_none_or(|front| front.response.is_some()) {
+        let late = self.aside.pop_front().is_some();
+        if late || self.pending.front().is_none_or(|front| front.response.is_some()) {
             let mut orphan = self.exchange(first);
-            orphan.note("response_without_request", "");
+            orphan.note(
+                "response_without_request",
+                if late { "its request stepped aside" } else { "" },
+            );
             self.orphan = Some(orphan);
         }
         // After a gap it may be the answer to a HEAD, and what follows no body.
@@ -96,7 +125,18 @@ impl Connection {
         if is_certain && !matches!(body, None | Some(Body::Length(0))) {
             self.keep_body(&mut message);
         }
+        let passed = self.passed_server.take();
         let Some(exchange) = self.answered() else { return };
+        if exchange.failure == Some(Failure::InvalidResponse) {
+            exchange.failure = None;
+        }
+        if let Some((passed, behind)) = passed {
+            if let Some(Behind::Bodiless(bodiless)) = behind {
+                exchange.note(bodiless.name(), "behind the response before this");
+            }
+            Self::note_passed(exchange, Side::Server, passed);
+            exchange.note("pairing_uncertain", "");
+        }
         if status == 101 && !exchange.holds {
             block.fields.note("upgrade_not_requested", "");
         }
@@ -115,6 +155,9 @@ impl Connection {
 
     /// The method of the request that the next response answers, as far as it has been seen.
     fn method_asked(&self) -> Method {
+        if let Some(is_head) = self.aside.front() {
+            return if *is_head { Method::Head } else { Method::Other };
+        }
         match self.pending.front() {
             Some(front) if front.request.is_none() => {
                 let (part, _) = self.client.head.part();
@@ -146,7 +189,7 @@ impl Connection {
             Some(orphan) => self.emit(orphan, out),
             None => self.emit_front(out),
         }
-        self.step_aside("after_upgrade", "", out);
+        self.step_aside("after_upgrade", out);
         if let Some(successor) = successor {
             self.hand_over(successor, out);
         }
@@ -158,12 +201,14 @@ impl Connection {
             .pending
             .back()
             .is_some_and(|back| back.holds && back.response.is_none());
-        if let State::Held(held) = &mut self.client.state
-            && !waits
-        {
-            let held = std::mem::take(held);
-            self.client.state = State::Head;
-            self.feed(Side::Client, held.at, &held.part, out);
+        match &mut self.client.state {
+            State::Held(held) if !waits => {
+                let held = std::mem::take(held);
+                self.client.state = State::Head;
+                self.feed(Side::Client, held.at, &held.part, out);
+            }
+            State::Search(search) if !waits => search.waits = false,
+            _ => {}
         }
     }
 
@@ -196,15 +241,16 @@ impl Connection {
                 self.response_done(out);
                 used
             }
-            Fed::Doubtful => {
+            Fed::Doubtful(used) => {
                 self.stop_server(out);
-                bytes.len()
+                used
             }
         }
     }
 
     pub(super) fn response_done(&mut self, out: Out) {
         self.server.state = State::Head;
+        self.answered_since = true;
         if let Some(response) = self.answered().and_then(|exchange| exchange.response.as_mut()) {
             response.whole = true;
         }
@@ -224,32 +270,40 @@ impl Connection {
             self.emit_front(out);
         } else if front.expects && sent_nothing {
             // A client that waits for `100 Continue` may now send its body or its next request.
-            self.stop_client("expectation_unanswered", "", out);
+            self.lose_framing("expectation_unanswered", false, out);
         }
     }
 
-    /// Where this response ends is in doubt: with it ends the decoding of the connection.
+    /// Where this response ends is in doubt: the next one is looked for.
     fn stop_server(&mut self, out: Out) {
         if let Some(exchange) = self.answered() {
             exchange.note("response_body_end_unknown", "");
+            exchange.answer_over = true;
         }
         match self.orphan.take() {
             Some(orphan) => self.emit(orphan, out),
             None if self.pending.front().is_some_and(|front| front.asked()) => self.emit_front(out),
             None => {}
         }
-        self.server.stop();
-        self.step_aside("responses_not_decoded", "", out);
+        self.lose_responses(None);
     }
 
-    /// A response to an unseen request may have had no body although it announced one (HEAD): a status line at the
-    /// beginning of a segment then ends it.
+    /// A status line at the beginning of a segment ends a body that may not be one: that of a response to an unseen request,
+    /// which may have been a HEAD; or one that should end with the connection, while another request waits.
     pub(super) fn check_doubtful_body(&mut self, bytes: &[u8], out: Out) {
-        let doubtful = self.missed && self.orphan.is_some() && matches!(self.server.state, State::Body(_));
-        if doubtful && response_verdict(bytes) == Verdict::Yes {
-            if let Some(orphan) = self.orphan.take() {
-                self.emit(orphan, out);
-            }
+        let State::Body(body) = &self.server.state else {
+            return;
+        };
+        let orphan = self.orphan.is_some();
+        let endless = matches!(body, Body::UntilClose) && self.pending.len() + usize::from(orphan) > 1;
+        let doubtful = endless || self.missed && orphan;
+        if !doubtful || response_verdict(bytes) != Verdict::Yes {
+            return;
+        }
+        if endless {
+            self.stop_server(out);
+        } else if let Some(orphan) = self.orphan.take() {
+            self.emit(orphan, out);
             self.server.state = State::Head;
         }
     }

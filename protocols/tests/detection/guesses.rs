@@ -32,7 +32,7 @@ fn a_request_line_alone_makes_no_request() {
     assert_eq!(summary(&run(&[client(bare), server(OK)])), ["GET / 200"]);
     let odd = "GET / HTTP/1.1\nlet there be\n\n";
     assert_eq!(summary(&run(&[client(odd), server(OK)])), ["GET / 200"]);
-    let seen = run(&[client(GET), server("+OK\r\n")]);
+    let seen = run(&[client(GET), server("+OK\r\n"), Step::Close(Close::Finished)]);
     assert_eq!(seen[0]["error"]["type"], "invalid_response");
     // Nor does a connection that ended before it was clear say anything against it.
     let unanswered = run(&[client(bare), Step::Close(Close::Finished)]);
@@ -53,7 +53,7 @@ fn a_server_that_speaks_first_is_believed() {
 
 #[test]
 fn a_record_that_holds_no_hello_is_no_tls() {
-    nothing(&[client(NO_HELLO)]);
+    nothing(&[client(NO_HELLO), server("welcome\r\n")]);
     nothing(&[client(b"\x16\x03\x01\x00\x40\x01\x00\x00"), server("welcome\r\n")]);
     let mut hello = tls::record(tls::HANDSHAKE, &tls::client_hello("shop.example"));
     let one = |steps: &[Step]| {
@@ -81,8 +81,9 @@ fn a_record_that_holds_no_hello_is_no_tls() {
 #[test]
 fn a_length_and_a_question_make_no_dns() {
     let broken = query(7, 1, b"\xff\xff");
-    nothing(&[client(&broken), server("HTTP/1.1 400 Bad Request\r\n\r\n")]);
-    nothing(&[client(&broken), client("\x00\x03abc")]);
+    let other = "+OK, but this is no DNS at all\r\n";
+    nothing(&[client(&broken), server(other)]);
+    nothing(&[client(&broken), client("\x00\x03abc"), server(other)]);
     // The answer to another query is none.
     nothing(&[client(&broken), server(no_such_name(8))]);
     let answered = run(&[client(&broken), server(no_such_name(7))]);
@@ -99,10 +100,60 @@ fn a_length_and_a_question_make_no_dns() {
 }
 
 #[test]
+fn whatever_a_server_of_http_answers_was_a_request() {
+    const NO: &str = "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n";
+    let broken = query(7, 1, b"\xff\xff");
+    let strange = dubbo(0x82, 0, 1, b"\xff\xff\xff");
+    for odd in [
+        &broken,
+        &strange,
+        &NO_HELLO.to_vec(),
+        &b"\xff\xfe\x00\x01 garbage\r\n".to_vec(),
+        &b"SET a b\r\n".to_vec(),
+        &vec![0; 9000],
+    ] {
+        // As one piece, and byte by byte.
+        for size in [1, odd.len()] {
+            let mut steps: Vec<_> = odd.chunks(size).map(client).collect();
+            steps.extend([server(NO), client(GET), server(OK)]);
+            let documents = run(&steps);
+            assert_eq!(
+                summary(&documents),
+                ["- - 400", "GET /a 200"],
+                "{}",
+                odd.escape_ascii()
+            );
+            assert_eq!(anomalies(&documents[0]), ["not_a_request"]);
+            assert_eq!(documents[0]["event"]["outcome"], "failure");
+        }
+    }
+    // More than that is not kept; and what is no status line makes no HTTP.
+    nothing(&[client([0; 20_000]), server(NO)]);
+    nothing(&[client(&broken), server("HTTP server ready\r\n")]);
+    nothing(&[client(&broken), server("RTSP/1.0 200 OK\r\n")]);
+}
+
+#[test]
+fn a_client_of_http_2_is_refused_by_a_server_of_http_1() {
+    let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+    let documents = run(&[
+        client(preface),
+        server("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"),
+        Step::Close(Close::Finished),
+    ]);
+    assert_eq!(summary(&documents), ["PRI * 400"]);
+    assert_eq!(
+        anomalies(&documents[0]),
+        ["invalid_version: \"HTTP/2.0\"", "request_body_end_unknown"]
+    );
+    assert_eq!(documents[0]["event"]["duration"], 1_000_000);
+}
+
+#[test]
 fn a_header_of_dubbo_with_anything_behind_it_is_no_frame() {
     let strange = dubbo(0x82, 0, 1, b"\xff\xff\xff");
-    nothing(&[client(&strange), client("\x00\x01\x02\x03")]);
-    nothing(&[client([&strange[..], b"some text"].concat())]);
+    nothing(&[client(&strange), client("\x00\x01\x02\x03"), server("+OK\r\n")]);
+    nothing(&[client([&strange[..], b"some text"].concat()), server("+OK\r\n")]);
     nothing(&[client(&strange), server("+OK\r\n")]);
     // One frame behind the other is Dubbo, whatever is in them.
     let two = run(&[client([&strange[..], &dubbo(0x82, 0, 2, b"\xff")].concat())]);

@@ -60,8 +60,9 @@ fn requests_within_have_theirs() {
 
 #[test]
 fn what_is_unknown_within_is_left_alone() {
-    for step in [client("hello\r\n"), server("SSH-2.0-OpenSSH_9.9\r\n")] {
-        let seen = Observer::new().steps(&[client(CONNECT), server(OPENED), step]);
+    for first in [client("hello\r\n"), client("")] {
+        let ssh = server("SSH-2.0-OpenSSH_9.9\r\n");
+        let seen = Observer::new().steps(&[client(CONNECT), server(OPENED), first, ssh]);
         assert!(seen.decoder.is_opaque());
         assert_eq!(seen.exchanges.len(), 1);
     }

@@ -6,6 +6,8 @@ use std::sync::Arc;
 use weir_config::Records;
 use weir_protocols::{Decoder, Limits, Protocol};
 
+const BIG: &str = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n";
+
 fn small() -> Observer {
     Observer::of(Decoder::new(&Arc::new(Limits {
         max_head: 1024,
@@ -69,12 +71,77 @@ fn headers_past_the_limit_are_counted_and_left_out() {
 }
 
 #[test]
-fn too_many_requests_in_waiting_end_decoding() {
-    let seen = small().steps(&[client(GET.repeat(5)), server(OK)]);
+fn of_too_many_requests_in_waiting_the_oldest_step_aside() {
+    let mut seen = small().steps(&[client("HEAD /1 HTTP/1.1\r\n\r\nGET /2 HTTP/1.1\r\n\r\n")]);
+    seen.step(&client(GET.repeat(3)));
     let documents = seen.documents();
-    assert_eq!(summary(&documents), ["GET /a -"; 3]);
-    assert!(documents.iter().all(|d| anomalies(d) == ["too_many_pending: 3"]));
-    assert_eq!(seen.protocol(), Protocol::Tcp);
+    assert_eq!(summary(&documents), ["HEAD /1 -", "GET /2 -"]);
+    for document in &documents {
+        assert_eq!(anomalies(document), ["too_many_pending: 3"]);
+        assert_eq!(document["event"]["outcome"], "unknown");
+    }
+    // Their answers are told from those of the others: that to HEAD has no body.
+    seen.step(&server(BIG));
+    for _ in 0..5 {
+        seen.step(&server(OK));
+    }
+    let documents = seen.documents();
+    assert_eq!(
+        summary(&documents[2..]),
+        [
+            "- - 200",
+            "- - 200",
+            "GET /a 200",
+            "GET /a 200",
+            "GET /a 200",
+            "- - 200"
+        ]
+    );
+    for document in &documents[2..4] {
+        assert_eq!(
+            anomalies(document),
+            ["response_without_request: its request stepped aside"]
+        );
+    }
+    assert_eq!(anomalies(&documents[4]), Vec::<&str>::new());
+}
+
+#[test]
+fn a_response_under_way_goes_on_while_its_request_steps_aside() {
+    let mut seen = small().steps(&[client(GET), server(&OK[..OK.len() - 1])]);
+    seen.step(&client("GET /b HTTP/1.1\r\n\r\n".repeat(4)));
+    seen.step(&server("k"));
+    for _ in 0..4 {
+        seen.step(&server(OK));
+    }
+    let documents = seen.documents();
+    assert_eq!(
+        summary(&documents),
+        [
+            "GET /b -",
+            "GET /a 200",
+            "- - 200",
+            "GET /b 200",
+            "GET /b 200",
+            "GET /b 200"
+        ]
+    );
+    assert_eq!(documents[1]["http"]["response"]["body"]["bytes"], 2);
+    assert_eq!(anomalies(&documents[1]), Vec::<&str>::new());
+}
+
+#[test]
+fn no_number_of_requests_without_answers_takes_more_than_its_bound() {
+    let mut seen = small();
+    for _ in 0..40_000 {
+        seen.step(&client(GET));
+        assert!(seen.decoder.held() < 64 << 10, "{}", seen.decoder.held());
+        seen.exchanges.truncate(1);
+    }
+    for _ in 0..10 {
+        seen.step(&server(OK));
+    }
+    assert!(seen.exchanges.len() > 10);
 }
 
 #[test]
@@ -85,7 +152,17 @@ fn data_behind_an_upgrade_request_is_held_up_to_the_limit() {
     assert_eq!(anomalies(&documents[0]), ["data_before_the_answer"]);
     assert_eq!(
         (summary(&documents)[0].as_str(), seen.protocol()),
-        ("GET / 200", Protocol::Tcp)
+        ("GET / 200", Protocol::Http1)
+    );
+    // It was HTTP after all, and goes on as such.
+    let seen = seen.steps(&[client(GET), server(OK)]);
+    assert_eq!(summary(&seen.documents()), ["GET / 200", "GET /a 200"]);
+    assert_eq!(
+        anomalies(&seen.documents()[1]),
+        [
+            "resynchronised: 1025 bytes of the client were passed over",
+            "pairing_uncertain"
+        ]
     );
 }
 

@@ -129,14 +129,75 @@ fn a_late_join_to_something_else_is_given_up() {
 }
 
 #[test]
-fn a_gap_before_the_protocol_is_known_is_a_late_join() {
+fn a_request_that_was_cut_is_known_by_its_beginning() {
+    for (begin, target) in [
+        ("GET /long/pa", "/long/pa"),
+        ("GET /long/path HTTP/1.1", "/long/path"),
+        ("GET /long/path HTTP/1.1\r\nHost: a\r\nAcc", "/long/path"),
+    ] {
+        let documents = run(&[
+            client(begin),
+            Step::Gap(Side::Client, Some(100)),
+            server(OK),
+            client(GET),
+            server(OK),
+        ]);
+        assert_eq!(summary(&documents), [&format!("GET {target} 200"), "GET /a 200"]);
+        assert_eq!(documents[0]["weir"]["truncated"], true, "{begin}");
+        assert_eq!(anomalies(&documents[0]), ["gap: 100 bytes of the request"]);
+        let host = json!(["a"]);
+        let seen = &documents[0]["http"]["request"]["headers"]["host"];
+        assert_eq!(*seen == host, begin.contains("Host"));
+        for document in &documents {
+            assert_eq!(document["weir"]["late_join"], json!(null));
+        }
+        assert_eq!(documents[1]["weir"]["truncated"], json!(null));
+    }
+}
+
+#[test]
+fn an_answer_that_was_cut_is_known_by_its_beginning() {
+    let documents = run(&[
+        client(GET),
+        server("HTTP/1.1 404 Not Found\r\nServer: a\r\nCont"),
+        Step::Gap(Side::Server, Some(100)),
+        client(GET),
+        server(OK),
+    ]);
+    assert_eq!(summary(&documents), ["GET /a 404", "GET /a 200"]);
+    assert_eq!(documents[0]["weir"]["truncated"], true);
+    assert_eq!(
+        documents[0]["http"]["response"]["headers"]["server"],
+        json!(["a"])
+    );
+    assert_eq!(documents[1]["weir"]["late_join"], json!(null));
+}
+
+#[test]
+fn after_a_gap_in_something_unknown_the_next_request_is_found() {
     let seen = Observer::new().steps(&[
-        client("GET / HT"),
+        client("G"),
         Step::Gap(Side::Client, None),
         client(GET),
         server(OK),
     ]);
     let documents = seen.documents();
     assert_eq!(summary(&documents), ["GET /a 200"]);
-    assert_eq!(documents[0]["weir"]["late_join"], true);
+    // The beginning of the connection was seen.
+    assert_eq!(documents[0]["weir"]["late_join"], json!(null));
+    assert_eq!(anomalies(&documents[0]), ["gap: bytes before this were missed"]);
+}
+
+#[test]
+fn of_an_answer_that_was_missed_nothing_is_said() {
+    for end in [
+        Step::Close(Close::Finished),
+        Step::End(Side::Server),
+        Step::Close(Close::Reset(Side::Server)),
+    ] {
+        let d = one(&[client(GET), Step::Gap(Side::Server, Some(49)), end]);
+        assert_eq!(d["event"]["outcome"], "unknown");
+        assert_eq!(d["error"], json!(null));
+        assert_eq!(anomalies(&d), ["gap: 49 bytes of the response"]);
+    }
 }

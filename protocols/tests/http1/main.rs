@@ -14,5 +14,6 @@ mod golden;
 mod messages;
 mod pipy;
 mod properties;
+mod resync;
 mod support;
 mod waiting;

@@ -32,8 +32,9 @@ fn a_server_that_speaks_first_tells_too() {
 #[test]
 fn other_beginnings_are_something_else() {
     for (bytes, protocol) in [
-        (&b"PRI * HTTP/2.1\r\n\r\n"[..], Protocol::Tcp),
-        (b"PRIVATE hello\r\n", Protocol::Tcp),
+        // (A server may yet answer it.)
+        (&b"PRI * HTTP/2.1\r\n\r\n"[..], Protocol::Unknown),
+        (b"PRIVATE hello\r\n", Protocol::Unknown),
         (b"GET / HTTP/1.1\r\n", Protocol::Http1),
         (b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03", Protocol::Tls),
         (b"PRI * HTTP/1.1\r\n\r\n", Protocol::Http1),
