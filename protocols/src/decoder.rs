@@ -21,7 +21,7 @@ pub struct Decoder {
     depth: u8,
     /// When the client's first bytes came, where that was seen.
     began: Timestamp,
-    /// The server has spoken since the protocol is known.
+    /// The server has spoken since the protocol is known, or may have before.
     answered: bool,
     state: State,
 }
@@ -54,7 +54,10 @@ impl Decoder {
             Some(entry) => State::Decoding(entry.protocol, (entry.open)(limits, late)),
             None => State::Opaque,
         };
-        Self::with(limits, state)
+        Self {
+            answered: late,
+            ..Self::with(limits, state)
+        }
     }
 
     /// For the datagrams between a client's socket and a server's port for DNS: each piece of data is one of them. It needs
@@ -112,19 +115,18 @@ impl Decoder {
         let State::Decoding(Protocol::Http2, decoder) = &mut self.state else {
             return;
         };
-        let Some(entry) = entry(Pinned::Http1).filter(|_| http1::begins_answer(bytes)) else {
+        if !http1::begins_answer(bytes) {
             return;
-        };
+        }
         decoder.close(at, Close::Abandoned, out);
-        let mut decoder = (entry.open)(&self.limits, false);
-        decoder.set_depth(self.depth);
+        let mut decoder = http1::instead(&self.limits, self.depth);
         let began = if self.began == Timestamp::default() {
             at
         } else {
             self.began
         };
         decoder.data(Side::Client, began, http2::PREFACE, out);
-        self.state = State::Decoding(entry.protocol, decoder);
+        self.state = State::Decoding(Protocol::Http1, decoder);
     }
 
     /// Bytes of `side` were missed: so many, if that is known.
@@ -299,7 +301,7 @@ impl Decoder {
         answered: bool,
         out: &mut dyn FnMut(Exchange),
     ) {
-        self.began = detecting.client.at;
+        (self.began, self.answered) = (detecting.client.at, detecting.late);
         self.state = if answered && entry.is_told_by_server() && !detecting.late {
             let mut decoder = (entry.open)(&self.limits, false);
             decoder.set_depth(self.depth);

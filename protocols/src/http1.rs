@@ -27,13 +27,14 @@ mod target;
 mod upgrade;
 mod waiting;
 
-use crate::Protocol;
-use crate::detect::{Entry, Verdict};
+use crate::detect::{Dissector, Entry, Verdict};
+use crate::{Limits, Protocol};
 pub(crate) use document::request_url;
 pub use exchange::Exchange;
 pub(crate) use fields::Field;
 pub(crate) use framing::{note, quote};
 pub(crate) use head::is_token_byte;
+use std::sync::Arc;
 pub(crate) use target::{Target, host};
 
 /// A first line that has not ended after so many bytes is judged by its beginning.
@@ -81,6 +82,15 @@ pub(crate) fn begins_request(bytes: &[u8]) -> bool {
     let plain = target.iter().all(|b| b.is_ascii_graphic());
     let version = words.next().unwrap_or_default();
     known && url && plain && (b"HTTP/1.1\r".starts_with(version) || b"HTTP/1.0\r".starts_with(version))
+}
+
+/// The decoder for a connection that was taken for another version of HTTP, within so many tunnels.
+pub(crate) fn instead(limits: &Arc<Limits>, depth: u8) -> Box<dyn Dissector> {
+    let mut connection = connection::Connection::new(limits, false);
+    connection.depth = depth;
+    // (None of the other's exchanges has these numbers.)
+    connection.sequence = 1 << 32;
+    Box::new(connection)
 }
 
 /// A server of HTTP/1 begins to answer.

@@ -17,6 +17,7 @@ mod links;
 mod linktypes;
 mod losses;
 mod networks;
+mod odd_http;
 mod pins;
 mod prefaces;
 mod receiver;

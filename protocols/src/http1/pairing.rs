@@ -105,4 +105,15 @@ impl Connection {
             exchange.note("pairing_uncertain", "");
         }
     }
+
+    /// No server welcomes what it does not understand: such a response answers the next request, if there is one.
+    pub fn pass_misunderstood(&mut self, out: Out) {
+        while self.pending.len() > 1
+            && self.orphan.is_none()
+            && self.pending[0].request.is_none()
+            && self.pending[0].response.is_none()
+        {
+            self.emit_front(out);
+        }
+    }
 }

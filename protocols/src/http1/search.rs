@@ -27,6 +27,8 @@ const GLUED: &[&[u8]] = &[
 pub(super) struct Search {
     /// The last line, which has not ended or may begin a head.
     tail: Vec<u8>,
+    /// It begins with a start line, and what is behind that will tell.
+    undecided: bool,
     /// When the first of its bytes came.
     at: Timestamp,
     /// When the first byte of all came.
@@ -96,8 +98,8 @@ impl Bodiless {
 enum Seen {
     /// A head, from here on.
     Head(usize),
-    /// From here on it is open.
-    Open(usize),
+    /// From here on it is open: whether a start line is there, and what is behind it will tell.
+    Open(usize, bool),
 }
 
 impl Search {
@@ -129,27 +131,30 @@ impl Search {
         if self.tail.is_empty() {
             return self.look(side, at, bytes, 0);
         }
-        let Some(first) = memchr(b'\n', bytes) else {
-            self.keep(bytes);
-            return None;
-        };
         // The line that was open, and the one behind it.
-        let next = first + 1;
-        let second = memchr(b'\n', &bytes[next..]).map_or(bytes.len(), |end| next + end + 1);
+        let end = match memchr(b'\n', bytes).map(|first| first + 1) {
+            Some(next) => memchr(b'\n', &bytes[next..]).map_or(bytes.len(), |end| next + end + 1),
+            None if self.undecided => bytes.len(),
+            None => {
+                self.keep(bytes);
+                return None;
+            }
+        };
         let before = self.tail.len();
-        self.tail.extend_from_slice(&bytes[..second]);
+        self.tail.extend_from_slice(&bytes[..end]);
         match scan(side, &self.tail) {
             Seen::Head(start) => {
                 self.tail.truncate(before);
                 let part = self.tail.split_off(start.min(before));
                 Some(self.found(part, start.saturating_sub(before), start))
             }
-            Seen::Open(start) if start < before => {
+            Seen::Open(start, undecided) if start < before => {
+                self.undecided = undecided;
                 self.tail.drain(..start);
                 self.passed += start as u64;
                 None
             }
-            Seen::Open(start) => {
+            Seen::Open(start, _) => {
                 self.passed += start as u64;
                 self.tail = Vec::new();
                 self.look(side, at, bytes, start - before)
@@ -161,7 +166,8 @@ impl Search {
         self.at = at;
         match scan(side, &bytes[from..]) {
             Seen::Head(start) => Some(self.found(Vec::new(), from + start, start)),
-            Seen::Open(start) => {
+            Seen::Open(start, undecided) => {
+                self.undecided = undecided;
                 self.passed += start as u64;
                 self.keep(&bytes[from + start..]);
                 None
@@ -185,6 +191,7 @@ impl Search {
             self.tail.extend_from_slice(bytes);
             return;
         }
+        self.undecided = false;
         let all = self.tail.len() + bytes.len();
         let rest = bytes.len().min(REST);
         let old = (REST - rest).min(self.tail.len());
@@ -219,12 +226,12 @@ fn scan(side: Side, bytes: &[u8]) -> Seen {
             match goes_on(&bytes[end + 1..]) {
                 Some(true) => return Seen::Head(start + at),
                 Some(false) => {}
-                None => return Seen::Open(start),
+                None => return Seen::Open(start, true),
             }
         }
         start = end + 1;
     }
-    Seen::Open(start)
+    Seen::Open(start, false)
 }
 
 /// Whether a field or an empty line stands here, if that can be told.
@@ -342,6 +349,7 @@ mod tests {
             (b"\x00\x01PUT http://a/x HTTP/1.0\n\n", Some(2)),
             (b"CONNECT a:1 HTTP/1.1\r\n\r\n", Some(0)),
             (b"OPTIONS * HTTP/1.1\r\n\r\n", Some(0)),
+            (b"GET / HTTP/1.1\r\nHost:", Some(0)),
             (b"read GET /x HTTP/1.1\r\nA: b\r\n", None),
             (b"hello /x HTTP/1.1\r\nA: b\r\n", None),
             (b"GET x HTTP/1.1\r\nA: b\r\n", None),

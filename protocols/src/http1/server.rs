@@ -94,6 +94,9 @@ impl Connection {
             block.fields.note("spaces_in_status_line", "");
         }
         self.standing.settle(Standing::Confirmed);
+        if self.uncertain && status < 400 {
+            self.pass_misunderstood(out);
+        }
         block.fields.finish(Side::Server, Some(version));
         let method = self.method_asked();
         if (100..200).contains(&status) && status != 101 {
