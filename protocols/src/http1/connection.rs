@@ -291,7 +291,8 @@ impl Connection {
     }
 
     pub fn emit(&mut self, mut exchange: Box<Exchange>, out: Out) {
-        if exchange.failure.is_some() && !exchange.answered() {
+        let ended = matches!(exchange.fate, Fate::Ended(_));
+        if exchange.failure.is_some() && !exchange.answered() && !ended {
             exchange.fate = Fate::Ended(self.now);
         }
         self.stored = self.stored.saturating_sub(exchange.stored());

@@ -10,6 +10,7 @@ use super::search::{Behind, Bodiless, Search};
 use super::start::{response_verdict, status_line};
 use crate::Side;
 use crate::detect::{Standing, Verdict};
+use crate::fate::Fate;
 use memchr::memchr;
 use weir_records::Timestamp;
 
@@ -67,9 +68,11 @@ impl Connection {
         if let Some(bodiless) = self.bodiless.take() {
             return self.lose_responses(Some(Behind::Bodiless(bodiless)));
         }
+        let now = self.now;
         match self.pending.front_mut().filter(|front| front.response.is_none()) {
             Some(front) => {
                 front.failure.get_or_insert(Failure::InvalidResponse);
+                front.fate = Fate::Ended(now);
                 front.note("not_a_response", "");
                 self.lose_responses(None);
             }
@@ -132,6 +135,7 @@ impl Connection {
         let Some(exchange) = self.answered() else { return };
         if exchange.failure == Some(Failure::InvalidResponse) {
             exchange.failure = None;
+            exchange.fate = Fate::Told;
         }
         if let Some((passed, behind)) = passed {
             if let Some(Behind::Bodiless(bodiless)) = behind {
