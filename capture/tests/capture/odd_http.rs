@@ -1,10 +1,10 @@
 //! Messages of HTTP/1 that are not as they should be: the exchanges around them are there, and what is odd is named.
 
-use crate::receiver::repro;
+use crate::support::repro;
 
 /// Method, path, status, outcome and anomalies of each exchange of a capture.
 fn exchanges(name: &str) -> Vec<(String, String, String)> {
-    let (seen, _) = repro(name);
+    let seen = repro(name);
     let outcomes = seen
         .documents
         .iter()
@@ -121,7 +121,7 @@ fn what_begins_oddly_and_is_answered_in_http_is_http() {
 
 #[test]
 fn heads_that_were_cut_show_what_there_is_of_them() {
-    let (seen, _) = repro("snaplen-96");
+    let seen = repro("snaplen-96");
     assert_eq!(
         seen.summary(),
         ["GET /averylongpathxxxxxxxxxxxxxxxxxxxxxxxx 200", "GET /a 200"]
@@ -135,6 +135,6 @@ fn heads_that_were_cut_show_what_there_is_of_them() {
 #[test]
 fn an_answer_that_was_acknowledged_and_not_captured_is_unknown() {
     check("http-answer-in-gap", &[("GET /a -", "unknown", "gap: response")]);
-    let (seen, _) = repro("http-answer-in-gap");
+    let seen = repro("http-answer-in-gap");
     assert!(seen.documents[0]["error"].is_null());
 }
