@@ -16,6 +16,7 @@ mod frame;
 mod framing;
 mod hpack;
 mod names;
+mod parts;
 mod rpc;
 mod rules;
 mod streams;

@@ -5,23 +5,18 @@
 
 use super::exchange::{Exchange, Failure, Message};
 use super::hpack::Fields;
-use super::names;
+use super::parts::{body, check_length, error, first_line, headers, trailer_names};
 use super::rpc::Answer;
-use super::rules::Fault;
 use crate::Side;
-use crate::http::{self, Cuts, Seen, Style, url};
-use crate::http1::{Field, Target, host, note};
-use compact_str::CompactString;
+use crate::http::{self, Cuts, Style, url};
+use crate::http1::{Target, host, note};
 use weir_records::{
-    Body, Document, DocumentId, Dubbo, Endpoint, Error, Event, Flow, Headers, Http, HttpRequest,
-    HttpResponse, Octets, Outcome, Policy, REDACTED, Timestamp, Timing, Url, UserAgent, Weir, WeirHttp2,
+    Document, DocumentId, Dubbo, Endpoint, Error, Event, Flow, Http, HttpRequest, HttpResponse, Outcome,
+    Policy, Timestamp, Timing, Url, UserAgent, Weir, WeirHttp2,
 };
 
 /// `event.dataset` of every document made here.
 const DATASET: &str = "weir.http";
-
-/// Where headers stand whose names are unknown.
-const UNKNOWN: &str = "<unknown>";
 
 impl Exchange {
     pub(crate) fn document(&self, flow: &Flow, policy: &Policy) -> Document {
@@ -180,7 +175,8 @@ impl Exchange {
         let path = head.get(b":path").or(authority.filter(|_| method == b"CONNECT"));
         let mut address = match path {
             Some(path) => {
-                let clean = policy.redact_url(path);
+                let path = first_line(path, policy);
+                let clean = policy.redact_url(&*path);
                 // With a path, CONNECT is that of a WebSocket (RFC 8441).
                 let method = head.get(b":path").map_or(method, |_| b"");
                 url(&clean, &Target::parse(method, &clean), policy, cuts)
@@ -189,7 +185,10 @@ impl Exchange {
             None => return None,
         };
         let scheme = head.get(b":scheme");
-        address.scheme = scheme.map(|scheme| cuts.keep(policy.text(scheme), || "url.scheme".to_owned()));
+        address.scheme = scheme.map(|scheme| {
+            let scheme = first_line(scheme, policy);
+            cuts.keep(policy.text(&*scheme), || "url.scheme".to_owned())
+        });
         match authority.map(|authority| host(&authority.into())) {
             Some(Some((domain, port))) => (address.domain, address.port) = (Some(domain), port),
             Some(None) => note(anomalies, "invalid_host", ""),
@@ -204,16 +203,18 @@ impl Exchange {
             .iter()
             .find(|field| !field.cut && field.name == Some(b"user-agent"))?;
         let headers = http.request.as_ref().map(|request| &request.headers);
-        let value = Octets::from(sent.value.ok()?);
-        Some(http::user_agent(&value, headers, policy, cuts))
+        let value = first_line(sent.value.ok()?, policy);
+        Some(http::user_agent(&(&*value).into(), headers, policy, cuts))
     }
 
     fn http(&self, policy: &Policy, cuts: &mut Cuts, anomalies: &mut Vec<String>) -> Http {
         let request = self.request.as_ref().map(|request| {
             let method = request.head.as_ref().and_then(|head| head.get(b":method"));
             HttpRequest {
-                method: method
-                    .map(|method| cuts.keep(policy.text(method), || "http.request.method".to_owned())),
+                method: method.map(|method| {
+                    let method = first_line(method, policy);
+                    cuts.keep(policy.text(&*method), || "http.request.method".to_owned())
+                }),
                 bytes: request.wire,
                 body: body(request, Side::Client, policy, cuts, anomalies),
                 headers: headers(request, Side::Client, policy, cuts, anomalies),
@@ -271,147 +272,5 @@ impl Exchange {
         }
         let answered = answer.and_then(|answer| answer.error(policy, cuts));
         answered.or_else(|| self.failure.map(error))
-    }
-}
-
-/// Fields without the pseudo-headers. Of one whose name is unknown the value may be a secret.
-fn fields<'a>(list: Option<&'a Fields>, policy: &Policy) -> Vec<Field<'a>> {
-    let redact = policy.settings().redact;
-    let fields = list.into_iter().flat_map(Fields::octets);
-    fields
-        .filter(|(field, ..)| !field.name.is_some_and(|name| name.starts_with(b":")))
-        .map(|(field, name, value)| Field {
-            value: match (field.value, field.name) {
-                (Err(index), _) => Octets::Bytes(format!("<index {index}>").into_bytes().into()),
-                (Ok(_), None) if redact => REDACTED.into(),
-                (Ok(_), _) => value,
-            },
-            name: field.name.map_or(UNKNOWN.into(), |_| name),
-            cut: field.cut,
-        })
-        .collect()
-}
-
-/// Notes where a message's Content-Length is not that of its data.
-fn check_length(message: &Message, side: Side, anomalies: &mut Vec<String>) {
-    let Some(length) = message.length else { return };
-    if message.body > length || message.whole && message.body < length {
-        let who = if side == Side::Server { " (response)" } else { "" };
-        let seen = format!("\"{length}\", and {} bytes came{who}", message.body);
-        note(anomalies, Fault::LengthUntrue.name(), &seen);
-    }
-}
-
-fn body(
-    message: &Message,
-    side: Side,
-    policy: &Policy,
-    cuts: &mut Cuts,
-    anomalies: &mut Vec<String>,
-) -> Body {
-    let head = message.head.as_ref();
-    let seen = Seen {
-        side,
-        bytes: message.body,
-        whole: message.whole,
-        kept: message.kept.as_deref(),
-        fields: &match message.kept {
-            Some(_) => fields(head, policy),
-            None => Vec::new(),
-        },
-        more_fields: head.is_none_or(|head| head.unknown > 0 || head.is_cut()),
-    };
-    http::body(&seen, policy, cuts, anomalies)
-}
-
-fn headers(
-    message: &Message,
-    side: Side,
-    policy: &Policy,
-    cuts: &mut Cuts,
-    anomalies: &mut Vec<String>,
-) -> Headers {
-    let (place, who) = match side {
-        Side::Client => ("http.request", "request"),
-        Side::Server => ("http.response", "response"),
-    };
-    let (mut all, mut unknown) = (0, 0);
-    for (list, name) in [(&message.head, "head"), (&message.trailers, "trailers")] {
-        let Some(list) = list else { continue };
-        if list.is_cut() {
-            cuts.cut(format!("{place}.{name}"), list.size);
-        }
-        all += list.count - list.pseudo();
-        unknown += list.unknown;
-    }
-    if unknown > 0 {
-        let seen = format!("{unknown} in a part of the table that was not seen");
-        note(anomalies, &format!("unknown_{who}_headers"), &seen);
-    }
-    if message.whole
-        && message
-            .messages
-            .as_ref()
-            .is_some_and(|messages| messages.is_partial())
-    {
-        note(anomalies, &format!("incomplete_{who}_message"), "");
-    }
-    let sent = [
-        fields(message.head.as_ref(), policy),
-        fields(message.trailers.as_ref(), policy),
-    ]
-    .concat();
-    http::headers(sent.iter(), all, place, policy, cuts)
-}
-
-fn trailer_names(message: &Message, policy: &Policy) -> Vec<CompactString> {
-    let Some(trailers) = &message.trailers else {
-        return Vec::new();
-    };
-    let head = message
-        .head
-        .as_ref()
-        .map_or(0, |head| fields(Some(head), policy).len());
-    http::trailer_names(head, fields(Some(trailers), policy).iter(), policy)
-}
-
-fn error(failure: Failure) -> Error {
-    let (kind, message) = match failure {
-        Failure::Stream(side, code) => {
-            let who = if side == Side::Client { "client" } else { "server" };
-            (
-                "stream_reset",
-                format!("the {who} reset the stream: {}", names::error(code)),
-            )
-        }
-        Failure::GoAway(code) => (
-            "goaway",
-            format!(
-                "the server went away before it looked at the request: {}",
-                names::error(code)
-            ),
-        ),
-        Failure::Connection(Side::Client) => ("connection_reset", "the client reset the connection".into()),
-        Failure::Connection(Side::Server) => ("connection_reset", "the server reset the connection".into()),
-        Failure::NoResponse => (
-            "no_response",
-            "the connection was closed without a response".into(),
-        ),
-        Failure::IncompleteRequest => (
-            "incomplete_request",
-            "the connection was closed within the request".into(),
-        ),
-        Failure::IncompleteResponse => (
-            "incomplete_response",
-            "the connection was closed within the response".into(),
-        ),
-        Failure::Abandoned => (
-            "abandoned",
-            "the exchange was given up before it was complete".into(),
-        ),
-    };
-    Error {
-        kind: kind.into(),
-        message: Some(message),
     }
 }

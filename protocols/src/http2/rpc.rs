@@ -3,6 +3,7 @@
 use super::exchange::{Exchange, Failure};
 use super::hpack::Fields;
 use super::names;
+use super::parts::first_line;
 use crate::Side;
 use crate::http::{self, Cuts, Ending, Style};
 use std::borrow::Cow;
@@ -40,7 +41,8 @@ impl Exchange {
     pub(super) fn rpc(&self, answer: &Answer, policy: &Policy, cuts: &mut Cuts) -> Rpc {
         let head = self.request.as_ref().and_then(|request| request.head.as_ref());
         let path = head.and_then(|head| head.get(b":path"));
-        let method = path.and_then(|path| path.strip_prefix(b"/"));
+        let path = path.map(|path| first_line(path, policy));
+        let method = path.as_ref().and_then(|path| path.strip_prefix(b"/"));
         let method = method.and_then(|method| method.split(|byte| *byte == b'?').next());
         let method = method.map(|method| cuts.keep(policy.url(method), || "rpc.method".to_owned()));
         let both = [&self.request, &self.response].map(|message| message.as_ref()?.messages.as_deref());

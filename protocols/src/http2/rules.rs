@@ -445,3 +445,23 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     let number = std::str::from_utf8(digits).ok().filter(|_| plain)?.parse().ok()?;
     i64::try_from(number).is_ok().then_some(number)
 }
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_anomaly_is_documented() {
+        let documented = include_str!("../../../docs/http2.md");
+        let mut found = 0;
+        for source in [include_str!("rules.rs"), include_str!("frame.rs")] {
+            let names = source.lines().filter_map(|line| {
+                let (_, name) = line.trim().strip_prefix("Self::")?.split_once(" => \"")?;
+                name.strip_suffix("\",")
+            });
+            for name in names {
+                assert!(documented.contains(&format!("`{name}`")), "{name}");
+                found += 1;
+            }
+        }
+        assert!(found > 25, "{found}");
+    }
+}

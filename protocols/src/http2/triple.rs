@@ -1,6 +1,7 @@
 //! A call of Triple whose arguments are wrapped: its part of the document.
 
 use super::exchange::{Exchange, Message};
+use super::parts::first_line;
 use crate::dubbo::triple;
 use crate::http::Cuts;
 use crate::http1::note;
@@ -65,7 +66,8 @@ impl Exchange {
             return;
         };
         let mut text = |value: &[u8], name: &str| cuts.keep(policy.text(value), || name.to_owned());
-        let path = head.get(b":path").and_then(|path| path.strip_prefix(b"/"));
+        let path = head.get(b":path").map(|path| first_line(path, policy));
+        let path = path.as_ref().and_then(|path| path.strip_prefix(b"/"));
         if let Some((path, slash)) = path.and_then(|path| Some((path, memchr::memrchr(b'/', path)?))) {
             dubbo.interface = Some(text(&path[..slash], "dubbo.interface"));
             dubbo.method = Some(text(&path[slash + 1..], "dubbo.method"));

@@ -112,6 +112,47 @@ fn names_and_values_that_would_be_others_in_http1_are_named() {
 }
 
 #[test]
+fn what_would_be_a_field_of_its_own_is_not_shown() {
+    let injected = "/\r\ncookie: id=hunter2";
+    let mut fields = vec![
+        (":method", "GET / HTTP/1.1\r\ncookie: hunter2"),
+        (":scheme", "http\ncookie: hunter2"),
+        (":authority", "shop.test\r\ncookie: hunter2"),
+        (":path", injected),
+        ("user-agent", "test\r\ncookie: hunter2"),
+        ("a", "caf\u{e9}\ncookie: hunter2"),
+        ("b\r\ncookie", "hunter2"),
+        ("cookie: hunter2", "x"),
+        ("cookie hunter2", "x"),
+    ];
+    for rpc in [false, true] {
+        if rpc {
+            fields.push(("content-type", "application/grpc"));
+            fields.push(("tri-service-version", "1"));
+        }
+        let mut seen = Observer::new();
+        seen.client(headers(1, true, &fields));
+        seen.server(headers(
+            1,
+            true,
+            &[(":status", "200"), ("b\r\nset-cookie", "hunter2")],
+        ));
+        let document = seen.document();
+        assert!(!document.to_string().contains("hunter2"), "{document:#}");
+        let shown = &document["http"]["request"]["headers"];
+        assert_eq!(shown["a"][0], "caf\u{e9}<redacted>");
+        assert_eq!(shown["b<redacted>"][0], "<redacted>");
+        assert_eq!(document["url"]["path"], "/<redacted>");
+        let open = weir_config::Records {
+            redact: false,
+            ..weir_config::Records::default()
+        };
+        let open = seen.documents_under(&open).remove(0);
+        assert_eq!(open["url"]["path"], injected);
+    }
+}
+
+#[test]
 fn fields_that_are_not_kept_are_looked_at_too() {
     let mut fields = get("/");
     fields.extend([("many", "x"); 300]);
