@@ -13,12 +13,13 @@ mod ring;
 pub use error::TapError;
 
 use crate::Packet;
-use links::Link;
+use links::{Ended, Link};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use ring::Ring;
+use socket2::SockFilter;
 use std::{
     io,
     os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd},
@@ -121,7 +122,16 @@ impl Interfaces {
             indexes.sort_unstable();
             indexes
         };
+        let is_seen = |link: &&Link| self.contains(&link.name);
+        let mut ended: Vec<_> = there
+            .iter()
+            .filter(is_seen)
+            .filter_map(|link| link.ends)
+            .collect();
+        ended.sort_unstable();
+        ended.dedup();
         InForce {
+            ended,
             named: indexes(&|link| self.named(&link.name)),
             promiscuous: indexes(&|link| link.promiscuous),
         }
@@ -135,6 +145,8 @@ struct InForce {
     named: Vec<u32>,
     /// The interfaces of which frames for other hosts are wanted, too.
     promiscuous: Vec<u32>,
+    /// Tunnels whose inside is seen where they end.
+    ended: Vec<Ended>,
 }
 
 /// Sees the packets of this network namespace.
@@ -143,6 +155,8 @@ pub struct Tap {
     ring: Ring,
     selection: Selection,
     in_force: InForce,
+    /// The packets are shared with other taps.
+    shared: bool,
 }
 
 impl Tap {
@@ -151,12 +165,17 @@ impl Tap {
     /// # Errors
     /// NET_RAW is missing, or the memory for the ring, or packet sockets are not to be had.
     pub fn open(settings: &TapSettings) -> Result<Self, TapError> {
+        Self::open_one(settings, false)
+    }
+
+    fn open_one(settings: &TapSettings, shared: bool) -> Result<Self, TapError> {
         let ring =
             Ring::open(settings.ring_bytes).map_err(|error| TapError::of(error, settings.ring_bytes))?;
         let mut tap = Self {
             ring,
             selection: settings.selection.clone(),
             in_force: InForce::default(),
+            shared,
         };
         tap.in_force = tap.selection.interfaces.in_force(&links::all()?);
         tap.attach()?;
@@ -172,7 +191,7 @@ impl Tap {
     pub fn open_all(settings: &TapSettings, count: usize) -> Result<Vec<Self>, TapError> {
         let mut taps: Vec<Self> = Vec::with_capacity(count);
         for _ in 0..count {
-            let tap = Self::open(settings)?;
+            let tap = Self::open_one(settings, count > 1)?;
             if count > 1 {
                 tap.ring.share(taps.first().map(|first| &first.ring), count)?;
             }
@@ -182,7 +201,11 @@ impl Tap {
     }
 
     fn attach(&self) -> io::Result<()> {
-        let program = filter::program(&self.selection, &self.in_force);
+        let program = filter::program(&self.selection, &self.in_force, self.shared);
+        let program = program.into_iter();
+        let program: Vec<_> = program
+            .map(|(op, yes, no, operand)| SockFilter::new(op, yes, no, operand))
+            .collect();
         self.ring.socket().attach_filter(&program)
     }
 

@@ -3,7 +3,7 @@
 use netlink_packet_core::{NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_route::{
     RouteNetlinkMessage,
-    link::{LinkAttribute, LinkMessage},
+    link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage},
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use std::io;
@@ -13,8 +13,34 @@ use std::io;
 pub(super) struct Link {
     pub index: u32,
     pub name: String,
+    /// The tunnels that end at it, while it is up.
+    pub ends: Option<Ended>,
     /// Somebody has it take frames for other hosts: an administrator, a bridge, another program that captures.
     pub promiscuous: bool,
+}
+
+/// Tunnels whose packets the kernel unwraps at an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Ended {
+    Geneve,
+    Gre,
+    Gtp,
+    Ipip,
+    Vxlan,
+}
+
+impl Ended {
+    fn at(kind: &InfoKind) -> Option<Self> {
+        Some(match kind {
+            InfoKind::Vxlan => Self::Vxlan,
+            InfoKind::Geneve => Self::Geneve,
+            InfoKind::Gtp => Self::Gtp,
+            InfoKind::IpIp | InfoKind::Ip6Tnl | InfoKind::SitTun => Self::Ipip,
+            InfoKind::GreTun | InfoKind::GreTun6 | InfoKind::GreTap | InfoKind::GreTap6 => Self::Gre,
+            InfoKind::ErSpan | InfoKind::Ip6ErSpan => Self::Gre,
+            _ => return None,
+        })
+    }
 }
 
 /// All interfaces.
@@ -62,11 +88,20 @@ impl Link {
         let mut link = Self {
             index: message.header.index,
             name: String::new(),
+            ends: None,
             promiscuous: false,
         };
+        // (Some are there in every namespace, and down.)
+        let is_up = message.header.flags.contains(LinkFlags::Up);
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
+                LinkAttribute::LinkInfo(infos) if is_up => {
+                    link.ends = infos.iter().find_map(|info| match info {
+                        LinkInfo::Kind(kind) => Ended::at(kind),
+                        _ => None,
+                    });
+                }
                 LinkAttribute::Promiscuity(holders) => link.promiscuous = *holders > 0,
                 _ => {}
             }
