@@ -1,4 +1,5 @@
-//! What two sockets exchange over UDP: DNS, which is decoded, and anything else, of which only is told that it passed.
+//! What two sockets exchange over UDP: DNS and its like, which is decoded, and anything else, of which only is told that it
+//! passed.
 
 use crate::{
     Way,
@@ -10,7 +11,7 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
 };
-use weir_protocols::{Close, Decoders, Side};
+use weir_protocols::{Close, Decoders, Side, Spoken};
 use weir_records::{FlowEnd, Timestamp};
 
 /// A datagram that comes again so soon, in ns, with all that it had, is the same one, seen on two interfaces.
@@ -42,19 +43,9 @@ impl Seen<'_> {
         hasher.finish()
     }
 
-    /// Who sent it, if it can be DNS: port 53, or one that is pinned to it, is the server's, and of two such the one's that
-    /// answers. (Multicast DNS has a port of its own, and is another protocol.)
-    pub fn side(&self, decoders: &Decoders) -> Option<Side> {
-        let is_dns = |address: SocketAddr| decoders.is_dns(address.port());
-        match (is_dns(self.source), is_dns(self.destination)) {
-            (false, false) => None,
-            (false, true) => Some(Side::Client),
-            (true, false) => Some(Side::Server),
-            (true, true) => match self.payload.bytes.get(2)? & 0x80 {
-                0 => Some(Side::Client),
-                _ => Some(Side::Server),
-            },
-        }
+    /// What is said in it, where that is decoded.
+    pub fn spoken(&self, decoders: &Decoders) -> Option<Spoken> {
+        decoders.speech(self.source, self.destination, self.payload.bytes)
     }
 }
 
@@ -66,23 +57,44 @@ pub(crate) struct Datagrams {
     last: Option<(u64, Timestamp, u32)>,
     /// The client has sent something; the server has.
     heard: [bool; 2],
+    speech: Speech,
+}
+
+/// Whether a flow is decoded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Speech {
+    /// No datagram was anything that is decoded.
+    None,
+    /// By its port: all of it is decoded.
+    Port,
+    /// By what its datagrams are: each is decoded that is a message.
+    Content,
+}
+
+impl Speech {
+    fn of(spoken: Option<Spoken>, server: u16, decoders: &Decoders) -> Self {
+        match spoken {
+            None => Self::None,
+            Some(Spoken::Dns(_)) if !decoders.is_dns(server) => Self::Content,
+            Some(_) => Self::Port,
+        }
+    }
 }
 
 impl Datagrams {
-    /// The flow that begins with this datagram, of `side` where it is DNS; nothing if it is not to be followed.
-    pub fn open(seen: &Seen<'_>, side: Option<Side>, settings: &Settings, lost: u64) -> Option<Self> {
-        // Of what is not known who sent first counts as the client.
-        let (client, server) = match side {
-            Some(Side::Server) => (seen.destination, seen.source),
-            Some(Side::Client) | None => (seen.source, seen.destination),
+    /// The flow that begins with this datagram; nothing if it is not to be followed.
+    pub fn open(seen: &Seen<'_>, spoken: Option<Spoken>, settings: &Settings, lost: u64) -> Option<Self> {
+        // Where the first thing seen is a response, its query was missed. Of what is not known who sent first counts as the client.
+        let late = spoken == Some(Spoken::Dns(Side::Server));
+        let (client, server) = match late {
+            true => (seen.destination, seen.source),
+            false => (seen.source, seen.destination),
         };
-        // Where the first thing seen is a response, its query was missed.
-        let late = side == Some(Side::Server);
-        let decoder = side.and_then(|_| settings.decoders.datagrams(server.port(), late));
-        if decoder.is_none() && settings.flows.is_none() {
+        if spoken.is_none() && settings.flows.is_none() {
             return None;
         }
-        let way = seen.way.of_client(side.unwrap_or(Side::Client));
+        let decoder = spoken.map(|spoken| settings.decoders.spoken(spoken, late));
+        let way = seen.way.of_client(if late { Side::Server } else { Side::Client });
         let flow = flow(settings, client, server, seen.at, way);
         let mut observed = Observed::new(flow, decoder, late);
         if settings.flows.is_some() {
@@ -92,28 +104,57 @@ impl Datagrams {
             observed,
             last: None,
             heard: [false; 2],
+            speech: Speech::of(spoken, server.port(), &settings.decoders),
         })
     }
 
-    /// Takes a datagram, of `side` where it is DNS.
-    pub fn take(&mut self, seen: &Seen<'_>, side: Option<Side>, context: &mut Context<'_>) {
+    /// Takes a datagram. True if it was one to be decoded.
+    pub fn take(
+        &mut self,
+        seen: &Seen<'_>,
+        spoken: Option<Spoken>,
+        decoders: &Decoders,
+        context: &mut Context<'_>,
+    ) -> bool {
         if self.is_double(seen) {
             context.counters.duplicates += 1;
-            return;
+            return spoken.is_some();
         }
-        let side = side.unwrap_or(match seen.source == self.observed.flow.client {
+        let from = match seen.source == self.observed.flow.client {
             true => Side::Client,
             false => Side::Server,
-        });
+        };
+        let side = match spoken {
+            Some(Spoken::Dns(side)) => side,
+            _ => from,
+        };
         self.heard[usize::from(side == Side::Server)] = true;
         let at = self.observed.seen(seen.at);
         if let Some(measured) = self.observed.measured() {
             measured.datagram(side, seen.payload.len, seen.wire_len);
         }
-        let at = self.observed.tell(at);
-        self.observed.feed(context, |decoder, out| {
-            decoder.data(side, at, seen.payload.bytes, out)
-        });
+        if self.speech == Speech::None
+            && let Some(spoken) = spoken
+            && side == from
+        {
+            self.speech = Speech::Content;
+            self.observed.decoder = Some(decoders.spoken(spoken, side == Side::Server));
+        }
+        let is_message = match self.speech {
+            Speech::None => false,
+            Speech::Port => true,
+            // (An answer may be damaged, and is an answer.)
+            Speech::Content => {
+                spoken.is_some() || side == Side::Server && decoders.may_answer(seen.payload.bytes)
+            }
+        };
+        if is_message {
+            let at = self.observed.tell(at);
+            self.observed.feed(context, |decoder, out| {
+                decoder.data(side, at, seen.payload.bytes, out)
+            });
+        }
+        is_message
     }
 
     /// True if this datagram, which was seen in another network, belongs here: it is the last one once more, or the first of

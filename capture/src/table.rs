@@ -362,23 +362,16 @@ impl Tracker {
     }
 
     fn datagram(&mut self, seen: datagrams::Seen<'_>, outside: &Outside, sink: &mut dyn Sink) -> Content {
-        let side = seen.side(&self.settings.decoders);
-        let content = match side {
-            Some(_) => Content::Read,
-            None => Content::Counted,
-        };
-        if side.is_none() && self.settings.flows.is_none() {
-            self.counters.other_datagrams += 1;
-            return content;
-        }
+        let spoken = seen.spoken(&self.settings.decoders);
         let key = Key::new(packet::UDP, seen.source, seen.destination);
         let network = outside.network(self.places.hasher());
         let fits = |entry: &Entry| matches!(entry, Entry::Udp(datagrams) if datagrams.fits(&seen));
         let place = match self.find(&key, network, fits) {
             Some(place) => place,
             None => {
-                let Some(datagrams) = Datagrams::open(&seen, side, &self.settings, self.lost) else {
-                    return content;
+                let Some(datagrams) = Datagrams::open(&seen, spoken, &self.settings, self.lost) else {
+                    self.counters.other_datagrams += 1;
+                    return Content::Counted;
                 };
                 self.insert(key, network, Entry::Udp(Box::new(datagrams)), sink)
             }
@@ -393,14 +386,26 @@ impl Tracker {
             lost: self.lost,
             now: self.now,
         };
-        match &mut self.slots[place] {
+        let is_read = match &mut self.slots[place] {
             Some(Slot {
                 entry: Entry::Udp(datagrams),
                 ..
-            }) => datagrams.take(&seen, side, &mut context),
-            slot => leave_out(slot, seen.at, &mut context),
+            }) => datagrams.take(&seen, spoken, &self.settings.decoders, &mut context),
+            slot => {
+                leave_out(slot, seen.at, &mut context);
+                return match spoken {
+                    Some(_) => Content::Read,
+                    None => Content::Counted,
+                };
+            }
+        };
+        match is_read {
+            true => Content::Read,
+            false => {
+                self.counters.other_datagrams += u64::from(self.settings.flows.is_none());
+                Content::Counted
+            }
         }
-        content
     }
 
     fn insert(&mut self, key: Key, network: u64, entry: Entry, sink: &mut dyn Sink) -> usize {

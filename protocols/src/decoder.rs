@@ -73,6 +73,11 @@ impl Decoder {
         Self::with(limits, State::Decoding(Protocol::Dns, decoder))
     }
 
+    /// For messages that hosts of a link send each other to learn names.
+    pub fn link_names(limits: &Arc<Limits>, naming: dns::Naming) -> Self {
+        Self::with(limits, State::Decoding(Protocol::Dns, dns::messages(naming)))
+    }
+
     /// For a connection within so many tunnels.
     pub(crate) fn within(limits: &Arc<Limits>, depth: u8) -> Self {
         Self {

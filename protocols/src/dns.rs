@@ -9,24 +9,28 @@
 //! answered is the same query, which its application has waited for since it was first sent. Over UDP a query without an
 //! answer comes out after [`TIMEOUT`] with a code of -1; what answers it later comes too late for its document.
 //!
-//! Multicast DNS (port 5353) is another protocol with the same messages: its queries have no one answer. A source does not
-//! feed it.
+//! `sound` tells messages at any port from other datagrams. Multicast DNS and LLMNR (`multicast`) have the same messages, and
+//! their queries have no one answer.
 
 mod data;
 mod datagrams;
 mod document;
 mod exchange;
 mod message;
+mod multicast;
 mod names;
 mod pairing;
+mod sound;
 mod stream;
 mod wire;
 
-use crate::Protocol;
 use crate::detect::{Entry, Verdict};
+use crate::{Protocol, Side};
 pub(crate) use datagrams::open as datagrams;
 pub use exchange::Exchange;
 use message::{Header, Kind, beginning};
+pub use multicast::Naming;
+pub(crate) use multicast::open as messages;
 use std::time::Duration;
 
 /// So long after it was last sent a query over UDP counts as unanswered. More than the 5 s after which resolver libraries
@@ -36,6 +40,19 @@ pub const TIMEOUT: Duration = Duration::from_secs(6);
 /// No connection is known by a query longer than this: one question is at most 271 bytes, its options a few hundred more. It
 /// rules out nearly every other protocol by its first two bytes.
 const LONGEST_QUERY: usize = 4096;
+
+/// Who sent this datagram, if it is a message of DNS beyond doubt: the client a query, the server a response.
+pub(crate) fn sender(datagram: &[u8]) -> Option<Side> {
+    Some(match sound::sound(datagram)? {
+        Kind::Query => Side::Client,
+        Kind::Response => Side::Server,
+    })
+}
+
+/// True if this may answer a query, though not all of it can be read.
+pub(crate) fn may_answer(datagram: &[u8]) -> bool {
+    sound::is_like_response(datagram)
+}
 
 /// How DNS over TCP is found and decoded.
 pub(crate) const ENTRY: Entry = Entry {

@@ -26,8 +26,9 @@ pub mod websocket;
 mod within;
 
 pub use decoder::Decoder;
-pub use decoders::Decoders;
+pub use decoders::{Decoders, Spoken};
 pub use detect::speaker;
+pub use dns::Naming;
 pub use preface::Prefaced;
 use std::time::Duration;
 pub use tunnel::Tunnelled;
@@ -182,7 +183,7 @@ impl Exchange {
         match self {
             Self::Http1(_) => "http",
             Self::Http2(exchange) => exchange.protocol(),
-            Self::Dns(_) => "dns",
+            Self::Dns(exchange) => exchange.protocol(),
             Self::Tls(_) => "tls",
             Self::Dubbo(_) => "dubbo",
             Self::WebSocket(_) => "websocket",

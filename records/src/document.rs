@@ -266,7 +266,7 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type", serialize_with = "words::one")]
     pub kind: &'static str,
-    /// `http`, `grpc`, `dns`, `dubbo`, `tls` or `websocket`; absent where nothing was recognised.
+    /// `http`, `grpc`, `dns`, `mdns` (multicast DNS), `llmnr`, `dubbo`, `tls` or `websocket`; absent where nothing was recognised.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "words::some")]
     pub protocol: Option<&'static str>,
     /// Which way the connection was opened, seen from the observed container.

@@ -156,7 +156,7 @@ fn what_is_left_out_is_counted_by_its_reason() {
         101,
         &[0x45, 0, 0, 20, 0, 0, 0, 0, 9, 1, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2],
     );
-    show(101, &udp("198.18.0.1:5353", "224.0.0.251:5353", b"mDNS"));
+    show(101, &udp("198.18.0.1:5000", "198.18.0.2:5000", b"QUIC"));
     let counters = tracker.counters();
     assert_eq!(
         [

@@ -16,6 +16,7 @@ mod flows;
 mod links;
 mod linktypes;
 mod losses;
+mod names;
 mod networks;
 mod odd_http;
 mod pins;

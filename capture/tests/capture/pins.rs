@@ -82,7 +82,8 @@ fn datagrams_are_dns_at_the_ports_that_are_pinned_to_it() {
     for (pins, port, count) in [
         ("5300:dns", 5300, 1),
         ("5300:dns", 53, 1),
-        ("5300:dns", 5301, 0),
+        ("5300:dns", 5301, 1), // by what they are
+        ("5301:tcp", 5301, 0),
         ("53:tcp", 53, 0),
     ] {
         let (seen, counters) = track_with(pinned(pins), &frames(port));

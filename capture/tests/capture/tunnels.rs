@@ -512,24 +512,11 @@ fn captures_of_tunnels_hold_an_exchange() {
         ("vxlan", "vxlan"),
         ("geneve", "geneve"),
     ] {
-        let (seen, counters) = decode(&format!("tunnel-{name}.pcap"));
+        let (seen, counters) = repro_counted(&format!("tunnel-{name}.pcap"));
         assert_eq!(seen.summary(), ["GET /a 200"], "{name}");
         assert_eq!(seen.documents[0]["source"]["ip"], "198.18.1.2");
         assert_eq!(seen.documents[0]["destination"]["ip"], "198.18.2.3");
         assert_eq!(seen.documents[0]["weir"]["tunnel"], json!([tunnel]));
         assert_eq!(counters.losses().count(), 0, "{counters:?}");
     }
-}
-
-/// A capture of `tests/corpus/repro`.
-fn decode(name: &str) -> (Seen, Counters) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/repro");
-    let mut tracker = Tracker::new(settings());
-    let mut seen = Seen::default();
-    for (link, frame) in read_all(&std::fs::read(path.join(name)).unwrap()).unwrap() {
-        let packet = Packet::new(Timestamp(frame.at), link, &frame.bytes, frame.bytes.len());
-        tracker.packet(&packet, &mut seen);
-    }
-    tracker.finish(&mut seen);
-    (seen, tracker.counters().clone())
 }

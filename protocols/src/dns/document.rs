@@ -5,8 +5,9 @@
 
 use super::TIMEOUT;
 use super::exchange::{Exchange, Failure, Seen, Transport};
-use super::message::{Answer, Question};
+use super::message::{Answer, Message, Question};
 use super::names;
+use crate::Side;
 use std::collections::BTreeMap;
 use weir_records::{
     Dns, DnsAnswer, DnsQuestion, Document, DocumentId, Endpoint, Error, Event, Flow, Outcome, Policy,
@@ -21,15 +22,22 @@ impl Exchange {
         let mut sizes = BTreeMap::new();
         let dns = self.dns(policy, &mut sizes);
         let errors = self.extended_errors(policy, &mut sizes);
-        let size = |seen: &Seen| seen.message.size;
+        let [mut asked, mut answered] = [&self.query, &self.response].map(|seen| seen.as_ref().map(size));
+        if let Some(alone) = self.alone {
+            let size = asked.or(answered);
+            (asked, answered) = match alone.sender {
+                Side::Client => (size, None),
+                Side::Server => (None, size),
+            };
+        }
         let event = self.event(flow);
         let transport = match self.transport {
             Transport::Udp => "udp",
             Transport::Tcp => "tcp",
         };
         Document {
-            source: Endpoint::of(flow.client, self.query.as_ref().map(size)),
-            destination: Endpoint::of(flow.server, self.response.as_ref().map(size)),
+            source: Endpoint::of(flow.client, asked),
+            destination: Endpoint::of(flow.server, answered),
             dns: Some(Box::new(dns)),
             error: self.failure.map(|failure| self.error(failure)),
             weir: Weir {
@@ -46,7 +54,7 @@ impl Exchange {
                 timing: self.timing(flow),
                 ..Weir::of(flow)
             },
-            ..Document::of(flow, self.first(), event, transport, "dns")
+            ..Document::of(flow, self.first(), event, transport, self.protocol())
         }
     }
 
@@ -79,6 +87,7 @@ impl Exchange {
             kind: &["connection", "protocol"],
             outcome: Some(match (self.failure, self.rcode()) {
                 (Some(Failure::Abandoned), _) => Outcome::Unknown,
+                (None, -1) if self.alone.is_some() => Outcome::Unknown,
                 (None, 0) => Outcome::Success,
                 _ => Outcome::Failure,
             }),
@@ -120,8 +129,8 @@ impl Exchange {
             },
             id: told.header.id.to_string(),
             op_code: names::op_code(told.header.op_code()),
-            header_flags: told.flags(),
-            question: question.map(asked_for),
+            header_flags: self.flags(told),
+            question: question.map(|question| self.asked_for(question)),
             ..Dns::default()
         };
         if let Some(Seen { message, .. }) = &self.response {
@@ -134,10 +143,43 @@ impl Exchange {
             dns.answers = message
                 .answers
                 .iter()
-                .map(|answer| answered(answer, policy, sizes))
+                .map(|answer| self.answered(answer, policy, sizes))
                 .collect();
         }
         dns
+    }
+
+    fn asked_for(&self, question: &Question) -> DnsQuestion {
+        DnsQuestion {
+            name: question.name.clone(),
+            kind: question.type_name(),
+            class: self.class(question.class),
+        }
+    }
+
+    fn answered(&self, answer: &Answer, policy: &Policy, sizes: &mut BTreeMap<String, u64>) -> DnsAnswer {
+        let data = policy.text(answer.data.as_bytes());
+        DnsAnswer {
+            name: answer.name.clone(),
+            kind: names::record_type(answer.kind),
+            class: self.class(answer.class),
+            ttl: answer.ttl,
+            data: data.keep(sizes, || "dns.answers.data".into()),
+        }
+    }
+
+    fn class(&self, class: u16) -> String {
+        names::class(self.alone.map_or(class, |alone| alone.naming.class(class)))
+    }
+
+    fn flags(&self, told: &Message) -> Vec<&'static str> {
+        let mut flags = told.flags();
+        if let Some(alone) = self.alone {
+            for flag in &mut flags {
+                *flag = alone.naming.flag(flag);
+            }
+        }
+        flags
     }
 
     fn error(&self, failure: Failure) -> Error {
@@ -164,21 +206,6 @@ impl Exchange {
     }
 }
 
-fn asked_for(question: &Question) -> DnsQuestion {
-    DnsQuestion {
-        name: question.name.clone(),
-        kind: question.type_name(),
-        class: names::class(question.class),
-    }
-}
-
-fn answered(answer: &Answer, policy: &Policy, sizes: &mut BTreeMap<String, u64>) -> DnsAnswer {
-    let data = policy.text(answer.data.as_bytes());
-    DnsAnswer {
-        name: answer.name.clone(),
-        kind: names::record_type(answer.kind),
-        class: names::class(answer.class),
-        ttl: answer.ttl,
-        data: data.keep(sizes, || "dns.answers.data".into()),
-    }
+fn size(seen: &Seen) -> u64 {
+    seen.message.size
 }

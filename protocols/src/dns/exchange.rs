@@ -1,6 +1,7 @@
 //! A query and what became of it. What it means as a document is said in `document`.
 
 use super::message::Message;
+use super::multicast::Alone;
 use crate::fate::Fate;
 use weir_records::Timestamp;
 
@@ -20,6 +21,8 @@ pub struct Exchange {
     pub(super) failure: Option<Failure>,
     pub(super) fate: Fate,
     pub(super) anomalies: Vec<String>,
+    /// Of a message that is told without the one that it may belong to.
+    pub(super) alone: Option<Alone>,
 }
 
 /// A message, and when it came.
@@ -60,6 +63,11 @@ impl Exchange {
         self.response
             .as_ref()
             .map_or(-1, |response| response.message.code.into())
+    }
+
+    /// The protocol's name.
+    pub fn protocol(&self) -> &'static str {
+        self.alone.map_or("dns", |alone| alone.naming.name())
     }
 
     /// No response came in time.

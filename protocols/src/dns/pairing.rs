@@ -194,6 +194,7 @@ impl Pairing {
             failure: None,
             fate: Fate::Open,
             anomalies: Vec::new(),
+            alone: None,
         }
     }
 }

@@ -7,14 +7,16 @@ use std::net::IpAddr;
 /// ECS `dns`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct Dns {
-    /// `answer`, or `query` where no answer came.
+    /// `answer`, or `query` where no answer came. Of multicast DNS and LLMNR each message is told alone: a query has no one
+    /// answer there, and whether one came is not said (`event.outcome` is `unknown`).
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// The message's number, which query and answer share.
     pub id: String,
     /// What is wanted: `QUERY`, `NOTIFY`, `UPDATE`.
     pub op_code: String,
-    /// Flags of the answer, or of the query where no answer came: `AA`, `TC`, `RD`, `RA`, `AD`, `CD`, `DO`.
+    /// Flags of the answer, or of the query where no answer came: `AA`, `TC`, `RD`, `RA`, `AD`, `CD`, `DO`; of LLMNR `C`
+    /// (conflict) and `T` (tentative) in place of `AA` and `RD`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub header_flags: Vec<&'static str>,
     /// What was asked.
@@ -64,7 +66,7 @@ pub struct DnsAnswer {
 /// `weir.dns`.
 #[derive(Clone, Debug, Default, Serialize, JsonSchema)]
 pub struct WeirDns {
-    /// The response code as a number; -1 where no answer came.
+    /// The response code as a number; -1 where no answer came, or which is the answer can't be told (multicast).
     pub rcode: i32,
     /// How often the query was sent again before it was answered.
     #[serde(skip_serializing_if = "is_zero")]
