@@ -19,9 +19,10 @@ use crate::{
     ExportError,
     batch::Doc,
     http::{Credentials, Request, Server, Target},
-    runner::{Appetite, Failure, Sink, Verdict},
+    runner::{Appetite, Failure, FailureKind, Sink, Verdict},
     stop::Stop,
 };
+use bytes::Bytes;
 use hyper::Method;
 use indices::Indices;
 use std::{sync::Arc, time::Duration};
@@ -58,7 +59,8 @@ impl Elasticsearch {
         })
     }
 
-    /// Installs a template; where this user may not, documents go without it.
+    /// Installs a template. Where this user may not, documents wait, unless their index is there and takes no fields from them:
+    /// an index that the server makes without the template would take every name in the traffic for a field.
     fn install(&self, template: Template) -> Result<(), Failure> {
         let response = self.server.send(Request {
             method: Method::PUT,
@@ -67,19 +69,41 @@ impl Elasticsearch {
             body: template.body().into(),
             gzipped: false,
         })?;
-        let index = template.index;
-        match response.status {
-            status if status.is_success() => tracing::info!(index, "index template installed"),
-            status if template::may_pass(status) => return Err(answer::failure(&response)),
-            status => tracing::warn!(
-                index,
-                status = status.as_u16(),
-                reason = answer::reason(&response.body),
-                "cannot install the index template, so the server guesses the types of fields; \
-                 give this user the right to manage index templates, or set `template: false`"
-            ),
+        let (index, status) = (&template.index, response.status);
+        if status.is_success() {
+            tracing::info!(index, "index template installed");
+            return Ok(());
         }
-        Ok(())
+        if template::may_pass(status) {
+            return Err(answer::failure(&response));
+        }
+        let reason = answer::reason(&response.body);
+        if self.has_own_fields(index)? {
+            let status = status.as_u16();
+            tracing::warn!(
+                index,
+                status,
+                reason,
+                "cannot install the index template; the index keeps its mapping"
+            );
+            return Ok(());
+        }
+        let help =
+            "give this user the right to manage index templates, or install one and set `template: false`";
+        let reason = format!("cannot install the template of index {index}: {status}: {reason}; {help}");
+        Err(Failure::new(FailureKind::Slow, reason))
+    }
+
+    /// True if the index is there, and its mapping takes no fields from documents.
+    fn has_own_fields(&self, index: &str) -> Result<bool, Failure> {
+        let response = self.server.send(Request {
+            method: Method::GET,
+            path: format!("{index}/_mapping"),
+            content_type: "application/json",
+            body: Bytes::new(),
+            gzipped: false,
+        })?;
+        Ok(response.status.is_success() && template::lists_fields(&response.body))
     }
 }
 
@@ -142,6 +166,10 @@ impl Sink for Elasticsearch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::{
+        io::{BufRead, BufReader, Read, Write},
+        net::TcpListener,
+    };
     use weir_config::Layout;
 
     fn refused(change: impl FnOnce(&mut Settings)) -> Option<String> {
@@ -149,6 +177,59 @@ mod tests {
         change(&mut settings);
         let opened = Elasticsearch::open(&settings, Arc::new(Stop::new()));
         opened.err().map(|error| error.to_string())
+    }
+
+    /// A server that refuses templates and says this of the index's mapping; gives what a sink makes of that.
+    fn prepared(mapping: &str) -> Result<(), Failure> {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let settings = Settings::at(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
+        let answers = [
+            (403, r#"{"error":{"type":"security_exception","reason":"no"}}"#),
+            (200, mapping),
+        ];
+        let answers = answers.map(|(status, body)| {
+            format!(
+                "HTTP/1.1 {status} Said\r\ncontent-length: {}\r\n\r\n{body}",
+                body.len()
+            )
+        });
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut reader = BufReader::new(stream.try_clone().unwrap());
+                for answer in answers {
+                    let (mut line, mut length) = (String::new(), 0);
+                    while reader.read_line(&mut line).unwrap() > 2 {
+                        let lower = line.to_lowercase();
+                        if let Some(said) = lower.strip_prefix("content-length: ") {
+                            length = said.trim().parse().unwrap();
+                        }
+                        line.clear();
+                    }
+                    reader.read_exact(&mut vec![0; length]).unwrap();
+                    stream.write_all(answer.as_bytes()).unwrap();
+                }
+            });
+            Elasticsearch::open(&settings, Arc::new(Stop::new()))
+                .unwrap()
+                .prepare()
+        })
+    }
+
+    #[test]
+    fn without_its_template_no_index_is_made() {
+        for mapping in [
+            "{}",
+            r#"{"weir":{"mappings":{"dynamic":"true"}}}"#,
+            r#"{"weir":{"mappings":{}}}"#,
+        ] {
+            let failure = prepared(mapping).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Slow);
+            assert!(failure.reason.contains("`template: false`"), "{}", failure.reason);
+        }
+        for dynamic in [r#""false""#, "false", r#""strict""#] {
+            prepared(&format!(r#"{{"weir-1":{{"mappings":{{"dynamic":{dynamic}}}}}}}"#)).unwrap();
+        }
     }
 
     #[test]

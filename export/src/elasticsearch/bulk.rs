@@ -50,7 +50,8 @@ struct Cause {
     reason: String,
 }
 
-/// What became of each document, in the order in which they were sent.
+/// What became of each document, in the order in which they were sent. Where the index, or the right to write there, is
+/// missing, somebody has to mend that, and so the documents wait.
 pub(super) fn judge(body: &[u8], verdicts: &mut [Verdict]) -> Result<(), Failure> {
     let unreadable = |what: String| {
         let reason = format!("the server's answer to a bulk request makes no sense: {what}");
@@ -69,10 +70,36 @@ pub(super) fn judge(body: &[u8], verdicts: &mut [Verdict]) -> Result<(), Failure
         verdicts.fill(Verdict::Taken);
         return Ok(());
     }
+    let mut held = None;
     for (verdict, item) in verdicts.iter_mut().zip(answer.items) {
+        let help = item.index.error.as_ref().and_then(Cause::help);
         *verdict = item.index.verdict();
+        if let (Verdict::Again(reason), Some(help)) = (&*verdict, help) {
+            held.get_or_insert_with(|| format!("{reason}; {help}"));
+        }
     }
-    Ok(())
+    match held {
+        Some(reason) => Err(Failure::new(FailureKind::Slow, reason)),
+        None => Ok(()),
+    }
+}
+
+impl Cause {
+    /// What is to be done, where the error is not about the document: every document would meet it until that is done.
+    fn help(&self) -> Option<&'static str> {
+        match &*self.kind {
+            "security_exception" => Some("give this user the right to write to the index"),
+            "index_not_found_exception" => Some("make the index, or allow this user to"),
+            "index_closed_exception" => Some("open the index"),
+            "validation_exception" if self.reason.contains("shards") => {
+                Some("the cluster has no room for another index's shards")
+            }
+            "illegal_argument_exception" if self.reason.starts_with("no write index is defined") => {
+                Some("give the alias an index to write to")
+            }
+            _ => None,
+        }
+    }
 }
 
 impl Outcome {
@@ -86,6 +113,7 @@ impl Outcome {
             // Somebody has set the index to read-only, and may unset it.
             403 if cause.kind == "cluster_block_exception" => Verdict::Again(reason()),
             _ if cause.kind == "es_rejected_execution_exception" => Verdict::Again(reason()),
+            _ if cause.help().is_some() => Verdict::Again(reason()),
             _ => Verdict::Rejected(reason()),
         }
     }
@@ -126,9 +154,9 @@ mod tests {
             item(429, "es_rejected_execution_exception"),
             item(503, "unavailable_shards_exception"),
             item(403, "cluster_block_exception"),
-            item(403, "security_exception"),
+            item(400, "illegal_argument_exception"),
             item(400, "mapper_parsing_exception"),
-            item(404, "index_not_found_exception"),
+            item(400, "validation_exception"),
         ];
         let answer = format!(r#"{{"errors":true,"items":[{}]}}"#, items.join(","));
         let mut verdicts = vec![Verdict::Waiting; items.len()];
@@ -147,6 +175,44 @@ mod tests {
             verdicts[6],
             Verdict::Rejected("400 mapper_parsing_exception: r".into())
         );
+    }
+
+    #[test]
+    fn what_is_wrong_with_the_index_keeps_documents_until_it_is_mended() {
+        for (status, kind, reason) in [
+            (
+                403,
+                "security_exception",
+                "action [indices:data/write/bulk[s]] is unauthorized",
+            ),
+            (404, "index_not_found_exception", "no such index [weir]"),
+            (400, "index_closed_exception", "closed"),
+            (
+                400,
+                "validation_exception",
+                "this cluster currently has [1000]/[1000] maximum normal shards open",
+            ),
+            (
+                400,
+                "illegal_argument_exception",
+                "no write index is defined for alias [weir]",
+            ),
+        ] {
+            let error = serde_json::json!({"type": kind, "reason": reason});
+            let items = serde_json::json!([
+                {"index": {"status": 201}},
+                {"index": {"status": 400, "error": {"type": "mapper_parsing_exception", "reason": "r"}}},
+                {"index": {"status": status, "error": error}},
+            ]);
+            let answer = serde_json::json!({"errors": true, "items": items}).to_string();
+            let mut verdicts = vec![Verdict::Waiting; 3];
+            let failure = judge(answer.as_bytes(), &mut verdicts).unwrap_err();
+            assert_eq!(failure.kind, FailureKind::Slow, "{kind}");
+            assert!(failure.reason.contains(reason), "{}", failure.reason);
+            assert_eq!(verdicts[0], Verdict::Taken);
+            assert!(matches!(verdicts[1], Verdict::Rejected(_)));
+            assert!(matches!(verdicts[2], Verdict::Again(_)));
+        }
     }
 
     #[test]

@@ -28,8 +28,21 @@ impl Template {
     }
 }
 
+/// True if this answer with the mapping of an index, or of those behind an alias, says of each that no fields are taken from
+/// documents.
+pub(super) fn lists_fields(answer: &[u8]) -> bool {
+    let Ok(Value::Object(indices)) = serde_json::from_slice(answer) else {
+        return false;
+    };
+    let lists = |index: &Value| {
+        let dynamic = &index["mappings"]["dynamic"];
+        *dynamic == false || *dynamic == "false" || *dynamic == "strict"
+    };
+    !indices.is_empty() && indices.values().all(lists)
+}
+
 /// True for refusals that concern the documents as well (wrong credentials) or pass by themselves: then the template is
-/// tried again. Any other is this user's lack of the right, which need not keep documents back.
+/// tried again. Any other is this user's lack of the right.
 pub(super) fn may_pass(status: StatusCode) -> bool {
     status.is_server_error()
         || matches!(

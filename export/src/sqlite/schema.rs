@@ -7,7 +7,7 @@ pub const VERSION: i32 = 1;
 pub const APPLICATION_ID: i32 = 0x5745_4952;
 
 /// The layout. `seq` only ever grows, so `seq > last` finds what is new; a document that is exported again replaces the
-/// row of the same `id` under a new `seq`.
+/// row of the same `id` under a new `seq`. The view has each request once: those that wait come again.
 pub const SCHEMA: &str = "
 CREATE TABLE documents(
   seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -37,5 +37,5 @@ CREATE VIEW http AS SELECT
   json_extract(document, '$.user_agent.original') AS user_agent,
   json_extract(document, '$.error.type') AS error,
   id
-FROM documents WHERE dataset = 'weir.http';
+FROM documents WHERE dataset = 'weir.http' AND json_extract(document, '$.weir.state') IS NULL;
 ";
