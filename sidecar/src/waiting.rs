@@ -79,3 +79,84 @@ impl Waiting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{kept::Pool, metrics::WorkerMetrics, observe::Watcher, relay::Observer, worker::Documents};
+    use std::sync::Arc;
+    use weir_export::Pipeline;
+    use weir_protocols::{Decoders, Side};
+    use weir_records::{Capture, Direction, Flow, Names, Policy};
+
+    /// A watcher of a connection, told by this timer.
+    fn watcher(waiting: &Rc<Waiting>) -> Watcher {
+        let config = Config::default();
+        let pipeline = Pipeline::start(&[]).unwrap();
+        let policy = Arc::new(Policy::new(&config.records));
+        let documents = Documents::new(pipeline.producer(), policy, Arc::new(Names::default()));
+        let clock = documents.clock();
+        let (client, server) = (([198, 18, 0, 2], 40_000).into(), ([198, 18, 0, 1], 80).into());
+        let flow = Flow {
+            id: Flow::identify(None, client, server, clock.started()),
+            capture: Capture::Relay,
+            mode: None,
+            direction: Direction::Ingress,
+            client,
+            server,
+            opened: clock.started(),
+            connect: None,
+            host: None,
+            wrapping: None,
+        };
+        let metrics = Arc::new(WorkerMetrics::default());
+        let pool = Rc::new(Pool::new(1 << 20, metrics.clone()));
+        let decoder = pool.keep(Decoders::from(&config).connection(80, false));
+        Watcher::new(
+            Rc::new(flow),
+            clock,
+            Some(decoder),
+            None,
+            Rc::new(documents),
+            metrics,
+        )
+        .timed_by(waiting)
+    }
+
+    /// Looks at all that are listed, and gives how many still are.
+    fn looked(waiting: &Waiting) -> usize {
+        let listed = waiting.listed.take();
+        listed.iter().for_each(|watched| waiting.look(watched));
+        waiting.listed.borrow().len()
+    }
+
+    #[test]
+    fn only_connections_on_which_something_waits_stay_listed() {
+        let waiting = Rc::new(Waiting::new(LONGEST));
+        let [mut busy, mut idle, mut gone] = [(); 3].map(|()| watcher(&waiting));
+        assert_eq!(waiting.listed.borrow().len(), 0, "before anything was sent");
+        for watcher in [&mut busy, &mut idle, &mut gone] {
+            for _ in 0..2 {
+                watcher.data(Side::Client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            }
+        }
+        assert_eq!(waiting.listed.borrow().len(), 3, "each once");
+        for _ in 0..2 {
+            idle.data(Side::Server, b"HTTP/1.1 204 No\r\n\r\n");
+        }
+        drop(gone);
+        assert_eq!((looked(&waiting), looked(&waiting)), (1, 1));
+        idle.data(Side::Client, b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(looked(&waiting), 2);
+    }
+
+    #[test]
+    fn the_period_is_no_longer_than_what_is_waited_for() {
+        let mut config = Config::default();
+        assert_eq!(Waiting::period(&config), LONGEST);
+        for (after, period) in [(0, 1000), (1, 100), (500, 500), (60_000, 1000)] {
+            config.decoding.hung_after.0 = Duration::from_millis(after);
+            assert_eq!(Waiting::period(&config), Duration::from_millis(period));
+        }
+    }
+}

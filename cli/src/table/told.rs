@@ -30,8 +30,9 @@ impl Told {
         } else {
             http(document)
         };
+        let waits = text(document, "/weir/state").filter(|state| state == "waiting");
         Self {
-            status: text(document, "/weir/state").or(told.status),
+            status: waits.or(told.status),
             host: told.host.or_else(|| text(document, "/destination/domain")),
             target: told.target.or_else(|| text(document, "/event/dataset")),
             ..told
