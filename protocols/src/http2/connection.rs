@@ -45,6 +45,8 @@ pub(super) struct Connection {
     pub now: Timestamp,
     /// What is to be said of the next exchange.
     pub anomalies: Vec<String>,
+    /// How often what is no frame came.
+    broken: u32,
     /// The last error that a side gave for going away.
     pub error: Option<u32>,
     /// The client's preface is certain; of a connection joined late, frames of both sides are, or several of one.
@@ -56,6 +58,9 @@ pub(super) struct Connection {
 /// Memory that an open stream takes beside its exchange, about: its place in the map, and what allocations cost.
 const STREAM: usize = 128;
 
+/// So often what is no frame may come while exchanges stay open over it: each of them is told of it, which costs time.
+const PATIENCE: u32 = 64;
+
 /// So many frames of one side can't be chance.
 const CERTAIN: u8 = 4;
 
@@ -66,6 +71,8 @@ pub(super) struct Half {
     pub hpack: Hpack,
     /// A header block that has not ended.
     pub block: Option<super::blocks::Block>,
+    /// Streams below this one were told that frames were missed since the last one was lost.
+    told: u32,
 }
 
 impl Half {
@@ -86,6 +93,7 @@ impl Connection {
             framing: Framing::new(side, late, limits.max_head.max(DEFAULT_MAX as usize)),
             hpack: Hpack::new(!late),
             block: None,
+            told: 0,
         };
         Self {
             limits: Arc::clone(limits),
@@ -102,6 +110,7 @@ impl Connection {
             sequence: 0,
             anomalies: Vec::new(),
             now: Timestamp::default(),
+            broken: 0,
             error: None,
             standing: Standing::Guess,
             frames: [0; 2],
@@ -245,15 +254,22 @@ impl Connection {
         self.exact = false;
         let half = self.half(side);
         half.block = None;
+        half.told = 0;
         half.hpack.lose();
         note(&mut self.anomalies, kind, seen);
         self.miss(side, kind, seen);
         self.tunnels.miss(side, self.now);
     }
 
-    /// Some of what a side sent on its open streams may have been missed.
+    /// Some of what a side sent on its open streams may have been missed: those that were not told yet are.
     fn miss(&mut self, side: Side, kind: &str, seen: &str) {
-        for exchange in self.streams.values_mut() {
+        let told = self.half(side).told;
+        for (id, exchange) in self.streams.range_mut(told..) {
+            let half = match side {
+                Side::Client => &mut self.client,
+                Side::Server => &mut self.server,
+            };
+            half.told = id + 1;
             if exchange.message(side).is_some_and(|message| message.whole) {
                 continue;
             }
@@ -294,6 +310,10 @@ impl Connection {
             Fed::Broken => {
                 self.standing.settle(Standing::Refuted);
                 self.lose(side, "not_a_frame", "frames were looked for again");
+                self.broken += 1;
+                if self.broken > PATIENCE {
+                    self.fail(|_| true, |_| Some(Failure::Abandoned), out);
+                }
             }
         }
     }

@@ -366,7 +366,7 @@ impl Rules {
             self.fault(Fault::InvalidPath, || "no slash at its beginning".into());
         }
         if let (Some(authority), Some(host)) = (fields.get(b":authority"), fields.get(b"host"))
-            && !authority.eq_ignore_ascii_case(host)
+            && !is_same_host(authority, host, fields.get(b":scheme"))
         {
             self.fault(Fault::HostDiffers, String::new);
         }
@@ -416,6 +416,17 @@ fn shown(name: &[u8]) -> String {
 
 fn is_token(bytes: &[u8]) -> bool {
     !bytes.is_empty() && bytes.iter().all(|byte| is_token_byte(*byte))
+}
+
+/// Whether these name the same host; a port that the scheme has anyway may be left out.
+fn is_same_host(authority: &[u8], host: &[u8], scheme: Option<&[u8]>) -> bool {
+    let usual: &[u8] = match scheme {
+        Some(b"http") => b":80",
+        Some(b"https") => b":443",
+        _ => b"",
+    };
+    let [authority, host] = [authority, host].map(|host| host.strip_suffix(usual).unwrap_or(host));
+    authority.eq_ignore_ascii_case(host)
 }
 
 fn is_scheme(scheme: &[u8]) -> bool {

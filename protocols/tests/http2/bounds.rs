@@ -59,3 +59,47 @@ fn lists_of_headers_are_cut_and_say_so() {
     assert_eq!(kept.len(), 64 - 2);
     assert_eq!(sizes["http.request.header_count"], 202);
 }
+
+#[test]
+fn what_is_no_frame_again_and_again_ends_what_is_open() {
+    let mut seen = begun(64);
+    for id in 0..10 {
+        seen.client(headers(id * 2 + 1, true, &get("/")));
+    }
+    let found = [frame(PING, 0, 0, &[0; 8]), frame(PING, 0, 0, &[0; 8])].concat();
+    for time in 0..100 {
+        assert_eq!(seen.documents().len(), if time <= 64 { 0 } else { 10 }, "{time}");
+        seen.server([0xff; 20]).server(&found);
+    }
+    for document in seen.documents() {
+        assert_eq!(document["event"]["outcome"], "unknown");
+        assert_eq!(
+            anomalies(&document),
+            ["not_a_frame: frames were looked for again"]
+        );
+    }
+    // What comes then is decoded all the same.
+    seen.client(headers(101, true, &get("/101")));
+    seen.server(headers(101, true, &[(":status", "200")]));
+    assert_eq!(summary(&seen.documents()[10..]), ["/101 200 success"]);
+}
+
+#[test]
+fn each_stream_is_told_once_of_what_passes_by() {
+    let mut seen = begun(64);
+    seen.gap(weir_protocols::Side::Server, Some(10));
+    for id in [1, 3, 5] {
+        seen.client(headers(id, true, &get("/")));
+        seen.server([0xff; 20]).server([0xff; 20]);
+    }
+    seen.server([frame(PING, 0, 0, &[0; 8]), frame(PING, 0, 0, &[0; 8])].concat());
+    // This one was asked for after the frames were found again.
+    seen.client(headers(7, true, &get("/")));
+    seen.close(Close::Finished);
+    let outcomes: Vec<_> = seen
+        .documents()
+        .iter()
+        .map(|document| document["event"]["outcome"].as_str().unwrap().to_owned())
+        .collect();
+    assert_eq!(outcomes, ["unknown", "unknown", "unknown", "failure"]);
+}

@@ -239,6 +239,9 @@ fn targets_that_are_read_in_two_ways_are_named() {
         );
     }
     assert_eq!(asked(&with("host", "shop.TEST:8080")), [""; 0]);
+    let mut usual = but(":authority", "shop.test:80");
+    usual.push(("host", "shop.test"));
+    assert_eq!(asked(&usual), [""; 0]);
     let mut options = but(":path", "*");
     options[0].1 = "OPTIONS";
     assert_eq!(asked(&options), [""; 0]);
