@@ -1,8 +1,9 @@
 //! A TCP connection: two streams, and the decoder that they feed.
 //!
-//! Who is the client is told by SYN or SYN-ACK. Where neither was seen (a late join), what is sent tells, once it looks like
-//! a known protocol's request or response; until then the side with the lower port counts as the server, and of equal ports
-//! the one that did not send the first packet with data. A port that is pinned to a protocol is the server's.
+//! Who is the client is told by SYN or SYN-ACK. Where neither was seen (a late join), what is sent tells, once it is known to be
+//! a protocol's request or response; until then the side with the lower port counts as the server, and of equal ports
+//! the one that did not send the first packet with data, and the decoder keeps what it finds to itself. A port that is pinned to
+//! a protocol is the server's.
 
 mod judging;
 
@@ -17,7 +18,7 @@ use crate::{
     stream::{Feed, Room, Stream},
 };
 use std::net::SocketAddr;
-use weir_protocols::{Close, Side};
+use weir_protocols::{Close, Decoder, Exchange, Side};
 use weir_records::{FlowEnd, Timestamp};
 
 /// So long, in ns, nothing must have come after the end of a connection for its last report to be made.
@@ -48,8 +49,6 @@ pub(crate) struct Connection {
     doubts: Option<Box<Doubts>>,
     /// Where each side's segments are seen: the client's, the server's.
     interfaces: [u32; 2],
-    /// Which side is the client is certain.
-    settled: bool,
     /// Ended, and kept to know late repeats as such; what comes within a moment is still for its last report.
     pub over: bool,
     /// Who ended it, as it seems, by a reset that may have been none.
@@ -72,25 +71,34 @@ struct Feeder<'a, 'b> {
     context: &'a mut Context<'b>,
 }
 
+impl Feeder<'_, '_> {
+    fn feed(
+        &mut self,
+        at: Timestamp,
+        feed: impl FnOnce(&mut Decoder, Side, Timestamp, &mut dyn FnMut(Exchange)),
+    ) {
+        let (side, at, turns) = (self.side, self.observed.tell(at), self.observed.turns);
+        self.observed
+            .feed(self.context, |decoder, out| feed(decoder, side, at, out));
+        if self.observed.turns != turns {
+            self.side = other(side);
+        }
+    }
+}
+
 impl Feed for Feeder<'_, '_> {
     fn data(&mut self, at: Timestamp, bytes: &[u8]) {
-        let (side, at) = (self.side, self.observed.tell(at));
-        self.observed
-            .feed(self.context, |decoder, out| decoder.data(side, at, bytes, out));
+        self.feed(at, |decoder, side, at, out| decoder.data(side, at, bytes, out));
     }
 
     fn gap(&mut self, at: Timestamp, missed: Option<u64>) {
         self.context.counters.gaps += 1;
         self.context.counters.gap_bytes += missed.unwrap_or(0);
-        let (side, at) = (self.side, self.observed.tell(at));
-        self.observed
-            .feed(self.context, |decoder, out| decoder.gap(side, at, missed, out));
+        self.feed(at, |decoder, side, at, out| decoder.gap(side, at, missed, out));
     }
 
     fn end(&mut self, at: Timestamp) {
-        let (side, at) = (self.side, self.observed.tell(at));
-        self.observed
-            .feed(self.context, |decoder, out| decoder.end(side, at, out));
+        self.feed(at, |decoder, side, at, out| decoder.end(side, at, out));
     }
 }
 
@@ -126,8 +134,12 @@ impl Connection {
         };
         let late = !segment.syn;
         let flow = flow(settings, client, server, seen.at, seen.way.of_client(side));
-        let decoder = settings.decoders.connection(server.port(), late);
+        let decoder = match speaker {
+            Some(_) => settings.decoders.connection(server.port(), late),
+            None => settings.decoders.guessed(server.port()),
+        };
         let mut observed = Observed::new(flow, Some(decoder), late);
+        observed.way = seen.way.of_client(side);
         if settings.flows.is_some() {
             observed.measure(Measured::tcp(), lost);
         }
@@ -138,7 +150,6 @@ impl Connection {
             receivers: Receivers::default(),
             doubts: None,
             interfaces: [0; 2],
-            settled: speaker.is_some(),
             over: false,
             perhaps_reset: None,
         })
@@ -254,50 +265,49 @@ impl Connection {
         true
     }
 
-    fn parts<'a, 'b>(
-        &'a mut self,
+    /// Does something with what `side` sends. What comes out of it may show that client and server are the other way round.
+    fn on<R>(
+        &mut self,
         side: Side,
-        context: &'a mut Context<'b>,
-    ) -> (&'a mut Stream, Feeder<'a, 'b>) {
+        context: &mut Context<'_>,
+        act: impl FnOnce(&mut Stream, &mut Feeder<'_, '_>) -> R,
+    ) -> R {
+        let turns = self.observed.turns;
         let stream = match side {
             Side::Client => &mut self.client,
             Side::Server => &mut self.server,
         };
-        let feeder = Feeder {
+        let mut feed = Feeder {
             side,
             observed: &mut self.observed,
             context,
         };
-        (stream, feeder)
+        let result = act(stream, &mut feed);
+        if self.observed.turns != turns {
+            self.turn();
+        }
+        result
     }
 
-    /// While it is a guess who is the client, looks whether this segment tells.
-    fn settle(&mut self, seen: &Seen<'_>, settings: &Settings) {
-        if self.settled || self.over || seen.segment.payload.bytes.is_empty() {
-            return;
-        }
-        if !self.observed.is_unknown() {
-            self.settled = true; // or given up
-            return;
-        }
-        let Some(speaker) = weir_protocols::speaker(seen.segment.payload.bytes) else {
-            return;
+    /// The same with both.
+    fn on_both(&mut self, context: &mut Context<'_>, mut act: impl FnMut(&mut Stream, &mut Feeder<'_, '_>)) {
+        let turns = self.observed.turns;
+        self.on(Side::Client, context, &mut act);
+        let next = match self.observed.turns == turns {
+            true => Side::Server,
+            false => Side::Client,
         };
-        self.settled = true;
-        if speaker == self.side(seen.source) {
-            return;
-        }
+        self.on(next, context, act);
+    }
+
+    /// Client and server change their places, as they have for whoever observes.
+    fn turn(&mut self) {
         std::mem::swap(&mut self.client, &mut self.server);
         self.receivers.swap();
         if let Some(doubts) = &mut self.doubts {
             doubts.swap(other);
         }
         self.interfaces.swap(0, 1);
-        let old = &self.observed.flow;
-        let way = seen.way.of_client(speaker);
-        let flow = flow(settings, old.server, old.client, old.opened, way);
-        let decoder = settings.decoders.connection(flow.server.port(), true);
-        self.observed.swap(flow, decoder);
     }
 
     /// Time has passed without a packet of this connection.
@@ -311,10 +321,9 @@ impl Connection {
         if self.doubts.is_some() {
             self.settle_doubts(now, room, context);
         }
-        for side in [Side::Client, Side::Server] {
-            let (stream, mut feed) = self.parts(side, context);
-            stream.give_up_old(now, patience, room, &mut feed);
-        }
+        self.on_both(context, |stream, feed| {
+            stream.give_up_old(now, patience, room, feed)
+        });
         self.observed.feed(context, |decoder, out| decoder.tick(now, out));
     }
 
@@ -325,12 +334,15 @@ impl Connection {
         }
         let how = self.give_up_doubts(how, room, context);
         self.over = true;
-        let at = self.observed.last;
-        for side in [Side::Client, Side::Server] {
-            let (stream, mut feed) = self.parts(side, context);
-            stream.give_up(at, room, &mut feed);
-            stream.give_up_acknowledged_end(at, &mut feed);
-        }
+        let (at, turns) = (self.observed.last, self.observed.turns);
+        self.on_both(context, |stream, feed| {
+            stream.give_up(at, room, feed);
+            stream.give_up_acknowledged_end(at, feed);
+        });
+        let how = match how {
+            Close::Reset(side) if self.observed.turns != turns => Close::Reset(other(side)),
+            how => how,
+        };
         self.observed.close(how, otherwise, context);
         context.counters.not_decoded += u64::from(self.observed.is_not_decoded());
     }

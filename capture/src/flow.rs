@@ -57,6 +57,7 @@ pub(crate) struct Context<'a> {
     pub lost: u64,
     /// The latest time that was seen, of whichever flow.
     pub now: Timestamp,
+    pub settings: &'a Settings,
 }
 
 /// What is counted for a flow's reports.
@@ -144,6 +145,10 @@ pub(crate) struct Observed {
     /// What the documents of its exchanges call its protocol.
     spoken: Option<&'static str>,
     pub late: bool,
+    /// Which way the client's packets go.
+    pub way: Way,
+    /// How often client and server have changed their places.
+    pub turns: u32,
     /// When the last packet was seen. Never runs backwards, though packets may.
     pub last: Timestamp,
     /// The latest time that the decoder was told.
@@ -165,6 +170,8 @@ impl Observed {
             decoder,
             held: 0,
             late,
+            way: Way::Unknown,
+            turns: 0,
             carried: false,
             account: None,
         }
@@ -193,8 +200,12 @@ impl Observed {
         }
     }
 
-    /// Client and server change their places, and decoding begins anew.
-    pub fn swap(&mut self, flow: Flow, decoder: Decoder) {
+    /// Who was taken for the client is the server. Nothing has come out of the decoder yet: it decodes anew.
+    fn turn(&mut self, context: &mut Context<'_>) {
+        self.turns += 1;
+        self.way = self.way.of_client(Side::Server);
+        let old = &self.flow;
+        let flow = flow(context.settings, old.server, old.client, old.opened, self.way);
         let old = std::mem::replace(&mut self.flow, flow);
         self.flow.wrapping = old.wrapping;
         if let Some(account) = &mut self.account {
@@ -203,14 +214,7 @@ impl Observed {
                 self.flow.id = old.id; // which a document has already
             }
         }
-        self.decoder = Some(decoder);
-    }
-
-    /// True while nothing is known of what it speaks.
-    pub fn is_unknown(&self) -> bool {
-        self.decoder
-            .as_ref()
-            .is_some_and(|decoder| decoder.protocol() == Protocol::Unknown)
+        self.feed(context, |decoder, out| decoder.reverse(out));
     }
 
     /// A packet is seen: time never runs backwards.
@@ -242,6 +246,9 @@ impl Observed {
             context.counters.decoder_panics += 1;
             return self.drop_decoder(context.held);
         }
+        if decoder.is_reversed() {
+            return self.turn(context);
+        }
         self.protocol = decoder.protocol();
         context.counters.events += decoder.take_events();
         if decoder.is_opaque() {
@@ -266,7 +273,16 @@ impl Observed {
             // Nothing has come until now.
             Close::Abandoned => self.last.max(context.now),
         };
+        let turns = self.turns;
         self.feed(context, |decoder, out| decoder.close(at, how, out));
+        let how = match how {
+            Close::Reset(Side::Client) if self.turns != turns => Close::Reset(Side::Server),
+            Close::Reset(Side::Server) if self.turns != turns => Close::Reset(Side::Client),
+            how => how,
+        };
+        if self.turns != turns {
+            self.feed(context, |decoder, out| decoder.close(at, how, out));
+        }
         self.drop_decoder(context.held);
         if let Some(account) = &mut self.account {
             account.end = Some(match &account.measured {

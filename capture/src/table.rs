@@ -350,12 +350,13 @@ impl Tracker {
             held: &mut self.held,
             lost: self.lost,
             now: self.now,
+            settings: &self.settings,
         };
         match &mut self.slots[place] {
             Some(Slot {
                 entry: Entry::Tcp(connection),
                 ..
-            }) => connection.take(&seen, &self.settings, &mut room, &mut context),
+            }) => connection.take(&seen, &mut room, &mut context),
             slot => leave_out(slot, seen.at, &mut context),
         }
         self.counters.bound_reached += room.ended;
@@ -385,6 +386,7 @@ impl Tracker {
             held: &mut self.held,
             lost: self.lost,
             now: self.now,
+            settings: &self.settings,
         };
         let is_read = match &mut self.slots[place] {
             Some(Slot {
@@ -497,6 +499,7 @@ impl Tracker {
             held: &mut self.held,
             lost: self.lost,
             now: self.now,
+            settings: &self.settings,
         };
         match &mut slot.entry {
             Entry::Tcp(connection) => {
@@ -533,6 +536,7 @@ impl Tracker {
                 held: &mut self.held,
                 lost: self.lost,
                 now: self.now,
+                settings: &self.settings,
             };
             let Some(Slot { entry, .. }) = &mut self.slots[place] else {
                 continue;

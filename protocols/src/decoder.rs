@@ -1,7 +1,7 @@
 //! The decoder of one connection: waits until it knows the protocol, then hands everything to that protocol's decoder. What
 //! it takes the protocol for may be wrong until both sides' bytes have shown it: then it looks at them again.
 
-use crate::detect::{Dissector, Entry, Standing, Verdict, entry, recognise};
+use crate::detect::{Dissector, Entry, Recognised, Standing, Verdict, entry, recognise, recognise_either};
 use crate::guess::{Detecting, Guess};
 use crate::{Close, Exchange, Limits, Protocol, Side, dns, http1, http2};
 use std::{cell::Cell, sync::Arc};
@@ -32,6 +32,8 @@ enum State {
     /// Most likely this protocol, and not yet certainly.
     Guessing(Box<Guess>),
     Decoding(Protocol, Box<dyn Dissector>),
+    /// Who was taken for the client is the server: what was seen, with the sides as they are.
+    Reversed(&'static Entry, Box<Detecting>),
     /// Closed while it was this.
     Closed(Protocol),
     Opaque,
@@ -46,6 +48,15 @@ impl Decoder {
     /// For a connection whose beginning was missed.
     pub fn late(limits: &Arc<Limits>) -> Self {
         Self::with(limits, State::Detecting(Detecting::late()))
+    }
+
+    /// For a connection whose beginning was missed, and of which it is a guess who is the client: see [`Self::is_reversed`].
+    pub fn guessed(limits: &Arc<Limits>) -> Self {
+        let detecting = Detecting {
+            either: true,
+            ..Detecting::late()
+        };
+        Self::with(limits, State::Detecting(detecting))
     }
 
     /// For a connection that speaks what the user says: nothing is looked for, and nothing else is tried.
@@ -93,6 +104,20 @@ impl Decoder {
             began: Timestamp::default(),
             answered: false,
             state,
+        }
+    }
+
+    /// True once what was said shows that who was taken for the client is the server. Nothing has come out, and nothing does
+    /// until [`Self::reverse`] is called.
+    pub fn is_reversed(&self) -> bool {
+        matches!(self.state, State::Reversed(..))
+    }
+
+    /// Decodes anew what was seen, with client and server the other way round; what follows is to be given so too.
+    pub fn reverse(&mut self, out: &mut dyn FnMut(Exchange)) {
+        match std::mem::replace(&mut self.state, State::Opaque) {
+            State::Reversed(entry, detecting) => self.begin(entry, *detecting, false, out),
+            state => self.state = state,
         }
     }
 
@@ -172,17 +197,21 @@ impl Decoder {
         match &self.state {
             State::Guessing(guess) => guess.waits(),
             State::Decoding(_, decoder) => decoder.waits(),
-            State::Detecting(_) | State::Closed(_) | State::Opaque => false,
+            State::Detecting(_) | State::Reversed(..) | State::Closed(_) | State::Opaque => false,
         }
     }
 
-    /// The connection is over: whatever is unfinished comes out now, marked as such.
+    /// The connection is over: whatever is unfinished comes out now, marked as such. Where that shows that client and server
+    /// are the other way round, this is to be called again after [`Self::reverse`].
     pub fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
         match &mut self.state {
             State::Guessing(guess) => {
                 if guess.close(at, how) == Standing::Refuted {
                     self.judge(Standing::Refuted, out);
-                    return self.close(at, how, out);
+                    return match self.is_reversed() {
+                        true => {} // to be closed once more
+                        false => self.close(at, how, out),
+                    };
                 }
                 // Nothing has spoken against it.
                 guess.come_out(out);
@@ -207,6 +236,7 @@ impl Decoder {
             State::Detecting(detecting) => detecting.held(),
             State::Guessing(guess) => guess.held(),
             State::Decoding(_, decoder) => decoder.held(),
+            State::Reversed(_, detecting) => detecting.held(),
             State::Closed(_) | State::Opaque => 0,
         }
     }
@@ -214,7 +244,7 @@ impl Decoder {
     /// What the connection was found to speak so far.
     pub fn protocol(&self) -> Protocol {
         match &self.state {
-            State::Detecting(_) => Protocol::Unknown,
+            State::Detecting(_) | State::Reversed(..) => Protocol::Unknown,
             State::Guessing(guess) => guess.protocol(),
             State::Decoding(protocol, decoder) => decoder.found().unwrap_or(*protocol),
             State::Closed(protocol) => *protocol,
@@ -240,11 +270,18 @@ impl Decoder {
         let State::Detecting(detecting) = &mut self.state else {
             return;
         };
-        let found = Cell::new(None);
-        let (late, refuted) = (detecting.late, detecting.refuted);
+        let found = Cell::new((None, false));
+        let (late, either, refuted) = (detecting.late, detecting.either, detecting.refuted);
         let check = |bytes: &[u8]| {
-            let (verdict, entry) = recognise(side, bytes, late, refuted);
-            found.set(entry);
+            let Recognised {
+                verdict,
+                entry,
+                reversed,
+            } = match either {
+                true => recognise_either(side, bytes, refuted),
+                false => recognise(side, bytes, late, refuted).into(),
+            };
+            found.set((entry, reversed));
             verdict
         };
         let probe = match side {
@@ -268,7 +305,13 @@ impl Decoder {
             }
         }
         match (verdict, found.get()) {
-            (Verdict::Yes, Some(entry)) => {
+            (Verdict::Yes, (Some(entry), true)) => {
+                let mut detecting = std::mem::take(detecting);
+                detecting.push(side, at, bytes);
+                detecting.reverse();
+                self.state = State::Reversed(entry, Box::new(detecting));
+            }
+            (Verdict::Yes, (Some(entry), false)) => {
                 let detecting = std::mem::take(detecting);
                 self.begin(entry, detecting, side == Side::Server, out);
                 self.data(side, at, bytes, out);
@@ -329,6 +372,10 @@ impl Decoder {
         };
         match standing {
             Standing::Guess => {}
+            Standing::Reversed => {
+                let (entry, detecting) = (guess.entry(), guess.reverse());
+                self.state = State::Reversed(entry, Box::new(detecting));
+            }
             Standing::Confirmed => {
                 guess.come_out(out);
                 let (protocol, state) = (
@@ -349,8 +396,21 @@ impl Decoder {
     }
 
     /// What was taken for something that it is not is shown to the protocols that are left.
-    fn look_again(&mut self, detecting: Detecting, out: &mut dyn FnMut(Exchange)) {
-        match detecting.recognise() {
+    fn look_again(&mut self, mut detecting: Detecting, out: &mut dyn FnMut(Exchange)) {
+        let recognised = detecting.recognise();
+        if detecting.either && recognised.0 != Verdict::Yes {
+            let refuted = detecting.refuted;
+            detecting.reverse();
+            if let (Verdict::Yes, Some(entry)) = detecting.recognise()
+                && entry.tells_sides()
+            {
+                self.state = State::Reversed(entry, Box::new(detecting));
+                return;
+            }
+            detecting.reverse();
+            (detecting.either, detecting.refuted) = (true, refuted);
+        }
+        match recognised {
             (Verdict::Yes, Some(entry)) => {
                 let answered = (entry.server)(&detecting.server.part, detecting.late) == Verdict::Yes;
                 self.begin(entry, detecting, answered, out);

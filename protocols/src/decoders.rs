@@ -61,6 +61,15 @@ impl Decoders {
         }
     }
 
+    /// For a connection whose beginning was missed, and which is most likely to this port of a server: see
+    /// [`Decoder::is_reversed`]. A port that is pinned is the server's.
+    pub fn guessed(&self, server: u16) -> Decoder {
+        match self.pins.get(server) {
+            Some(protocol) => Decoder::pinned(&self.limits, protocol, true),
+            None => Decoder::guessed(&self.limits),
+        }
+    }
+
     /// For the datagrams between a client's socket and this port of a server, if they are to be decoded; `late` where its
     /// first queries may have been missed.
     pub fn datagrams(&self, server: u16, late: bool) -> Option<Decoder> {

@@ -36,6 +36,19 @@ impl Entry {
     pub fn is_told_by_server(&self) -> bool {
         self.protocol == Protocol::Http1
     }
+
+    /// What `side` sends is known by this.
+    fn check(&self, side: Side) -> fn(&[u8], bool) -> Verdict {
+        match side {
+            Side::Client => self.client,
+            Side::Server => self.server,
+        }
+    }
+
+    /// What is recognised in the middle of a connection tells who has sent it.
+    pub fn tells_sides(&self) -> bool {
+        !matches!(self.protocol, Protocol::Http2 | Protocol::Dubbo)
+    }
 }
 
 /// The decoder of one protocol for one connection. The rules of [`crate::Decoder`]'s methods hold for its.
@@ -58,6 +71,10 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     /// leaves this as it is. Once certain, it stays so.
     fn standing(&self) -> Standing {
         Standing::Confirmed
+    }
+    /// Who is the client, where that is only a guess. A decoder whose first bytes tell leaves this as it is.
+    fn roles(&self) -> Roles {
+        Roles::AsTaken
     }
     /// What the connection within was found to speak, of a decoder that hands its bytes on.
     fn found(&self) -> Option<Protocol> {
@@ -83,6 +100,30 @@ pub(crate) enum Standing {
     Confirmed,
     /// It is another.
     Refuted,
+    /// It is this protocol, and who was taken for the client is the server.
+    Reversed,
+}
+
+/// Who is the client, as far as a decoder can tell by what both sides say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Roles {
+    /// Nothing has told yet.
+    #[default]
+    Open,
+    /// Who is taken for it.
+    AsTaken,
+    /// Who is taken for the server.
+    Reversed,
+}
+
+impl Roles {
+    /// What `side` has sent is what a `speaker` sends.
+    pub fn told(side: Side, speaker: Side) -> Self {
+        match side == speaker {
+            true => Self::AsTaken,
+            false => Self::Reversed,
+        }
+    }
 }
 
 impl Standing {
@@ -195,6 +236,53 @@ pub fn speaker(bytes: &[u8]) -> Option<Side> {
     }
 }
 
+/// What bytes were recognised as.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Recognised {
+    pub verdict: Verdict,
+    pub entry: Option<&'static Entry>,
+    /// The other side sends such.
+    pub reversed: bool,
+}
+
+impl From<(Verdict, Option<&'static Entry>)> for Recognised {
+    fn from((verdict, entry): (Verdict, Option<&'static Entry>)) -> Self {
+        Self {
+            verdict,
+            entry,
+            reversed: false,
+        }
+    }
+}
+
+/// Which protocol this is, of a connection joined late of which it is a guess that `side` has sent it. Where frames are
+/// searched for, chance finds some, and they look alike on both sides: then the decoder finds out who is who.
+pub(crate) fn recognise_either(side: Side, bytes: &[u8], refuted: Refuted) -> Recognised {
+    let mut open = false;
+    for (place, entry) in REGISTRY.iter().enumerate() {
+        if !entry.tells_sides() {
+            continue;
+        }
+        let own = entry.check(side)(bytes, true);
+        if own == Verdict::Yes && !refuted.has(place) {
+            return (own, Some(entry)).into();
+        }
+        let others = entry.check(side.other())(bytes, true);
+        if others == Verdict::Yes {
+            return Recognised {
+                verdict: others,
+                entry: Some(entry),
+                reversed: true,
+            };
+        }
+        open |= own == Verdict::More || others == Verdict::More;
+    }
+    match recognise(side, bytes, true, refuted) {
+        (Verdict::No, _) if open => (Verdict::More, None).into(),
+        recognised => recognised.into(),
+    }
+}
+
 /// Which protocol begins like this on `side`, if it can be told, of those that were not refuted.
 pub(crate) fn recognise(
     side: Side,
@@ -207,11 +295,7 @@ pub(crate) fn recognise(
         if refuted.has(place) {
             continue;
         }
-        let check = match side {
-            Side::Client => entry.client,
-            Side::Server => entry.server,
-        };
-        match check(bytes, late) {
+        match entry.check(side)(bytes, late) {
             Verdict::Yes => return (Verdict::Yes, Some(entry)),
             Verdict::More => open = true,
             // The server's answer may tell.

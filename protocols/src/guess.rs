@@ -4,13 +4,15 @@
 //! Mostly a connection is certain with its first segment, and then nothing is kept at all. What is kept is bounded: past that
 //! a guess can still be refuted, but what the connection speaks instead is not found any more.
 
-use crate::detect::{Dissector, Entry, Probe, REGISTRY, Refuted, Standing, Verdict};
+use crate::detect::{Dissector, Entry, Probe, REGISTRY, Refuted, Roles, Standing, Verdict};
 use crate::{Close, Exchange, Limits, Protocol, Side};
 use std::sync::Arc;
 use weir_records::Timestamp;
 
 /// Bytes of both sides that are kept.
 const KEPT: usize = 8 << 10;
+/// The same where it is a guess who is the client.
+const KEPT_EITHER: usize = 64 << 10;
 /// Exchanges that are held back. So many make a guess certain.
 const WITHHELD: usize = 64;
 /// Memory that one of them takes, about.
@@ -22,6 +24,8 @@ pub(crate) struct Detecting {
     pub late: bool,
     /// The beginning of the connection was seen, even where bytes were missed since.
     pub begun: bool,
+    /// It is a guess who is the client.
+    pub either: bool,
     pub client: Probe,
     pub server: Probe,
     /// Whose the kept bytes are, in the order in which they came.
@@ -63,8 +67,31 @@ impl Detecting {
     pub fn lose(&mut self) {
         *self = Self {
             begun: self.begun,
+            either: self.either,
             ..Self::late()
         };
+    }
+
+    /// These bytes of this side are kept.
+    pub fn push(&mut self, side: Side, at: Timestamp, bytes: &[u8]) {
+        let probe = match side {
+            Side::Client => &mut self.client,
+            Side::Server => &mut self.server,
+        };
+        if probe.part.is_empty() {
+            probe.at = at;
+        }
+        probe.part.extend_from_slice(bytes);
+        self.keep(side, at, bytes.len());
+    }
+
+    /// Client and server change their places, and that is certain.
+    pub fn reverse(&mut self) {
+        (self.either, self.refuted) = (false, Refuted::default());
+        std::mem::swap(&mut self.client, &mut self.server);
+        for kept in &mut self.order {
+            kept.side = kept.side.other();
+        }
     }
 
     /// So many more bytes of this side are kept.
@@ -141,6 +168,7 @@ impl Detecting {
         Self {
             searched: self.searched + kept as u64,
             begun: self.begun,
+            either: self.either,
             ..Self::late()
         }
     }
@@ -154,6 +182,7 @@ pub(crate) struct Guess {
     /// What it was shown, unless that was too much.
     seen: Option<Detecting>,
     late: bool,
+    either: bool,
     searched: u64,
     withheld: Vec<Exchange>,
 }
@@ -172,11 +201,13 @@ impl Guess {
             seen: Some(Detecting {
                 late: detecting.late,
                 begun: detecting.begun,
+                either: detecting.either,
                 searched: detecting.searched,
                 refuted: detecting.refuted,
                 ..Detecting::default()
             }),
             late: detecting.late,
+            either: detecting.either,
             searched: detecting.searched,
             withheld: Vec::new(),
         }
@@ -192,21 +223,16 @@ impl Guess {
             return standing;
         }
         self.searched += bytes.len() as u64;
-        if let Some(seen) = &mut self.seen {
-            let kept = seen.client.part.len() + seen.server.part.len();
-            if kept + bytes.len() > KEPT {
-                self.seen = None;
-            } else {
-                let probe = match side {
-                    Side::Client => &mut seen.client,
-                    Side::Server => &mut seen.server,
-                };
-                if probe.part.is_empty() {
-                    probe.at = at;
-                }
-                probe.part.extend_from_slice(bytes);
-                seen.keep(side, at, bytes.len());
+        let most = if self.either { KEPT_EITHER } else { KEPT };
+        match &mut self.seen {
+            Some(seen) if seen.client.part.len() + seen.server.part.len() + bytes.len() <= most => {
+                seen.push(side, at, bytes);
             }
+            // What has told is shown again in any case.
+            seen if standing == Standing::Reversed => {
+                seen.insert(Detecting::late()).push(side, at, bytes);
+            }
+            seen => *seen = None,
         }
         standing
     }
@@ -244,10 +270,26 @@ impl Guess {
                 withheld.push(exchange);
             }
         });
-        match self.decoder.standing() {
+        let standing = match (self.decoder.standing(), self.decoder.roles()) {
+            (Standing::Confirmed, Roles::Open) if self.either => Standing::Guess,
+            (Standing::Confirmed, Roles::Reversed) if self.either => Standing::Reversed,
+            (standing, _) => standing,
+        };
+        match standing {
             Standing::Guess if withheld.len() > WITHHELD || self.decoder.is_opaque() => Standing::Confirmed,
             standing => standing,
         }
+    }
+
+    /// What was seen, where client and server turned out to be the other way round.
+    pub fn reverse(&mut self) -> Detecting {
+        let mut seen = self.seen.take().unwrap_or_else(Detecting::late);
+        seen.reverse();
+        seen
+    }
+
+    pub fn entry(&self) -> &'static Entry {
+        self.entry
     }
 
     /// Memory that it takes, in bytes, about: most of what is held back is what its decoder has kept before.
@@ -273,6 +315,7 @@ impl Guess {
             .position(|entry| entry.protocol == self.entry.protocol);
         let mut seen = self.seen.take().unwrap_or_else(|| Detecting {
             late: self.late,
+            either: self.either,
             searched: self.searched,
             // Too much was seen to be kept: nothing else is tried.
             refuted: Refuted::ALL,

@@ -6,7 +6,6 @@ use crate::{
     flow::Context,
     packet::Segment,
     receiver::{Judgement, ResetJudgement},
-    settings::Settings,
     stream::{Arrival, Feed, Room},
 };
 use weir_protocols::{Close, Side};
@@ -14,13 +13,7 @@ use weir_records::{FlowEnd, Timestamp};
 
 impl Connection {
     /// Takes a segment.
-    pub fn take(
-        &mut self,
-        seen: &Seen<'_>,
-        settings: &Settings,
-        room: &mut Room<'_>,
-        context: &mut Context<'_>,
-    ) {
+    pub fn take(&mut self, seen: &Seen<'_>, room: &mut Room<'_>, context: &mut Context<'_>) {
         self.observed.seen(seen.at);
         let side = self.side(seen.source);
         if self.was_seen_elsewhere(side, seen) {
@@ -31,13 +24,13 @@ impl Connection {
             return self.take_late(side, seen, context);
         }
         if self.doubts.is_some() {
-            self.hear(side, seen, settings, room, context);
+            self.hear(side, seen, room, context);
         }
         if !self.over && self.judge(side, seen, room, context) {
-            self.accept(seen, settings, false, room, context);
+            self.accept(seen, false, room, context);
         }
         if self.doubts.is_some() {
-            self.decide(seen, settings, room, context);
+            self.decide(seen, room, context);
         }
     }
 
@@ -111,34 +104,21 @@ impl Connection {
     }
 
     /// A segment may tell of those of the other side that wait, whatever becomes of it.
-    fn hear(
-        &mut self,
-        side: Side,
-        seen: &Seen<'_>,
-        settings: &Settings,
-        room: &mut Room<'_>,
-        context: &mut Context<'_>,
-    ) {
+    fn hear(&mut self, side: Side, seen: &Seen<'_>, room: &mut Room<'_>, context: &mut Context<'_>) {
         let window = self.receivers.window(other(side));
         let Some(doubts) = &mut self.doubts else { return };
         for parked in doubts.believe(other(side), seen.segment.acknowledged, window, room) {
-            self.accept(&parked.seen(), settings, true, room, context);
+            self.accept(&parked.seen(), true, room, context);
         }
     }
 
     /// Looks what has come of those that wait, after a segment.
-    fn decide(
-        &mut self,
-        seen: &Seen<'_>,
-        settings: &Settings,
-        room: &mut Room<'_>,
-        context: &mut Context<'_>,
-    ) {
+    fn decide(&mut self, seen: &Seen<'_>, room: &mut Room<'_>, context: &mut Context<'_>) {
         let side = self.side(seen.source);
         let window = self.receivers.window(side);
         let Some(doubts) = &mut self.doubts else { return };
         for parked in doubts.believe(side, None, window, room) {
-            self.accept(&parked.seen(), settings, true, room, context);
+            self.accept(&parked.seen(), true, room, context);
         }
         self.settle_doubts(self.observed.last, room, context);
     }
@@ -189,9 +169,16 @@ impl Connection {
             return how;
         };
         let at = self.observed.last;
-        let (stream, mut feed) = self.parts(side, context);
-        stream.give_up(at, room, &mut feed);
-        stream.give_up_before(at, sequence, &mut feed);
+        let turns = self.observed.turns;
+        self.on(side, context, |stream, feed| {
+            stream.give_up(at, room, feed);
+            stream.give_up_before(at, sequence, feed);
+        });
+        let side = if self.observed.turns == turns {
+            side
+        } else {
+            other(side)
+        };
         if let Some(measure) = self.observed.connection() {
             measure.reset(side, wire_len);
         }
@@ -200,20 +187,11 @@ impl Connection {
     }
 
     /// The receiver has taken a segment; `anyway` though its numbers are far from those before.
-    fn accept(
-        &mut self,
-        seen: &Seen<'_>,
-        settings: &Settings,
-        anyway: bool,
-        room: &mut Room<'_>,
-        context: &mut Context<'_>,
-    ) {
+    fn accept(&mut self, seen: &Seen<'_>, anyway: bool, room: &mut Room<'_>, context: &mut Context<'_>) {
         if self.over {
             return;
         }
-        self.settle(seen, settings);
-        let (at, segment) = (self.observed.last, &seen.segment);
-        let side = self.side(seen.source);
+        let (at, segment, side) = (self.observed.last, &seen.segment, self.side(seen.source));
         self.observed.carried |= segment.payload.len > 0;
         if let Some(mut doubts) = self.doubts.take() {
             let is_new = self.stream(side).is_new(segment.sequence, segment.payload.len);
@@ -231,9 +209,14 @@ impl Connection {
         {
             self.acknowledge(side, at, next, segment, room, context);
         }
-        self.bytes(side, at, segment, room, context);
+        self.bytes(self.side(seen.source), at, segment, room, context);
         if segment.rst {
-            self.close(Close::Reset(side), FlowEnd::Unobserved, room, context);
+            self.close(
+                Close::Reset(self.side(seen.source)),
+                FlowEnd::Unobserved,
+                room,
+                context,
+            );
         } else if self.client.has_ended() && self.server.has_ended() {
             self.close(Close::Finished, FlowEnd::Unobserved, room, context);
             if is_through {
@@ -253,14 +236,15 @@ impl Connection {
         context: &mut Context<'_>,
     ) {
         let late = self.observed.late;
-        let (stream, mut feed) = self.parts(other(side), context);
-        stream.begin(next, late);
-        stream.acknowledge(next, room, &mut feed);
-        if segment.payload.len > 0 {
-            stream.give_up_acknowledged(at, room, &mut feed);
-        } else if segment.fin || segment.rst {
-            stream.give_up_acknowledged_end(at, &mut feed);
-        }
+        self.on(other(side), context, |stream, feed| {
+            stream.begin(next, late);
+            stream.acknowledge(next, room, feed);
+            if segment.payload.len > 0 {
+                stream.give_up_acknowledged(at, room, feed);
+            } else if segment.fin || segment.rst {
+                stream.give_up_acknowledged_end(at, feed);
+            }
+        });
     }
 
     /// What `side` sent.
@@ -276,20 +260,22 @@ impl Connection {
         let wanted = self.observed.decoder.is_some();
         let first = segment.sequence.wrapping_add(u32::from(segment.syn));
         let len = segment.payload.len;
-        let (stream, mut feed) = self.parts(side, context);
-        if segment.syn {
-            stream.begin_at(first);
-        }
-        let mut arrival = Arrival::InOrder;
-        if len > 0 {
-            if !stream.has_begun() && !late {
-                feed.gap(at, None); // where it began was not seen
+        let arrival = self.on(side, context, |stream, feed| {
+            if segment.syn {
+                stream.begin_at(first);
             }
-            arrival = stream.segment(at, first, &segment.payload, wanted, room, &mut feed);
-        }
-        if segment.fin {
-            stream.finish(at, first.wrapping_add(len as u32), &mut feed);
-        }
+            let mut arrival = Arrival::InOrder;
+            if len > 0 {
+                if !stream.has_begun() && !late {
+                    feed.gap(at, None); // where it began was not seen
+                }
+                arrival = stream.segment(at, first, &segment.payload, wanted, room, feed);
+            }
+            if segment.fin {
+                stream.finish(at, first.wrapping_add(len as u32), feed);
+            }
+            arrival
+        });
         match arrival {
             Arrival::InOrder => {}
             Arrival::Early => context.counters.early_segments += 1,

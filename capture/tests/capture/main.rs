@@ -23,6 +23,7 @@ mod pins;
 mod prefaces;
 mod receiver;
 mod robust;
+mod roles;
 mod support;
 mod tunnels;
 mod wraps;

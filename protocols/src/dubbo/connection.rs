@@ -4,13 +4,17 @@ use super::asides::{Asides, Told};
 use super::body::begins_well;
 use super::exchange::{Exchange, Failure};
 use super::framing::{Doubt, Fed, Framing, Message, Skipped};
+use super::header::Header;
 use super::items::Items;
 use super::{BEGINNING, STORED, TIMEOUT};
-use crate::detect::{Dissector, Standing};
+use crate::detect::{Dissector, Roles, Standing};
 use crate::fate::Fate;
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::{collections::VecDeque, sync::Arc};
 use weir_records::Timestamp;
+
+/// Who has sent a frame that is longer is told by its header, so that all of it is still there to be shown again.
+const LONG: u32 = 32 << 10;
 
 /// What takes exchanges.
 type Out<'a> = &'a mut dyn FnMut(Any);
@@ -35,6 +39,8 @@ struct Connection {
     untold_events: u64,
     /// A frame whose body begins as it must is certain, and so are two in a row or one of each side.
     standing: Standing,
+    /// Who is the client: who asks, or else who is answered.
+    roles: Roles,
 }
 
 /// What one side sends, and its requests that wait.
@@ -72,6 +78,7 @@ pub(super) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
         asides: Asides::default(),
         untold_events: 0,
         standing: Standing::Guess,
+        roles: Roles::Open,
     })
 }
 
@@ -89,6 +96,9 @@ impl Connection {
         if self.standing == Standing::Guess && begins_well(&message.header, &message.body) {
             self.standing = Standing::Confirmed;
         }
+        if self.late && self.roles == Roles::Open {
+            self.tell_roles(side, &message.header, &message.body);
+        }
         self.note_skipped(side, skipped);
         if message.header.is_event() {
             self.asides.event();
@@ -101,6 +111,17 @@ impl Connection {
         } else {
             self.response(side, message, out);
         }
+    }
+
+    /// A client asks, and a server answers. But for callbacks, by which a server calls its client: their attachments name the
+    /// client's object (`CallbackServiceCodec`). Both sides send events.
+    fn tell_roles(&mut self, side: Side, header: &Header, body: &[u8]) {
+        const OBJECT: &[u8] = b"callback.service.instid";
+        if header.is_event() {
+            return;
+        }
+        let asks = header.is_request() && memchr::memmem::find(body, OBJECT).is_none();
+        self.roles = Roles::told(side, if asks { Side::Client } else { Side::Server });
     }
 
     /// Looks, where one frame did not tell, at what is around it.
@@ -351,6 +372,13 @@ impl Dissector for Connection {
         if self.direction(side).framing.doubt() == Some(Doubt::Unreadable) {
             self.note_doubt(side);
         }
+        if self.late
+            && self.roles == Roles::Open
+            && let Some(header) = self.direction(side).framing.header()
+            && header.length > LONG
+        {
+            self.tell_roles(side, &header, b"");
+        }
     }
 
     fn gap(&mut self, side: Side, at: Timestamp, missed: Option<u64>, out: Out<'_>) {
@@ -404,6 +432,10 @@ impl Dissector for Connection {
 
     fn standing(&self) -> Standing {
         self.standing
+    }
+
+    fn roles(&self) -> Roles {
+        self.roles
     }
 
     fn held(&self) -> usize {

@@ -138,6 +138,14 @@ impl Framing {
         }
     }
 
+    /// The header of the frame that is arriving.
+    pub fn header(&self) -> Option<Header> {
+        match &self.state {
+            State::Body(message) => Some(message.header),
+            _ => None,
+        }
+    }
+
     pub fn new(late: bool) -> Self {
         let at = Timestamp::default();
         Self {

@@ -6,6 +6,7 @@ use super::frame::{CONTINUATION, END_HEADERS, END_STREAM, Header, PADDED, PUSH_P
 use super::hpack::Fields;
 use super::rules::{Place, Rules};
 use crate::Side;
+use crate::detect::Roles;
 use crate::http::{Kept, Messages, Style};
 use weir_records::Timestamp;
 
@@ -110,9 +111,25 @@ impl Connection {
         }
     }
 
+    /// A head says who has sent it: a client asks, a server answers, and promises.
+    fn tell_roles(&mut self, side: Side, promises: bool, fields: &Fields) {
+        let has = |name: &&[u8]| fields.get(name).is_some();
+        let speaker = if promises || has(&&b":status"[..]) {
+            Side::Server
+        } else if [&b":method"[..], b":path", b":scheme"].iter().any(has) {
+            Side::Client
+        } else {
+            return;
+        };
+        self.roles = Roles::told(side, speaker);
+    }
+
     fn end_block(&mut self, side: Side, block: &Block, bytes: &[u8], at: Timestamp, out: Out) {
         let (fields, rules, wrong) = self.read_block(side, block, bytes);
         let promises = block.header.kind == PUSH_PROMISE;
+        if self.late && wrong.is_none() {
+            self.tell_roles(side, promises, &fields);
+        }
         let id = if promises {
             block.promised
         } else {

@@ -10,7 +10,7 @@ use super::hpack::Hpack;
 use super::streams::reckon;
 use super::tunnels::Tunnels;
 use super::{KEPT, STORED_HEADS};
-use crate::detect::{Dissector, Standing};
+use crate::detect::{Dissector, Roles, Standing};
 use crate::http::TOGETHER;
 use crate::http1::note;
 use crate::{Close, Exchange as Any, Limits, Side};
@@ -51,6 +51,8 @@ pub(super) struct Connection {
     pub error: Option<u32>,
     /// The client's preface is certain; of a connection joined late, frames of both sides are, or several of one.
     standing: Standing,
+    /// Who is the client, by the latest head.
+    pub roles: Roles,
     /// Frames that each side has sent, until it is certain.
     frames: [u8; 2],
 }
@@ -113,6 +115,7 @@ impl Connection {
             broken: 0,
             error: None,
             standing: Standing::Guess,
+            roles: Roles::Open,
             frames: [0; 2],
         }
     }
@@ -400,6 +403,10 @@ impl Dissector for Connection {
 
     fn standing(&self) -> Standing {
         self.standing
+    }
+
+    fn roles(&self) -> Roles {
+        self.roles
     }
 
     fn held(&self) -> usize {
