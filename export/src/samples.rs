@@ -87,6 +87,7 @@ pub(crate) fn document(number: u64) -> Document {
             tunnel_id: Box::default(),
             preface: Vec::new(),
             proxy: None,
+            socks: None,
             dns: None,
             dubbo: None,
             flow: None,

@@ -1,7 +1,7 @@
 //! What finds out which protocol a connection speaks: the registry of protocols, and the memory of a first line that
 //! has not arrived whole.
 
-use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2, preface, tls};
+use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2, preface, socks, tls};
 use std::{fmt, sync::Arc};
 use weir_config::Pinned;
 use weir_records::Timestamp;
@@ -15,6 +15,7 @@ pub(crate) const REGISTRY: &[Entry] = &[
     dns::ENTRY,
     dubbo::ENTRY,
     preface::starttls::ENTRY,
+    socks::ENTRY,
 ];
 
 /// One protocol: how its beginning is known, and how its decoder is made.

@@ -20,6 +20,7 @@ mod http;
 pub mod http1;
 pub mod http2;
 mod preface;
+pub mod socks;
 pub mod tls;
 mod tunnel;
 pub mod websocket;
@@ -88,6 +89,8 @@ pub enum Protocol {
     Tls,
     /// Dubbo 2.
     Dubbo,
+    /// SOCKS.
+    Socks,
     /// A PROXY header, and nothing yet behind it.
     Proxied,
     /// Nothing that is decoded here, or not yet (it may go over to TLS), or no longer (after CONNECT, an upgrade, a bound).
@@ -103,6 +106,7 @@ impl Protocol {
             Self::Dns => Some("dns"),
             Self::Tls => Some("tls"),
             Self::Dubbo => Some("dubbo"),
+            Self::Socks => Some("socks"),
         }
     }
 }
@@ -165,7 +169,9 @@ pub enum Exchange {
     Dubbo(Box<dubbo::Exchange>),
     /// A WebSocket connection, from its handshake to its end.
     WebSocket(Box<websocket::Exchange>),
-    /// Any of them, within a tunnel that was opened by CONNECT.
+    /// What a SOCKS proxy was asked for.
+    Socks(Box<socks::Exchange>),
+    /// Any of them, within a tunnel that was opened by CONNECT or by SOCKS.
     Tunnelled(Box<Tunnelled>),
     /// Any of them, behind something that was taken off.
     Prefaced(Box<Prefaced>),
@@ -187,6 +193,7 @@ impl Exchange {
             Self::Tls(_) => "tls",
             Self::Dubbo(_) => "dubbo",
             Self::WebSocket(_) => "websocket",
+            Self::Socks(_) => "socks",
             Self::Tunnelled(exchange) => exchange.protocol(),
             Self::Prefaced(exchange) => exchange.protocol(),
         }
@@ -209,7 +216,7 @@ impl Exchange {
             Self::Http2(exchange) => exchange.fate.is_waiting(),
             Self::Dubbo(exchange) => exchange.fate.is_waiting(),
             Self::Tls(exchange) => exchange.is_open(),
-            Self::Dns(_) | Self::WebSocket(_) => false,
+            Self::Dns(_) | Self::WebSocket(_) | Self::Socks(_) => false,
             Self::Tunnelled(exchange) => exchange.is_waiting(),
             Self::Prefaced(exchange) => exchange.is_waiting(),
         }
@@ -238,6 +245,7 @@ impl Exchange {
             Self::Tls(exchange) => exchange.document(flow, policy),
             Self::Dubbo(exchange) => exchange.document(flow, policy),
             Self::WebSocket(exchange) => exchange.document(flow, policy),
+            Self::Socks(exchange) => exchange.document(flow, policy),
             Self::Tunnelled(exchange) => exchange.document(flow, policy),
             Self::Prefaced(exchange) => exchange.document(flow, policy),
         }

@@ -1,4 +1,4 @@
-//! What passes through a tunnel that CONNECT opened: another connection within the connection, whose protocol is found out
+//! What passes through a tunnel that CONNECT, or SOCKS, opened: another connection within the connection, whose protocol is found out
 //! anew.
 
 use crate::detect::Dissector;

@@ -7,6 +7,7 @@ mod flow;
 mod http2;
 mod preface;
 mod rpc;
+mod socks;
 mod tls;
 mod websocket;
 mod words;
@@ -21,6 +22,7 @@ pub use preface::{Named, Preface, WeirProxy};
 pub use rpc::{Rpc, RpcRequest, RpcResponse, RpcSystem};
 use schemars::JsonSchema;
 use serde::Serialize;
+pub use socks::{SocksAuthentication, SocksCommand, SocksVersion, WeirSocks};
 use std::{
     borrow::Cow,
     collections::BTreeMap,
@@ -196,6 +198,7 @@ impl Weir {
             tunnel_id: wrapping::ids(flow.wrapping.as_ref()),
             preface: Vec::new(),
             proxy: None,
+            socks: None,
             dns: None,
             dubbo: None,
             flow: None,
@@ -210,7 +213,7 @@ impl Weir {
 pub struct Event {
     /// Identity of this document; a repeat of the same exchange keeps it.
     pub id: DocumentId,
-    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`, `weir.websocket`, or `weir.flow` of a connection as a
+    /// Kind of document: `weir.http`, `weir.dns`, `weir.dubbo`, `weir.tls`, `weir.websocket`, `weir.socks`, or `weir.flow` of a connection as a
     /// whole.
     #[serde(serialize_with = "words::one")]
     pub dataset: &'static str,
@@ -266,7 +269,8 @@ pub struct Network {
     /// `ipv4` or `ipv6`.
     #[serde(rename = "type", serialize_with = "words::one")]
     pub kind: &'static str,
-    /// `http`, `grpc`, `dns`, `mdns` (multicast DNS), `llmnr`, `dubbo`, `tls` or `websocket`; absent where nothing was recognised.
+    /// `http`, `grpc`, `dns`, `mdns` (multicast DNS), `llmnr`, `dubbo`, `tls`, `websocket` or `socks`; absent where nothing was
+    /// recognised.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "words::some")]
     pub protocol: Option<&'static str>,
     /// Which way the connection was opened, seen from the observed container.
@@ -484,7 +488,7 @@ pub struct Weir {
     pub base64: Vec<&'static str>,
     /// The tunnels that the exchange was within. First those around the captured packets, from outside to inside: `erspan`,
     /// `etherip`, `geneve`, `gre`, `gtp`, `ipip`, `l2tp`, `mpls`, `pbb`, `pppoe`, `pptp`, `teredo`, `vxlan`. Last, what the
-    /// client had asked a proxy to connect it to (CONNECT), of an exchange within that tunnel: alone, it is no list.
+    /// client had asked a proxy to connect it to (CONNECT, SOCKS), of an exchange within that tunnel: alone, it is no list.
     #[serde(skip_serializing_if = "Tunnels::is_empty")]
     pub tunnel: Tunnels,
     /// The numbers of the networks that those tunnels carried, of the tunnels that have one: VNI, GRE key.
@@ -497,6 +501,9 @@ pub struct Weir {
     /// What the first PROXY header says beside addresses.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub proxy: Option<Box<WeirProxy>>,
+    /// What a SOCKS proxy was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub socks: Option<Box<WeirSocks>>,
     /// What ECS has no place for in a DNS exchange.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dns: Option<WeirDns>,

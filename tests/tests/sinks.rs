@@ -118,6 +118,7 @@ fn document(number: u64, answered: bool) -> Document {
             tunnel_id: Box::default(),
             preface: Vec::new(),
             proxy: None,
+            socks: None,
             dns: None,
             dubbo: None,
             flow: None,

@@ -18,3 +18,58 @@ fn a_request_behind_a_proxy_header_names_its_client() {
         assert_eq!(document["weir"]["preface"], json!([preface]));
     }
 }
+
+/// Outcome, `tls.resumed`, `error.message` and `weir.preface` of the only document.
+fn handshake(file: &str) -> [serde_json::Value; 4] {
+    let seen = repro(file);
+    assert_eq!(seen.documents.len(), 1, "{file}");
+    let document = &seen.documents[0];
+    [
+        &document["event"]["outcome"],
+        &document["tls"]["resumed"],
+        &document["error"]["message"],
+        &document["weir"]["preface"],
+    ]
+    .map(Clone::clone)
+}
+
+/// Both sides are OpenSSL 3.0.
+#[test]
+fn handshakes_of_openssl_end_as_they_did() {
+    for (file, expected) in [
+        ("tls12-ok", json!(["success", false, null, null])),
+        ("tls12-resumed", json!(["success", true, null, null])),
+        (
+            "tls12-mtls-missing",
+            json!([
+                "failure",
+                null,
+                "the server ended the handshake: handshake_failure",
+                null
+            ]),
+        ),
+        (
+            "tls12-client-refuses",
+            json!([
+                "failure",
+                null,
+                "the client ended the handshake: unknown_ca",
+                null
+            ]),
+        ),
+        ("tls13-ok", json!(["success", false, null, null])),
+        ("tls13-resumed", json!(["success", true, null, null])),
+        // That the server wants a certificate of the client is encrypted.
+        ("tls13-mtls-missing", json!(["unknown", false, null, null])),
+        (
+            "starttls-smtp",
+            json!(["success", false, null, ["starttls-smtp"]]),
+        ),
+        (
+            "starttls-postgresql",
+            json!(["success", false, null, ["starttls-postgresql"]]),
+        ),
+    ] {
+        assert_eq!(json!(handshake(&format!("{file}.pcap"))), expected, "{file}");
+    }
+}

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 mod proxy;
+mod socks;
 mod starttls;
 #[path = "../http1/support.rs"]
 mod support;
