@@ -2,7 +2,7 @@
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 use weir_records::{Document, Endpoint, FLOW_DATASET, Outcome};
 
 /// What requests are added up by.
@@ -106,6 +106,8 @@ struct Weir<'a> {
     state: Option<Cow<'a, str>>,
     #[serde(borrow)]
     final_id: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    original_sizes: BTreeMap<Cow<'a, str>, u64>,
 }
 
 const FAILURE: &str = "failure";
@@ -156,6 +158,8 @@ impl<'a> Seen<'a> {
             path: borrowed(&url.path),
         });
         let question = document.dns.as_ref().and_then(|dns| dns.question.as_ref());
+        let sizes = document.weir.original_sizes.iter();
+        let sizes = sizes.map(|(name, size)| (Cow::from(name.as_str()), *size));
         Self {
             event: Event {
                 id: event.id.to_string().into(),
@@ -172,6 +176,7 @@ impl<'a> Seen<'a> {
             weir: Weir {
                 state: document.is_waiting().then_some(WAITING.into()),
                 final_id: document.weir.final_id.map(|id| id.to_string().into()),
+                original_sizes: sizes.collect(),
             },
             dns: Dns {
                 question: question.map(|question| Question {
@@ -244,7 +249,12 @@ impl<'a> Seen<'a> {
     fn path(&self) -> Cow<'_, str> {
         let name = self.dns.question.as_ref().map(|question| &question.name);
         let path = self.url.path.as_ref().or(self.rpc.method.as_ref()).or(name);
-        (&**path.unwrap_or(&self.event.dataset)).into()
+        // Several that begin alike are one once they are cut, and so that is said.
+        let was_cut = |name: &str| self.weir.original_sizes.contains_key(name);
+        match path {
+            Some(path) if was_cut("url.path") || was_cut("rpc.method") => format!("{path}…").into(),
+            path => (&**path.unwrap_or(&self.event.dataset)).into(),
+        }
     }
 }
 
@@ -274,6 +284,11 @@ mod tests {
                 json!({"url": {"domain": "shop", "port": 81, "path": "/\"a"}}),
                 "shop:81",
                 "/\"a",
+            ),
+            (
+                json!({"url": {"domain": "shop", "path": "/lon"}, "weir": {"original_sizes": {"url.path": 9}}}),
+                "shop",
+                "/lon…",
             ),
             (
                 json!({"rpc": {"method": "shop.Order/get"}}),
@@ -329,6 +344,7 @@ mod tests {
         let mut document = Document::of(&flow, Timestamp(0), event, "tcp", "http");
         document.source.bytes = Some(3);
         document.destination.domain = Some("shop".into());
+        document.weir.original_sizes.insert("url.path".into(), 99);
         document.url = Some(weir_records::Url {
             path: Some("/a\"b".into()),
             domain: Some("shop".into()),
