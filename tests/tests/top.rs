@@ -120,6 +120,11 @@ fn with_store(stage: &Stage) -> (Sidecar, TempDir, PathBuf) {
     let store = directory.path().join("weir.db");
     let sink = format!("sqlite:{}", store.display());
     let sidecar = Sidecar::start(&stage.pod, &["--mode", "tap", "--export", &sink]).unwrap();
+    // The sink makes it on its own thread.
+    wait_for("the store is made", || {
+        let flags = ["--store", store.to_str().unwrap(), "--once"];
+        stage.pod.run(weir(stage, &flags)).is_ok()
+    });
     (sidecar, directory, store)
 }
 
