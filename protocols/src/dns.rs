@@ -1,13 +1,14 @@
 //! DNS (RFC 1035, EDNS of RFC 6891), over UDP and TCP.
 //!
-//! `message` reads one message by way of `wire`, `data` writes a record's data as a zone file has it, `pairing` finds the query that a response answers, `datagrams` and `stream` are its two
-//! sources (over TCP each message has its length before it), `exchange` is what comes out and `document` says what it
-//! means.
+//! `message` reads one message by way of `wire`, `data` writes a record's data as a zone file has it, `pairing` finds the query that
+//! a response answers, `datagrams` and `stream` are its two sources (over TCP `framing` cuts messages out, and finds the next one
+//! after a gap), `exchange` is what comes out and `document` says what it means.
 //!
 //! One exchange a query. A response belongs to the query of the same flow with the same id and the same question, so that
-//! neither a late answer nor a forged one is taken for another query's. A query that is sent again before it is
+//! neither a late answer nor a forged one is taken for another query's: each has a document of its own, and `past` tells them from
+//! copies of an answer. Where a question can't be read the id alone must tell. A query that is sent again before it is
 //! answered is the same query, which its application has waited for since it was first sent. Over UDP a query without an
-//! answer comes out after [`TIMEOUT`] with a code of -1; what answers it later comes too late for its document.
+//! answer comes out after [`TIMEOUT`] with a code of -1.
 //!
 //! `sound` tells messages at any port from other datagrams. Multicast DNS and LLMNR (`multicast`) have the same messages, and
 //! their queries have no one answer.
@@ -16,10 +17,12 @@ mod data;
 mod datagrams;
 mod document;
 mod exchange;
+mod framing;
 mod message;
 mod multicast;
 mod names;
 mod pairing;
+mod past;
 mod sound;
 mod stream;
 mod wire;

@@ -1,5 +1,6 @@
 //! What became of a request that has no whole answer, and when that was known: the same for every protocol.
 
+use crate::Side;
 use weir_records::{Document, DocumentId, ExchangeState, Timestamp};
 
 /// What became of an exchange, beside its answer.
@@ -14,6 +15,28 @@ pub(crate) enum Fate {
     Waiting(Timestamp),
     /// The exchange was cut short, or given up, at this time.
     Ended(Timestamp),
+}
+
+/// Why a message may have gone unseen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doubt {
+    /// Bytes were missed.
+    Gap,
+    /// Bytes could not be read as messages.
+    Unreadable,
+}
+
+impl Doubt {
+    /// What is said of an exchange whose request or response (`what`) may be among those bytes of this side.
+    pub fn note(self, side: Side, what: &str) -> String {
+        let side = side.name();
+        match self {
+            Self::Gap => format!("gap: bytes of the {side} were missed, the {what} may be among them"),
+            Self::Unreadable => {
+                format!("unreadable: bytes of the {side} could not be read, the {what} may be among them")
+            }
+        }
+    }
 }
 
 impl Fate {

@@ -179,7 +179,7 @@ fn several_questions_of_multicast_dns_are_counted() {
     let (documents, _) = of(&[("[fe80::1]:5353", "[ff02::fb]:5353", &two)]);
     assert_eq!(
         documents[0]["weir"]["anomalies"],
-        json!(["questions: 2, of which the first is told"])
+        json!(["several_questions: 2, of which one at most is told"])
     );
 }
 

@@ -1,7 +1,7 @@
 //! DNS over UDP: each piece of data is one message.
 
 use super::exchange::Transport;
-use super::pairing::Pairing;
+use super::pairing::{Pairing, Piece};
 use crate::detect::Dissector;
 use crate::{Close, Exchange, Limits, Side};
 use std::sync::Arc;
@@ -18,8 +18,14 @@ pub(crate) fn open(limits: &Arc<Limits>, late: bool) -> Box<dyn Dissector> {
 
 impl Dissector for Datagrams {
     fn data(&mut self, side: Side, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
-        self.0
-            .message(side, (at, at), bytes, &mut |exchange| out(exchange.into()));
+        let piece = Piece {
+            first: at,
+            last: at,
+            bytes,
+            size: bytes.len() as u64,
+            cut: false,
+        };
+        self.0.message(side, piece, &mut |exchange| out(exchange.into()));
     }
 
     /// A datagram that was missed is one that was lost: its query is not answered.

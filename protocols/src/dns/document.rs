@@ -1,7 +1,7 @@
 //! What an exchange means: its document.
 //!
 //! Outcome, seen by the client: NOERROR is a success; every other code is a failure, NXDOMAIN like HTTP's 404, and so is
-//! a query that nobody answered. It is unknown where the observer gave up.
+//! a query that nobody answered. It is unknown where the observer gave up, or where the answer may have come unseen.
 
 use super::TIMEOUT;
 use super::exchange::{Exchange, Failure, Seen, Transport};
@@ -48,6 +48,7 @@ impl Exchange {
                 dns: Some(WeirDns {
                     rcode: self.rcode(),
                     repeats: self.repeats,
+                    copies: self.copies,
                     client_subnet: self.subnet(),
                     extended_errors: errors,
                 }),
@@ -88,6 +89,7 @@ impl Exchange {
             outcome: Some(match (self.failure, self.rcode()) {
                 (Some(Failure::Abandoned), _) => Outcome::Unknown,
                 (None, -1) if self.alone.is_some() => Outcome::Unknown,
+                _ if self.doubt.is_some() && self.response.is_none() => Outcome::Unknown,
                 (None, 0) => Outcome::Success,
                 _ => Outcome::Failure,
             }),

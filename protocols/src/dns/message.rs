@@ -72,6 +72,8 @@ pub(super) struct Message {
     pub client_subnet: Option<String>,
     /// EDNS's extended errors (RFC 8914).
     pub extended_errors: Vec<String>,
+    /// Nothing stands behind its last record.
+    pub ends: bool,
     /// What could not be read.
     pub malformed: Option<&'static str>,
     /// Bytes that it had.
@@ -120,6 +122,7 @@ impl Message {
             dnssec_ok: false,
             client_subnet: None,
             extended_errors: Vec::new(),
+            ends: false,
             malformed: None,
             size: bytes.len() as u64,
         };
@@ -190,6 +193,7 @@ impl Message {
                 }
             }
         }
+        self.ends = wire.left() == 0;
         result
     }
 

@@ -71,16 +71,7 @@ impl Messages {
         let mut message = Message::read(bytes)?;
         let sequence = self.sequence;
         self.sequence += 1;
-        let mut anomalies = Vec::new();
         let kind = message.header.kind();
-        if let Some(section) = message.malformed {
-            let what = if kind == Kind::Query { "query" } else { "response" };
-            anomalies.push(format!("malformed_{what}: {section}"));
-        }
-        let questions = message.header.counts[0];
-        if questions > 1 {
-            anomalies.push(format!("questions: {questions}, of which the first is told"));
-        }
         if kind == Kind::Query {
             message.answers = Vec::new(); // what the asker knows already
         }
@@ -93,21 +84,26 @@ impl Messages {
             Kind::Query => (seen, None),
             Kind::Response => (None, seen),
         };
-        Some(Exchange {
+        let mut exchange = Exchange {
             transport: Transport::Udp,
             sequence,
             late: false,
             query,
             response,
             repeats: 0,
+            copies: 0,
             failure: None,
+            doubt: None,
             fate: Fate::default(),
-            anomalies,
+            anomalies: Vec::new(),
             alone: Some(Alone {
                 sender,
                 naming: self.naming,
             }),
-        })
+        };
+        let what = if kind == Kind::Query { "query" } else { "response" };
+        exchange.note_oddities(what, false);
+        Some(exchange)
     }
 }
 

@@ -3,12 +3,12 @@
 use super::asides::{Asides, Told};
 use super::body::begins_well;
 use super::exchange::{Exchange, Failure};
-use super::framing::{Doubt, Fed, Framing, Message, Skipped};
+use super::framing::{Fed, Framing, Message, Skipped};
 use super::header::Header;
 use super::items::Items;
 use super::{BEGINNING, STORED, TIMEOUT};
 use crate::detect::{Dissector, Roles, Standing};
-use crate::fate::Fate;
+use crate::fate::{Doubt, Fate};
 use crate::{Close, Exchange as Any, Limits, Side};
 use std::{collections::VecDeque, sync::Arc};
 use weir_records::Timestamp;
@@ -200,10 +200,7 @@ impl Connection {
                     exchange.anomalies.push(format!("unmatched_response: {id}"));
                 }
                 if self.direction(asker).framing.doubt() == Some(Doubt::Gap) {
-                    let who = asker.name();
-                    exchange.anomalies.push(format!(
-                        "gap: bytes of the {who} were missed, the request may be among them"
-                    ));
+                    exchange.anomalies.push(Doubt::Gap.note(asker, "request"));
                 }
                 exchange
             }

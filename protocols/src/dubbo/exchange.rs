@@ -1,8 +1,8 @@
 //! A request and what became of it. What it means as a document is said in `document`.
 
-use super::framing::{Doubt, Message};
+use super::framing::Message;
 use crate::Side;
-use crate::fate::Fate;
+use crate::fate::{Doubt, Fate};
 
 /// A request and its response.
 #[derive(Clone, Debug)]
@@ -62,15 +62,8 @@ impl Exchange {
     pub(super) fn fail(&mut self, how: Failure) {
         let unseen = self.doubt.is_some() && matches!(how, Failure::NoResponse | Failure::Timeout);
         self.failure = (!unseen).then_some(how);
-        let side = self.asker.other().name();
-        match self.doubt.filter(|_| how != Failure::Abandoned) {
-            Some(Doubt::Gap) => self.anomalies.push(format!(
-                "gap: bytes of the {side} were missed, the response may be among them"
-            )),
-            Some(Doubt::Unreadable) => self.anomalies.push(format!(
-                "unreadable: bytes of the {side} belong to no frame, the response may be among them"
-            )),
-            None => {}
+        if let Some(doubt) = self.doubt.filter(|_| how != Failure::Abandoned) {
+            self.anomalies.push(doubt.note(self.asker.other(), "response"));
         }
     }
 

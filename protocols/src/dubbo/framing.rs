@@ -2,6 +2,7 @@
 
 use super::header::{Found, Header, MAGIC, SIZE, search};
 use super::{EVENT_KEPT, KEPT};
+use crate::fate::Doubt;
 use weir_records::Timestamp;
 
 /// One direction of a connection. Holds no memory between frames.
@@ -31,15 +32,6 @@ enum State {
     Body(Box<Message>),
     /// Somewhere: looks for a header. What may be one has not come whole.
     Lost(Vec<u8>, Timestamp),
-}
-
-/// Why a frame may have gone unseen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Doubt {
-    /// Bytes were missed.
-    Gap,
-    /// Bytes belong to no frame.
-    Unreadable,
 }
 
 /// What was between two frames.

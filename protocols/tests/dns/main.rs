@@ -11,4 +11,6 @@ mod documents;
 mod pairing;
 mod properties;
 mod records;
+mod resync;
 mod support;
+mod unmatched;

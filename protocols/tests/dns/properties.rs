@@ -34,17 +34,15 @@ proptest! {
     #[test]
     fn any_datagrams_are_survived(messages in prop::collection::vec((any::<bool>(), mangled()), 0..20)) {
         let mut flow = Observer::udp();
-        let mut asked = 0;
         for (client, bytes) in &messages {
             if *client {
-                asked += 1;
                 flow.client(1, bytes);
             } else {
                 flow.server(1, bytes);
             }
         }
         flow.close(2, Close::Abandoned);
-        prop_assert!(flow.exchanges.len() <= asked);
+        prop_assert!(flow.exchanges.len() <= messages.len());
         prop_assert_eq!(flow.documents().len(), flow.exchanges.len());
     }
 

@@ -8,7 +8,7 @@ use weir_protocols::{Close, Side};
 type Ending = (fn(&mut Observer), &'static str);
 
 const GAP: &str = "gap: bytes of the server were missed, the response may be among them";
-const UNREADABLE: &str = "unreadable: bytes of the server belong to no frame, the response may be among them";
+const UNREADABLE: &str = "unreadable: bytes of the server could not be read, the response may be among them";
 
 fn outcome(document: &Value) -> (&str, &str) {
     (

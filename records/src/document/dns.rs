@@ -71,6 +71,9 @@ pub struct WeirDns {
     /// How often the query was sent again before it was answered.
     #[serde(skip_serializing_if = "is_zero")]
     pub repeats: u32,
+    /// Answers of the flow that had come already, as copies of packets do, since the document before.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub copies: u32,
     /// The network for which was asked (EDNS's client subnet): `198.18.7.0/24`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_subnet: Option<String>,
