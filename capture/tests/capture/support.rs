@@ -315,7 +315,7 @@ pub fn read_all(file: &[u8]) -> Result<Vec<(LinkType, Frame)>, weir_capture::Fil
     Ok(frames)
 }
 
-/// What a capture in `tests/corpus/repro` gives.
+/// What a capture in `tests/corpus/repro` gives; its name with `.pcap` or without.
 pub fn repro(name: &str) -> Seen {
     repro_counted(name).0
 }
@@ -325,7 +325,8 @@ pub fn repro_counted(name: &str) -> (Seen, Counters) {
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/corpus/repro");
     let mut tracker = Tracker::new(settings());
     let mut seen = Seen::default();
-    for (link, frame) in read_all(&std::fs::read(folder.join(name)).unwrap()).unwrap() {
+    let path = folder.join(name).with_extension("pcap");
+    for (link, frame) in read_all(&std::fs::read(path).unwrap()).unwrap() {
         let (at, size) = (Timestamp(frame.at), frame.bytes.len());
         tracker.packet(
             &Packet::new(at, link, &frame.bytes[..frame.kept], size),

@@ -49,6 +49,7 @@ impl Exchange {
                     rcode: self.rcode(),
                     repeats: self.repeats,
                     copies: self.copies,
+                    again: self.again,
                     client_subnet: self.subnet(),
                     extended_errors: errors,
                 }),

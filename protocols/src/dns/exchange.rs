@@ -22,6 +22,8 @@ pub struct Exchange {
     /// Responses that had come already, since the exchange before.
     pub(super) copies: u32,
     pub(super) failure: Option<Failure>,
+    /// The response is a further one to a query that has come out.
+    pub(super) again: bool,
     /// The response may have come unseen.
     pub(super) doubt: Option<Doubt>,
     pub(super) fate: Fate,

@@ -93,6 +93,7 @@ impl Messages {
             repeats: 0,
             copies: 0,
             failure: None,
+            again: false,
             doubt: None,
             fate: Fate::default(),
             anomalies: Vec::new(),

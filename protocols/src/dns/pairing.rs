@@ -228,6 +228,7 @@ impl Pairing {
             return None;
         }
         let mut exchange = self.exchange(None);
+        exchange.again = known.is_some();
         let anomaly = match known {
             Some(Outcome::GivenUp(sent)) => {
                 let waited = at.since(sent) / 1_000_000;
@@ -314,6 +315,7 @@ impl Pairing {
             repeats: 0,
             copies: std::mem::take(&mut self.copies),
             failure: None,
+            again: false,
             doubt: None,
             fate: Fate::Open,
             anomalies: Vec::new(),

@@ -456,6 +456,9 @@ fn fail(mut exchange: Exchange, how: Failure, at: Timestamp, out: Out<'_>) {
 /// What an event of a side announces: that it takes no more requests (READONLY, at a graceful shutdown), or that it does
 /// again.
 fn announcement(message: &Message) -> Option<bool> {
+    if !message.header.is_request() {
+        return None;
+    }
     let mut items = Items::new(message.header.serialization(), &message.body)?;
     match items.text().ok()??.as_str() {
         "R" => Some(true),

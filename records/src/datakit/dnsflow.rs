@@ -25,7 +25,11 @@ pub(super) struct Sums {
 /// What a document says, if it is about a query whose fate is known: where the observation ended before the answer came,
 /// nobody knows whether it did.
 pub(super) fn of(document: &Document, ends: Ends) -> Option<(Key, Sums)> {
-    let rcode = document.weir.dns.as_ref()?.rcode;
+    let dns = document.weir.dns.as_ref()?;
+    if dns.again {
+        return None; // the query has been counted
+    }
+    let rcode = dns.rcode;
     if rcode == UNANSWERED && document.event.outcome == Some(Outcome::Unknown) {
         return None;
     }

@@ -276,6 +276,11 @@ fn queries_are_summed_up_by_their_answer() {
         &query(&asks, -1, None),
     ]);
     assert!(!aggregate.add(&unknown), "nobody knows whether an answer came");
+    let mut late = query(&asks, 0, None);
+    if let Some(dns) = &mut late.weir.dns {
+        dns.again = true;
+    }
+    assert!(!aggregate.add(&late), "the query has been counted");
     let tags = "dnsflow,client_ip=198.18.0.2,client_ip_type=other,client_port=5353,direction=outgoing,\
         dst_ip=224.0.0.251,dst_ip_type=multicast,dst_port=53,family=IPv4,host=pod-1,server_ip=224.0.0.251,\
         server_ip_type=multicast,server_port=53,source=dnsflow,src_ip=198.18.0.2,src_ip_type=other,src_port=5353,\

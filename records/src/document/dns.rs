@@ -74,6 +74,9 @@ pub struct WeirDns {
     /// Answers of the flow that had come already, as copies of packets do, since the document before.
     #[serde(skip_serializing_if = "is_zero")]
     pub copies: u32,
+    /// The document tells a further answer to a query that has a document already.
+    #[serde(skip)]
+    pub again: bool,
     /// The network for which was asked (EDNS's client subnet): `198.18.7.0/24`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_subnet: Option<String>,
