@@ -138,6 +138,10 @@ impl Connection {
 
     fn note_skipped(&mut self, side: Side, skipped: Skipped) {
         let searching = std::mem::replace(&mut self.direction(side).searching, false);
+        if skipped.binary && !skipped.gap {
+            let asked = self.sequence;
+            self.direction(side).doubt = Some((Doubt::Unreadable, asked));
+        }
         if !searching && (skipped.bytes > 0 || skipped.gap) {
             self.asides.skipped(side, skipped);
         }

@@ -308,3 +308,20 @@ fn native_hessian_is_read_as_hessian_2() {
     assert_eq!(document["dubbo"]["result"], "b");
     assert_eq!(outcome(&document), ("success", ""));
 }
+
+#[test]
+fn what_could_not_be_read_raises_the_same_doubt_in_any_pieces() {
+    let bytes = [&b"\x01\x02\x03"[..], &response(2, "b")].concat();
+    for piece in [1, 3, 5, 1000] {
+        let mut seen = Observer::new();
+        seen.client([request(1, "a"), request(2, "b")].concat());
+        for bytes in bytes.chunks(piece) {
+            seen.server(bytes);
+        }
+        seen.close(Close::Finished);
+        let documents = seen.documents();
+        assert_eq!(outcome(&documents[0]), ("success", ""));
+        assert_eq!(outcome(&documents[1]), ("unknown", ""), "in pieces of {piece}");
+        assert_eq!(anomalies(&documents[1]), [UNREADABLE]);
+    }
+}
