@@ -1,8 +1,8 @@
 //! HTTP/2 (RFC 9113) in clear text, and gRPC, gRPC-Web, Connect and Triple on it.
 //!
 //! `frame` and `framing` cut a direction into frames and find the next one again where bytes were missed, `hpack` reads
-//! header blocks (`blocks` gathers them), `connection` holds the streams; `exchange` is what
-//! comes out and `document` says what it means.
+//! header blocks (`blocks` gathers them, `rules` looks at their fields), `connection` holds the `streams`, and `tunnels` what
+//! is within them; `exchange` is what comes out and `document` says what it means, with `parts` and `rpc`.
 //!
 //! A connection that is joined late is decoded from the next frame on. The peers' tables of headers are then only known as
 //! far as they were filled since: what an index beyond that stands for is shown as unknown. A frame's length is believed,
@@ -12,6 +12,7 @@ mod blocks;
 mod connection;
 mod document;
 mod exchange;
+mod faults;
 mod frame;
 mod framing;
 mod hpack;

@@ -1,7 +1,7 @@
 //! Header blocks: from HEADERS, PUSH_PROMISE and CONTINUATION to heads and trailers of messages.
 
 use super::connection::{Connection, Out};
-use super::exchange::Message;
+use super::exchange::{Exchange, Message};
 use super::frame::{CONTINUATION, END_HEADERS, END_STREAM, Header, PADDED, PUSH_PROMISE, WITH_PRIORITY};
 use super::hpack::Fields;
 use super::rules::{Place, Rules};
@@ -178,23 +178,8 @@ impl Connection {
             Side::Client => Place::Request,
             Side::Server => Place::Response,
         };
-        let length = rules.length();
-        let faults = rules.finish(place, &fields);
-        if place == Place::Trailers {
-            let again = message.trailers.is_some();
-            let open = !whole;
-            if !again {
-                message.trailers = Some(fields);
-            }
-            exchange.note_trailers(asker, again, open);
-        } else {
-            message.messages = messages.map(|style| Box::new(Messages::new(style)));
-            message.length = length;
-            // (Of one whose head comes late, the beginning was missed.)
-            message.kept = kept.filter(|_| message.body == 0);
-            message.head = Some(fields);
-        }
-        exchange.note_faults(faults, asker);
+        let list = List { fields, rules, place };
+        list.keep(exchange, asker, messages, kept, whole);
         self.reckon(id);
         if place == Place::Response && !whole {
             self.open_tunnel(id, at);
@@ -227,6 +212,48 @@ impl Connection {
         }
         fields.shrink();
         (fields, rules, wrong)
+    }
+}
+
+/// The fields of a block, and what is to be said of them where they stand.
+struct List {
+    fields: Fields,
+    rules: Rules,
+    place: Place,
+}
+
+impl List {
+    /// Puts them into the message of the one who asks or answers.
+    fn keep(
+        self,
+        exchange: &mut Exchange,
+        asker: Side,
+        messages: Option<Style>,
+        kept: Option<Box<Kept>>,
+        whole: bool,
+    ) {
+        let Self { fields, rules, place } = self;
+        let length = rules.length();
+        let faults = rules.finish(place, &fields);
+        let now = match asker {
+            Side::Client => &mut exchange.request,
+            Side::Server => &mut exchange.response,
+        };
+        let Some(message) = now else { return };
+        if place == Place::Trailers {
+            let again = message.trailers.is_some();
+            if !again {
+                message.trailers = Some(fields);
+            }
+            exchange.note_trailers(asker, again, !whole);
+        } else {
+            message.messages = messages.map(|style| Box::new(Messages::new(style)));
+            message.length = length;
+            // (Of one whose head comes late, the beginning was missed.)
+            message.kept = kept.filter(|_| message.body == 0);
+            message.head = Some(fields);
+        }
+        exchange.note_faults(faults, asker);
     }
 }
 

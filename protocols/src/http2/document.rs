@@ -98,9 +98,16 @@ impl Exchange {
         }
     }
 
+    /// The status, if it is one. Of several that differ none is.
     pub(super) fn status(&self) -> Option<u16> {
-        let status = self.response.as_ref()?.head.as_ref()?.get(b":status")?;
-        std::str::from_utf8(status).ok()?.parse().ok()
+        let head = self.response.as_ref()?.head.as_ref()?;
+        let mut all = head.iter().filter(|field| field.name == Some(b":status"));
+        let status = all.next()?.value.ok()?;
+        if all.any(|other| other.value != Ok(status)) || status.len() != 3 {
+            return None;
+        }
+        let digits = status.iter().all(u8::is_ascii_digit);
+        std::str::from_utf8(status).ok().filter(|_| digits)?.parse().ok()
     }
 
     fn outcome(&self, answer: Option<&Answer>) -> Outcome {
@@ -112,7 +119,7 @@ impl Exchange {
             (Some(Failure::Abandoned), _) => Outcome::Unknown,
             (Some(_), _) => Outcome::Failure,
             (None, Some(_)) if self.may_be_failed_call() => Outcome::Unknown,
-            (None, Some(_)) if self.is_answered() && understood => Outcome::Success,
+            (None, Some(200..)) if self.is_answered() && understood => Outcome::Success,
             (None, None) if self.is_answered() && answer.is_some() && understood => Outcome::Success,
             (None, _) => Outcome::Unknown,
         }

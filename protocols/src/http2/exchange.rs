@@ -1,7 +1,7 @@
 //! A request and its response on one stream. What they mean as a document is said in `document`.
 
+use super::faults::Fault;
 use super::hpack::Fields;
-use super::rules::Fault;
 use crate::Side;
 use crate::fate::Fate;
 use crate::http::{Kept, Messages, Style};

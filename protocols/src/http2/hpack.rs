@@ -9,7 +9,8 @@ mod fields;
 mod huffman;
 mod static_table;
 
-use super::rules::{Fault, Marks, Rules};
+use super::faults::Fault;
+use super::rules::{Marks, Rules};
 pub(super) use fields::Fields;
 use static_table::STATIC;
 use std::collections::VecDeque;

@@ -1,9 +1,9 @@
 //! Parts of a document: headers and bodies as they may be shown, and what cut an exchange short.
 
 use super::exchange::{Failure, Message};
+use super::faults::Fault;
 use super::hpack::Fields;
 use super::names;
-use super::rules::Fault;
 use crate::Side;
 use crate::http::{self, Cuts, Seen};
 use crate::http1::{Field, is_token_byte, note};

@@ -82,6 +82,22 @@ fn statuses_that_contradict_each_other_are_no_status() {
 }
 
 #[test]
+fn what_is_no_final_status_is_no_success() {
+    for fields in [
+        &[(":status", "200"), (":status", "500")][..],
+        &[(":status", "+200")],
+        &[(":status", "0200")],
+        &[(":status", "103")],
+        &[("a", "b")],
+    ] {
+        let mut seen = Observer::new();
+        seen.client(headers(1, true, &get("/")));
+        seen.server(headers(1, true, fields));
+        assert_eq!(outcome(&seen.document()), "unknown", "{fields:?}");
+    }
+}
+
+#[test]
 fn a_header_block_that_could_not_be_read_hides_a_status() {
     let mut seen = Observer::new();
     let request = [(":method", "POST"), (":scheme", "http"), (":path", "/s.S/M")];
