@@ -5,6 +5,7 @@
 //! the one that did not send the first packet with data, and the decoder keeps what it finds to itself. A port that is pinned to
 //! a protocol is the server's.
 
+mod early;
 mod judging;
 
 use crate::{
@@ -47,6 +48,8 @@ pub(crate) struct Connection {
     receivers: Receivers,
     /// What waits for others to tell what it is, if anything does.
     doubts: Option<Box<Doubts>>,
+    /// Segments that wait for what they answer, in their order.
+    early: Vec<Parked>,
     /// Where each side's segments are seen: the client's, the server's.
     interfaces: [u32; 2],
     /// Ended, and kept to know late repeats as such; what comes within a moment is still for its last report.
@@ -149,6 +152,7 @@ impl Connection {
             server: Stream::default(),
             receivers: Receivers::default(),
             doubts: None,
+            early: Vec::new(),
             interfaces: [0; 2],
             over: false,
             perhaps_reset: None,
@@ -258,7 +262,7 @@ impl Connection {
         let is_new = stream.is_new(segment.sequence, segment.payload.len)
             || segment.fin && !stream.has_ended()
             || segment.rst && !self.over;
-        if known == 0 || is_new {
+        if known == 0 || is_new && !self.waits_already(seen) {
             self.interfaces[usize::from(side == Side::Server)] = seen.interface;
             return false;
         }
@@ -318,8 +322,14 @@ impl Connection {
             }
             return;
         }
+        if !self.early.is_empty() {
+            self.take_early(now, room, context);
+        }
         if self.doubts.is_some() {
             self.settle_doubts(now, room, context);
+        }
+        if self.over {
+            return;
         }
         self.on_both(context, |stream, feed| {
             stream.give_up_old(now, patience, room, feed)
@@ -329,6 +339,7 @@ impl Connection {
 
     /// The connection is over: so, or `otherwise` where it only is not seen any longer.
     pub fn close(&mut self, how: Close, otherwise: FlowEnd, room: &mut Room<'_>, context: &mut Context<'_>) {
+        self.stop_waiting(room, context);
         if self.over {
             return;
         }

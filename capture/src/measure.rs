@@ -77,6 +77,11 @@ impl Measure {
         meter.retransmits += u64::from(seen.segment.payload.len > 0);
     }
 
+    /// What `side` has sent before this number has come, though it may not have been seen yet.
+    pub fn foretell(&mut self, side: Side, next: u32) {
+        self.meter(side).foretold = Some(next);
+    }
+
     /// `side` has reset the connection by a packet of so many bytes.
     pub fn reset(&mut self, side: Side, wire_len: usize) {
         self.meter(side).passed(Passed::one(wire_len));

@@ -22,6 +22,7 @@ pub(crate) struct Parked {
     acknowledged: Option<u32>,
     syn: bool,
     fin: bool,
+    rst: bool,
     window: u16,
     header: usize,
     options: Box<[u8]>,
@@ -33,7 +34,7 @@ pub(crate) struct Parked {
 }
 
 impl Parked {
-    /// Keeps it, if there is room. (No reset is kept.)
+    /// Keeps it, if there is room.
     pub fn new(seen: &Seen<'_>, room: &mut Room<'_>) -> Option<Self> {
         let segment = &seen.segment;
         let cost = SIZE + segment.options.len() + segment.payload.bytes.len();
@@ -49,6 +50,7 @@ impl Parked {
             acknowledged: segment.acknowledged,
             syn: segment.syn,
             fin: segment.fin,
+            rst: segment.rst,
             window: segment.window,
             header: segment.header,
             options: segment.options.into(),
@@ -82,7 +84,7 @@ impl Parked {
                 acknowledged: self.acknowledged,
                 syn: self.syn,
                 fin: self.fin,
-                rst: false,
+                rst: self.rst,
                 window: self.window,
                 header: self.header,
                 options: &self.options,

@@ -158,6 +158,11 @@ impl Receivers {
             && sent.is_some_and(|sent| ahead(behind(segment), sent) > 0)
     }
 
+    /// Something of this side was seen.
+    pub fn is_seen(&self, side: Side) -> bool {
+        self.of(side).0.sent.is_some()
+    }
+
     /// True if this answers the SYN of `side`.
     pub fn is_syn_answered(&self, side: Side, acknowledged: u32) -> bool {
         self.of(side).0.answers_syn(acknowledged) == Some(true)

@@ -102,6 +102,13 @@ impl Stream {
         self.next == 0 && self.pieces.is_empty()
     }
 
+    /// Bytes before this number have not come. Of an end that was not seen nobody can tell, since that has a number too.
+    pub fn lacks(&self, sequence: u32) -> bool {
+        let place = self.place(sequence);
+        let place = self.fin.map_or(place, |fin| place.min(fin));
+        self.base.is_some() && !self.provisional && place > self.next && place - self.next <= WINDOW
+    }
+
     /// All before this number has come out.
     pub fn has_come_to(&self, sequence: u32) -> bool {
         self.base.is_some() && self.place(sequence) <= self.next
@@ -327,9 +334,11 @@ impl Stream {
         if place - self.next > WINDOW {
             return;
         }
-        self.acknowledged = self
-            .acknowledged
-            .max(self.fin.map_or(place, |fin| place.min(fin)));
+        let place = self.fin.map_or(place, |fin| place.min(fin));
+        self.acknowledged = match self.acknowledged > self.next {
+            true => place.max(self.next), // the latest word, where nobody has seen what it speaks of
+            false => place.max(self.acknowledged),
+        };
         while let Some((first, _)) = self.pieces.first_key_value()
             && *first <= self.acknowledged
         {

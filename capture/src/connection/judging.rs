@@ -26,8 +26,11 @@ impl Connection {
         if self.doubts.is_some() {
             self.hear(side, seen, room, context);
         }
-        if !self.over && self.judge(side, seen, room, context) {
+        if !self.over && self.judge(side, seen, room, context) && !self.keeps(seen, room, context) {
             self.accept(seen, false, room, context);
+        }
+        if !self.early.is_empty() {
+            self.take_early(self.observed.last, room, context);
         }
         if self.doubts.is_some() {
             self.decide(seen, room, context);
@@ -187,11 +190,17 @@ impl Connection {
     }
 
     /// The receiver has taken a segment; `anyway` though its numbers are far from those before.
-    fn accept(&mut self, seen: &Seen<'_>, anyway: bool, room: &mut Room<'_>, context: &mut Context<'_>) {
+    pub(super) fn accept(
+        &mut self,
+        seen: &Seen<'_>,
+        anyway: bool,
+        room: &mut Room<'_>,
+        context: &mut Context<'_>,
+    ) {
         if self.over {
             return;
         }
-        let (at, segment, side) = (self.observed.last, &seen.segment, self.side(seen.source));
+        let (at, segment, side) = (seen.at, &seen.segment, self.side(seen.source));
         self.observed.carried |= segment.payload.len > 0;
         if let Some(mut doubts) = self.doubts.take() {
             let is_new = self.stream(side).is_new(segment.sequence, segment.payload.len);

@@ -128,7 +128,8 @@ impl RoundTrips {
             true => self.advance(answer),
             false => None,
         };
-        if let Some(sent) = advance.or(block) {
+        // (An answer may have been captured before what it answers.)
+        if let Some(sent) = advance.or(block).filter(|sent| *sent <= answer.at) {
             self.estimate.sample(answer.at.since(sent));
         }
     }

@@ -44,6 +44,8 @@ pub(super) struct Meter {
     /// The largest segment that it takes, as its SYN says.
     pub largest: Option<u16>,
     holes: Vec<Hole>,
+    /// All before this number had come before it was seen.
+    pub foretold: Option<u32>,
     /// Bytes of holes that no longer are waited for.
     missed: i64,
     /// It takes no more for now.
@@ -205,7 +207,8 @@ impl Meter {
         }
         if let Some(hole) = parts.hole {
             let packets = (parts.filled as u64).div_ceil(size);
-            if self.is_again(&hole, seen.at, stamp) {
+            let has_come = self.foretold.is_some_and(|next| self.place(next) >= to);
+            if !has_come && self.is_again(&hole, seen.at, stamp) {
                 self.retransmits += packets;
                 self.trips.resent(flight);
             } else {
@@ -217,6 +220,9 @@ impl Meter {
     /// What is new of a stretch; it is known from now on.
     fn parts(&mut self, from: i64, to: i64, at: Timestamp, stamp: Option<u32>) -> Parts {
         let mut parts = Parts::default();
+        if self.holes.is_empty() && self.foretold.is_some_and(|next| self.place(next) <= self.top) {
+            self.foretold = None; // it was seen
+        }
         if from > self.top {
             self.open(Hole {
                 from: self.top,
@@ -293,6 +299,9 @@ impl Meter {
             echo: options.timestamps.map(|(_, echo)| echo),
             block: options.block.map(|(from, to)| (self.place(from), self.place(to))),
         });
+        if self.acknowledged > self.top {
+            self.acknowledged = place.max(self.top); // the latest word, where nobody has seen what it speaks of
+        }
         if place > self.acknowledged {
             self.acknowledged = place;
             if !self.holes.is_empty() {

@@ -19,6 +19,7 @@ mod losses;
 mod names;
 mod networks;
 mod odd_http;
+mod order;
 mod pins;
 mod prefaces;
 mod receiver;
