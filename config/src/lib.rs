@@ -14,6 +14,7 @@ mod interception;
 mod layout;
 mod list;
 mod load;
+mod names;
 mod pins;
 pub mod probe;
 mod records;
@@ -30,6 +31,7 @@ pub use interception::{Interception, MissingProxy, Mode, ROUTE_PROTOCOL, SPARE_V
 pub use layout::Layout;
 pub use list::{Cidrs, Interfaces, MappedPort, PortMap, Ports, Servers};
 pub use load::{Config, load, parse};
+pub use names::NamePattern;
 pub use pins::{Pinned, Pins};
 pub use records::{Decoding, Records};
 pub use relay::{Relay, SourceAddress};

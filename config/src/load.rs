@@ -70,6 +70,7 @@ impl Config {
         self.decoding.validate()?;
         self.capture.validate()?;
         self.flows.validate()?;
+        self.records.validate()?;
         for sink in &mut self.sinks {
             sink.validate()?;
         }
@@ -121,6 +122,8 @@ mod tests {
         let mut config = Config::default();
         config.interception.exclude_inbound_ports = Ports::List(vec![22, 9000]);
         config.decoding.protocols = "80:http,9000-9010:tcp".parse().unwrap();
+        config.records.redact_names = vec!["*_PIN".parse().unwrap()];
+        config.records.spare_names = vec!["x-build-token".parse().unwrap()];
         config.sinks = vec![Sink::Sqlite(Sqlite {
             path: "/var/lib/weir.db".into(),
             layout: Layout::Ecs,
@@ -194,6 +197,11 @@ mod tests {
         assert!(
             types.contains("line 3") && types.contains("`json`") && types.contains("application/json"),
             "{types}"
+        );
+        let name = parse("records:\n  redact_names: [iban, 'a b']\n").unwrap_err();
+        assert!(
+            name.contains("line 2") && name.contains("`a b`") && name.contains("x-customer"),
+            "{name}"
         );
         let kind = parse("sinks:\n  - kafka: {path: x}\n").unwrap_err();
         assert!(
@@ -285,6 +293,11 @@ mod tests {
         assert!(
             bodies.contains("capture.bodies.max_bytes") && bodies.contains("1MiB"),
             "{bodies}"
+        );
+        let names = wrong(|c| c.records.spare_names = vec!["a".parse().unwrap(); 257]);
+        assert!(
+            names.contains("records.spare_names") && names.contains("256"),
+            "{names}"
         );
         assert!(wrong(|c| c.capture.ring = crate::Bytes(4096)).contains("capture.ring"));
         assert!(wrong(|c| c.capture.snaplen = crate::Bytes(60)).contains("capture.snaplen"));

@@ -1,6 +1,6 @@
 //! What is decoded, and what a document may hold.
 
-use crate::{Bytes, ConfigError, Period, Pins};
+use crate::{Bytes, ConfigError, NamePattern, Period, Pins};
 use serde::{Deserialize, Serialize};
 
 /// The `decoding` section.
@@ -68,15 +68,23 @@ impl Decoding {
     }
 }
 
+/// Most names of each kind: every name of every document is compared with them.
+const MOST_NAMES: usize = 256;
+
 /// The `records` section.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Records {
-    /// Replace secrets (authorization, cookies, password-like query keys) before a document leaves the process.
+    /// Replace secrets, by their names and by what is unmistakable in values, before a document leaves the process.
     pub redact: bool,
+    /// Further names whose values are replaced, wherever they stand: of headers, keys, fields, elements. `*` stands for any
+    /// characters.
+    pub redact_names: Vec<NamePattern>,
+    /// Names that tell of no secret, though they look like it. What is unmistakable in their values is replaced all the same.
+    pub spare_names: Vec<NamePattern>,
     /// Further header names whose values are replaced.
     pub redact_headers: Vec<String>,
-    /// Further query keys whose values are replaced.
+    /// Further keys of queries, forms and objects whose values are replaced.
     pub redact_query_keys: Vec<String>,
     /// Record headers.
     pub headers: bool,
@@ -100,6 +108,8 @@ impl Default for Records {
     fn default() -> Self {
         Self {
             redact: true,
+            redact_names: Vec::new(),
+            spare_names: Vec::new(),
             redact_headers: Vec::new(),
             redact_query_keys: Vec::new(),
             headers: true,
@@ -111,5 +121,22 @@ impl Default for Records {
             max_values: 2048,
             host_name: String::new(),
         }
+    }
+}
+
+impl Records {
+    pub(crate) fn validate(&self) -> Result<(), ConfigError> {
+        for (setting, count) in [
+            ("records.redact_names", self.redact_names.len()),
+            ("records.spare_names", self.spare_names.len()),
+        ] {
+            if count > MOST_NAMES {
+                return Err(ConfigError::invalid(
+                    setting,
+                    format!("allowed are at most {MOST_NAMES} names"),
+                ));
+            }
+        }
+        Ok(())
     }
 }
