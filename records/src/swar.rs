@@ -15,3 +15,13 @@ pub(crate) fn below(word: u64, bound: u8) -> u64 {
 pub(crate) fn equal(word: u64, byte: u8) -> u64 {
     below(word ^ (ONES * u64::from(byte)), 1)
 }
+
+/// Not 0 if a byte is a control, one of these two signs, or no ASCII. (Of ASCII alone the differences have a top bit where they
+/// borrow, and the sum has one at DEL; and what is no ASCII has one there, but 0xff, which no text has.)
+#[inline(always)]
+pub(crate) fn special_or_no_ascii(word: u64, one: u8, other: u8) -> u64 {
+    let control = word.wrapping_sub(ONES * 0x20);
+    let one = (word ^ (ONES * u64::from(one))).wrapping_sub(ONES);
+    let other = (word ^ (ONES * u64::from(other))).wrapping_sub(ONES);
+    (control | one | other | word.wrapping_add(ONES)) & TOPS
+}

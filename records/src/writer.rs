@@ -1,6 +1,7 @@
 //! Documents to JSON text. Every document passes here, and takes a third of the way from a packet to a line: names of fields
 //! and of variants are written as they are, everything is compiled into one function a kind of document, and errors fit into
-//! registers. What comes out is byte for byte what `serde_json` writes.
+//! registers. What comes out is byte for byte what `serde_json` writes, but for
+//! the controls DEL and U+0080 to U+009F, which are escaped: whoever prints a line must not have the terminal obey a peer.
 
 mod number;
 mod text;

@@ -1,15 +1,27 @@
-//! That it writes what `serde_json` writes.
+//! That it writes what `serde_json` writes, with more controls escaped.
 
 use super::write_json;
 use proptest::prelude::*;
 use serde::Serialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write};
 
 fn ours(value: &impl Serialize) -> String {
     let mut out = b"before".to_vec();
     write_json(&mut out, value).unwrap();
     String::from_utf8(out.split_off(6)).unwrap()
+}
+
+/// What is written of a value; the controls stand in strings.
+fn expected(value: &impl Serialize) -> String {
+    let mut out = String::new();
+    for c in serde_json::to_string(value).unwrap().chars() {
+        match c {
+            '\u{7f}'..='\u{9f}' => write!(out, "\\u{:04x}", u32::from(c)).unwrap(),
+            _ => out.push(c),
+        }
+    }
+    out
 }
 
 #[derive(Serialize)]
@@ -58,7 +70,23 @@ fn every_kind_of_value_is_written_as_by_serde_json() {
         floats: [0.0, -0.0, 1e300, f64::NAN, 0.1 + 0.2],
         empty: [Vec::new()],
     };
-    assert_eq!(ours(&value), serde_json::to_string(&value).unwrap());
+    assert_eq!(ours(&value), expected(&value));
+}
+
+#[test]
+fn controls_that_terminals_obey_are_escaped() {
+    for (text, expected) in [
+        ("\u{7f}", r#""\u007f""#),
+        ("a\u{9b}2J", r#""a\u009b2J""#),
+        ("\u{80}\u{9f}\u{a0}\u{bf}", "\"\\u0080\\u009f\u{a0}\u{bf}\""),
+        (
+            "caf\u{e9} \u{9b}, more than sixteen bytes",
+            "\"caf\u{e9} \\u009b, more than sixteen bytes\"",
+        ),
+    ] {
+        assert_eq!(ours(&text), expected);
+        assert_eq!(serde_json::from_str::<String>(&ours(&text)).unwrap(), text);
+    }
 }
 
 #[test]
@@ -73,6 +101,7 @@ fn values() -> impl Strategy<Value = Value> {
         any::<i64>().prop_map(Value::from),
         any::<f64>().prop_map(Value::from),
         ".{0,40}".prop_map(Value::from),
+        "[a-z\u{7e}-\u{c2}]{0,40}".prop_map(Value::from),
         "[a-z\"\\\\\u{0}-\u{20}]{0,70}".prop_map(Value::from),
         Just(Value::Null),
     ];
@@ -88,6 +117,6 @@ fn values() -> impl Strategy<Value = Value> {
 proptest! {
     #[test]
     fn any_value_is_written_as_by_serde_json(value in values()) {
-        prop_assert_eq!(ours(&value), serde_json::to_string(&value).unwrap());
+        prop_assert_eq!(ours(&value), expected(&value));
     }
 }
