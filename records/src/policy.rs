@@ -5,12 +5,20 @@
 
 mod assignments;
 mod body;
+mod cards;
+mod edit;
+mod encoded;
+mod hint;
 mod json_text;
 mod multipart;
+mod names;
 mod redact;
+mod tokens;
 mod xml_text;
 
 use crate::Octets;
+pub(crate) use names::Told;
+use names::{Names, is_random};
 use std::{borrow::Cow, collections::BTreeMap};
 use weir_config::Records;
 
@@ -21,10 +29,7 @@ pub const REDACTED: &str = "<redacted>";
 #[derive(Clone, Debug)]
 pub struct Policy {
     settings: Records,
-    /// Further header names, in lower case.
-    headers: Vec<String>,
-    /// Further query keys, in lower case.
-    query_keys: Vec<String>,
+    names: Names,
 }
 
 /// A text that may leave the process. [`Self::keep`] takes it into a document, so that a cut is always told there.
@@ -38,6 +43,11 @@ pub struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
+    /// The text was longer.
+    pub fn is_cut(&self) -> bool {
+        self.original.is_some()
+    }
+
     /// The text. The size of a text that was cut goes to `sizes` (`weir.original_sizes`), by the name of its field.
     pub fn keep<T: From<Cow<'a, str>>>(
         self,
@@ -54,16 +64,9 @@ impl<'a> Text<'a> {
 impl Policy {
     /// The policy that these settings describe.
     pub fn new(settings: &Records) -> Self {
-        let lower = |names: &[String]| {
-            names
-                .iter()
-                .map(|name| name.trim().to_ascii_lowercase())
-                .collect()
-        };
         Self {
             settings: settings.clone(),
-            headers: lower(&settings.redact_headers),
-            query_keys: lower(&settings.redact_query_keys),
+            names: Names::new(settings),
         }
     }
 
@@ -72,22 +75,35 @@ impl Policy {
         &self.settings
     }
 
-    /// A header's value; `name` in lower case. Values that hold URLs lose the secrets in them.
+    /// A header's value; `name` in lower case. A value whose name tells nothing loses the secrets in it.
     pub fn header<'a>(&self, name: &str, value: impl Into<Octets<'a>>) -> Text<'a> {
-        if self.settings.redact && self.is_secret_header(name) {
+        let value = value.into();
+        let size = value.len();
+        let max = self.settings.max_header_value;
+        if !self.settings.redact {
+            return self.cut(value, size, max);
+        }
+        let told = self.names.header(name);
+        if told == Told::Secret || told == Told::Doubtful && is_random(&value) {
             return Text {
                 value: REDACTED.into(),
                 original: None,
             };
         }
-        self.text(value)
+        if !(hint::may_hide(&value) || is_text(name)) {
+            return self.cut(value, size, max);
+        }
+        self.cut(self.header_without_secrets(name, value), size, max)
     }
 
-    /// A text of any other kind, as long as a header's value may be. URLs in it lose their secrets.
+    /// A text of any other kind, as long as a header's value may be, without the secrets in it.
     pub fn text<'a>(&self, value: impl Into<Octets<'a>>) -> Text<'a> {
         let value = value.into();
         let size = value.len();
-        self.cut(self.redact(value), size, self.settings.max_header_value)
+        let may_hide = self.settings.redact
+            && (hint::may_hide(&value) || memchr::memchr3(b':', b'<', b' ', &value).is_some());
+        let value = if may_hide { self.clean_octets(value) } else { value };
+        self.cut(value, size, self.settings.max_header_value)
     }
 
     /// A request's target.
@@ -104,55 +120,87 @@ impl Policy {
         self.cut(part, size, self.settings.max_url)
     }
 
-    /// A request's target without its secrets: userinfo, and values of password-like keys.
+    /// A request's target without its secrets: userinfo, values of password-like keys, and tokens.
     pub fn redact_url<'a>(&self, url: impl Into<Octets<'a>>) -> Octets<'a> {
         let url = url.into();
-        if !self.settings.redact {
-            return url;
-        }
-        match redact::authority(&url) {
-            Some(authority) => Octets::Bytes(authority.into()),
-            None => self.redact(url),
-        }
-    }
-
-    /// Text that may hold URLs, without the secrets in them.
-    fn redact<'a>(&self, text: Octets<'a>) -> Octets<'a> {
         if self.settings.redact
-            && let Cow::Owned(clean) = redact::url(&text, &self.query_keys)
+            && (hint::may_hide(&url) || memchr::memchr(b'%', &url).is_some())
+            && let Cow::Owned(clean) = redact::target(&url, &self.names)
         {
             return Octets::Bytes(clean.into());
         }
-        text
+        url
     }
 
-    /// A text of any length without the secrets in it, which may be JSON or hold URLs.
-    pub(crate) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    /// What a header's value is without the secrets in it.
+    #[cold]
+    fn header_without_secrets<'a>(&self, name: &str, value: Octets<'a>) -> Octets<'a> {
+        let is_structured = matches!(*value, [b'{' | b'[', ..]);
+        let value = match name {
+            "host" | "x-forwarded-host" | "x-original-host" => match redact::authority(&value) {
+                Some(clean) => Octets::Bytes(clean.into()),
+                None => value,
+            },
+            "sec-websocket-protocol" => match tokens::offered(&value) {
+                Some(clean) => Octets::Bytes(clean.into()),
+                None => value,
+            },
+            _ => value,
+        };
+        if is_structured || is_text(name) {
+            let clean = self.clean_octets(value);
+            return match encoded::hides_secret(&clean, &self.names) {
+                true => Octets::Text(REDACTED),
+                false => clean,
+            };
+        }
+        if value.first() == Some(&b'%') && encoded::hides_secret(&value, &self.names) {
+            return Octets::Text(REDACTED);
+        }
+        match redact::url(&value, &self.names) {
+            Cow::Owned(clean) => Octets::Bytes(clean.into()),
+            Cow::Borrowed(_) => value,
+        }
+    }
+
+    fn clean_octets<'a>(&self, octets: Octets<'a>) -> Octets<'a> {
+        let text = octets.into_text();
+        match self.clean(&text) {
+            Cow::Owned(clean) => Octets::Bytes(clean.into_bytes().into()),
+            Cow::Borrowed(_) => match text {
+                Cow::Borrowed(text) => Octets::Text(text),
+                Cow::Owned(text) => Octets::Bytes(text.into_bytes().into()),
+            },
+        }
+    }
+
+    /// A text that is the key of an object: a key may be a token.
+    pub(crate) fn clean_key<'a>(&self, key: &'a str) -> Cow<'a, str> {
         if self.settings.redact
-            && let Some(clean) = json_text::without_secrets(text, &|key| self.is_secret_key(key))
+            && hint::has_run(key.as_bytes())
+            && let Some(clean) = tokens::without_secrets(key.as_bytes())
         {
-            return Cow::Owned(match self.clean_urls(&clean) {
-                Cow::Owned(clean) => clean,
-                Cow::Borrowed(_) => clean,
-            });
+            return body::into_text(clean).into();
         }
-        self.clean_urls(text)
+        Cow::Borrowed(key)
     }
 
-    fn clean_urls<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        match self.redact(text.into()) {
-            Octets::Text(text) => Cow::Borrowed(text),
-            Octets::Bytes(clean) => String::from_utf8_lossy(&clean).into_owned().into(),
+    /// What the key of an object tells of its value.
+    pub(crate) fn tells(&self, key: &str) -> Told {
+        match self.settings.redact {
+            true => self.names.key(key.as_bytes()),
+            false => Told::Nothing,
         }
     }
 
-    /// What stands at this key of an object is a credential.
-    pub fn is_secret_key(&self, key: &str) -> bool {
-        self.settings.redact && redact::is_secret_name(key, &self.query_keys)
+    /// A text at a key that tells little is a secret.
+    pub(crate) fn is_secret_value(text: &str) -> bool {
+        is_random(text.as_bytes())
     }
 
-    fn is_secret_header(&self, name: &str) -> bool {
-        redact::is_secret_header(name) || self.headers.iter().any(|header| header == name)
+    /// A number is a secret: that of a card.
+    pub(crate) fn is_secret_number(&self, number: u64) -> bool {
+        self.settings.redact && cards::is_card_number(number)
     }
 
     fn cut<'a>(&self, text: Octets<'a>, size: usize, max: usize) -> Text<'a> {
@@ -171,6 +219,11 @@ impl Policy {
         }
         Text { value, original }
     }
+}
+
+/// Headers that hold text of any kind, or a list in which a credential may stand.
+fn is_text(name: &str) -> bool {
+    matches!(name, "grpc-message" | "sec-websocket-protocol")
 }
 
 #[cfg(test)]
@@ -230,36 +283,6 @@ mod tests {
         });
         assert_eq!(policy.header("x-customer", b"abc").value, REDACTED);
         assert_eq!(policy.url(b"/?IBAN=DE1&a=b").value, "/?IBAN=<redacted>&a=b");
-    }
-
-    #[test]
-    fn keys_of_objects_are_secret_by_their_names() {
-        let open = policy(|s| s.redact_query_keys = vec!["iban".into()]);
-        for key in [
-            "password",
-            "userPassWord",
-            "accessToken",
-            "PWD",
-            "apiKey",
-            "IBAN",
-            "sessionId",
-            "client_secret",
-        ] {
-            assert!(open.is_secret_key(key), "{key}");
-        }
-        for key in [
-            "",
-            "id",
-            "passenger",
-            "key",
-            "author",
-            "remote.application",
-            "tokens",
-            &"x".repeat(100),
-        ] {
-            assert!(!open.is_secret_key(key), "{key}");
-        }
-        assert!(!policy(|s| s.redact = false).is_secret_key("password"));
     }
 
     #[test]

@@ -25,3 +25,23 @@ pub(crate) fn special_or_no_ascii(word: u64, one: u8, other: u8) -> u64 {
     let other = (word ^ (ONES * u64::from(other))).wrapping_sub(ONES);
     (control | one | other | word.wrapping_add(ONES)) & TOPS
 }
+
+/// Bytes that are `first` with `second` right behind them, in a word of little-endian order. Nothing is said of the last byte.
+#[inline(always)]
+pub(crate) fn pair(word: u64, first: u8, second: u8) -> u64 {
+    below(
+        (word ^ (ONES * u64::from(first))) | ((word >> 8) ^ (ONES * u64::from(second))),
+        1,
+    )
+}
+
+/// The top bits of bytes that are no letters, digits, `-` and `_`, as far as two sums tell it: blanks and other signs before the
+/// digits, and what is no ASCII. (Signs behind the digits are not told from letters.)
+#[inline(always)]
+pub(crate) fn odd_to_words(word: u64) -> u64 {
+    let low = word & !TOPS;
+    // (Sums of seven bits each: no byte carries into the next.)
+    let from_digits = low + ONES * (0x80 - 0x30);
+    let other_than_dash = (low ^ (ONES * u64::from(b'-'))) + !TOPS;
+    (!from_digits & other_than_dash | word) & TOPS
+}

@@ -3,7 +3,8 @@
 mod nesting;
 
 use super::{Json, Node, Span};
-use crate::Policy;
+use crate::policy::Told;
+use crate::{Policy, REDACTED};
 
 /// Lists right within each other that are kept. OpenSearch refuses a document with more than 20.
 const MAX_LISTS: usize = 16;
@@ -28,7 +29,7 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
     span: Span,
-    secret: bool,
+    told: Told,
     /// It looks like one of our own (`@type`).
     ours: bool,
     /// Bytes that it had before it was cut.
@@ -76,7 +77,7 @@ struct Open {
     dropped: u64,
     /// Of a map: its current key, and what is known of it.
     key: u32,
-    secret: bool,
+    told: Told,
     dropping: bool,
     entries: bool,
     unique: bool,
@@ -125,7 +126,7 @@ impl<'p> Builder<'p> {
     pub fn name(&mut self, name: &str) -> Name {
         Name {
             span: self.push(&name[..name.floor_char_boundary(self.bounds.one_text)]),
-            secret: self.policy.is_secret_key(name),
+            told: self.policy.tells(name),
             ours: name.starts_with('@'),
             size: place(name.len()),
         }
@@ -143,12 +144,18 @@ impl<'p> Builder<'p> {
 
     /// A whole number.
     pub fn int(&mut self, value: i64) {
-        self.scalar(Node::Int(value));
+        match u64::try_from(value) {
+            Ok(value) if self.policy.is_secret_number(value) => self.redacted(),
+            _ => self.scalar(Node::Int(value)),
+        }
     }
 
     /// A whole number that is not negative.
     pub fn unsigned(&mut self, value: u64) {
-        self.scalar(Node::Unsigned(value));
+        match self.policy.is_secret_number(value) {
+            true => self.redacted(),
+            false => self.scalar(Node::Unsigned(value)),
+        }
     }
 
     /// A number; one that JSON has no way to write becomes text.
@@ -179,6 +186,9 @@ impl<'p> Builder<'p> {
         }
         if !self.admit() {
             return;
+        }
+        if self.is_doubtful() && Policy::is_secret_value(text) {
+            return self.place_redacted();
         }
         let clean = self.policy.clean(text);
         let room = self.room();
@@ -252,6 +262,18 @@ impl<'p> Builder<'p> {
         if self.admit() {
             self.json.nodes.push(node);
         }
+    }
+
+    /// A value that is a secret.
+    fn redacted(&mut self) {
+        if self.admit() {
+            self.place_redacted();
+        }
+    }
+
+    pub(super) fn place_redacted(&mut self) {
+        let span = self.push(REDACTED);
+        self.json.nodes.push(Node::Encoded(span));
     }
 
     /// The value that comes next is cut.

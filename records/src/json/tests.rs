@@ -333,3 +333,43 @@ fn parts_are_found_by_their_names() {
         assert_eq!(json.is_empty(), hollow);
     }
 }
+
+#[test]
+fn secrets_are_told_by_their_values_too() {
+    let random = "3f9a1c7be20d4a5688d1f0e7";
+    let token = format!("ghp_{}", "a1B2c3".repeat(6));
+    let (_, value, _) = build(WIDE, |builder| {
+        builder.begin_list();
+        builder.begin_map(None, false);
+        for held in [random, "page1"] {
+            builder.key("key");
+            text(builder, held);
+            builder.key(held);
+            text(builder, held);
+        }
+        builder.key(&token);
+        text(builder, &token);
+        builder.end();
+        builder.int(4_111_111_111_111_111);
+        builder.unsigned(4_111_111_111_111_111);
+        builder.int(4_111_111_111_111_112);
+        text(builder, "5555 5555 5555 4444");
+    });
+    let object = json!({"@entries": [
+        ["key", "<redacted>"],
+        [random, random],
+        ["key", "page1"],
+        ["page1", "page1"],
+        ["<redacted>", "<redacted>"],
+    ]});
+    assert_eq!(
+        value,
+        json!([
+            object,
+            "<redacted>",
+            "<redacted>",
+            4_111_111_111_111_112_i64,
+            "<redacted>"
+        ])
+    );
+}

@@ -1,27 +1,57 @@
 //! Bodies: what is looked for in each kind of them.
 
-use super::{Policy, assignments, json_text, multipart, xml_text};
+use super::assignments::{self, Look};
+use super::{Policy, cards, json_text, multipart, redact, tokens, xml_text};
 use std::borrow::Cow;
+
+/// A shorter text has no name with a value.
+const SHORTEST: usize = 4;
 
 impl Policy {
     /// A body that is a text, or what was kept of it, without the secrets in it: what stands at password-like keys in JSON,
-    /// in elements and attributes of XML, what is assigned to password-like names, and the secrets of URLs.
+    /// in elements and attributes of XML, what is assigned to password-like names, the secrets of URLs, and what is
+    /// unmistakable: tokens, private keys, numbers of cards.
     pub fn body<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
         if !self.settings.redact {
             return clean;
         }
-        let is_secret = |key: &str| self.is_secret_key(key);
-        if let Some(without) = json_text::without_secrets(&clean, &is_secret) {
-            clean = Cow::Owned(without);
-        }
-        if let Some(without) = xml_text::without_secrets(&clean, &is_secret) {
-            clean = Cow::Owned(without);
-        }
-        if let Some(without) = assignments::without_secrets(&clean, &self.query_keys) {
-            clean = Cow::Owned(without);
-        }
+        self.clean_named(&mut clean);
+        apply(&mut clean, |text| {
+            assignments::without_secrets(text, &self.names, Look::Deep)
+        });
+        clean_unnamed(&mut clean);
         clean
+    }
+
+    /// Any other text of any length, without the secrets in it: as a body, and where it is a query, with values that go on to
+    /// the next pair.
+    pub(crate) fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        if !self.settings.redact || text.len() < SHORTEST {
+            return Cow::Borrowed(text);
+        }
+        if text.trim_start().starts_with(['{', '[', '<']) {
+            return self.body(text);
+        }
+        let mut clean = Cow::Borrowed(text);
+        self.clean_named(&mut clean);
+        apply(&mut clean, |text| {
+            match redact::url(text.as_bytes(), &self.names) {
+                Cow::Owned(clean) => Some(into_text(clean)),
+                Cow::Borrowed(_) => None,
+            }
+        });
+        apply(&mut clean, |text| {
+            assignments::without_secrets(text, &self.names, Look::Deep)
+        });
+        clean_unnamed(&mut clean);
+        clean
+    }
+
+    fn clean_named(&self, text: &mut Cow<'_, str>) {
+        let tells = |key: &str| self.names.key(key.as_bytes());
+        apply(text, |text| json_text::without_secrets(text, &tells));
+        apply(text, |text| xml_text::without_secrets(text, &tells));
     }
 
     /// The same for an encoded form (`application/x-www-form-urlencoded`).
@@ -40,6 +70,25 @@ impl Policy {
         }
         Cow::Owned(multipart::without_secrets(body, boundary, self))
     }
+}
+
+/// What is unmistakable whatever its name.
+fn clean_unnamed(text: &mut Cow<'_, str>) {
+    for without_secrets in [tokens::without_secrets, cards::without_secrets] {
+        apply(text, |text| without_secrets(text.as_bytes()).map(into_text));
+    }
+}
+
+/// Puts what a step has made of a text in its place.
+fn apply(text: &mut Cow<'_, str>, step: impl FnOnce(&str) -> Option<String>) {
+    if let Some(clean) = step(text) {
+        *text = Cow::Owned(clean);
+    }
+}
+
+/// Of a text whose parts were replaced at ASCII characters.
+pub(super) fn into_text(bytes: Vec<u8>) -> String {
+    String::from_utf8(bytes).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 #[cfg(test)]
@@ -96,6 +145,24 @@ mod tests {
             "x://a:",
             "\"token\":{\"",
             "--b\n",
+            "key=",
+            "key: ",
+            "\"key\":{",
+            "\"key\":\"",
+            "<key>",
+            "code=aaaaaaaaaaaaaaaa&",
+            "password:",
+            "token:",
+            "eyJ",
+            "eyJ.",
+            "bot1:",
+            "Bearer ",
+            "-----BEGIN PRIVATE KEY",
+            "/services/T/",
+            "1-",
+            "4111 ",
+            "'",
+            "password:'\\'",
         ] {
             for begin in ["", "<a>"] {
                 let text = format!("{begin}{}", piece.repeat((128 << 10) / piece.len()));

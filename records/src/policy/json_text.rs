@@ -5,6 +5,7 @@
 //! may stand in a string of JSON, with every quote escaped, and that in another one: the level is how deep.
 
 use super::REDACTED;
+use super::names::{Told, is_random};
 use memchr::{memchr, memrchr};
 use std::borrow::Cow;
 
@@ -16,7 +17,7 @@ const MOST_QUOTES: usize = 8;
 const DEEPEST: u32 = 3;
 
 /// The text without secrets, if it has any.
-pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> Option<String> {
+pub(super) fn without_secrets(text: &str, tells: &dyn Fn(&str) -> Told) -> Option<String> {
     let bytes = text.as_bytes();
     let mut clean = String::new();
     let (mut done, mut at) = (0, 0);
@@ -25,12 +26,17 @@ pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> O
         let Some((key, level)) = key_before(text, colon) else {
             continue;
         };
-        if !is_secret(&unescaped(key)) {
+        let told = tells(&unescaped(key));
+        if told == Told::Nothing {
             continue;
         }
         let value = skip_space(bytes, at, level);
+        // (Where the value decides, what it holds is looked at by itself.)
+        if told == Told::Doubtful && !begins_string(bytes, value, level) {
+            continue;
+        }
         let end = value_end(bytes, value, level);
-        if end > value {
+        if end > value && (told == Told::Secret || is_random(unquoted(&bytes[value..end]))) {
             let quote = &"\\\\\\\\\\\\\\\""[7 - escapes(level)..];
             clean.push_str(&text[done..value]);
             clean.push_str(quote);
@@ -48,6 +54,18 @@ pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> O
 
 fn find(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
     memchr(byte, bytes.get(from..)?).map(|found| from + found)
+}
+
+/// What stands in a string, at any level.
+fn unquoted(string: &[u8]) -> &[u8] {
+    let is_sign = |byte: &u8| matches!(byte, b'"' | b'\\');
+    let start = string.iter().take_while(|byte| is_sign(byte)).count();
+    let end = string[start..]
+        .iter()
+        .rev()
+        .take_while(|byte| is_sign(byte))
+        .count();
+    &string[start..string.len() - end]
 }
 
 /// The string that ends before this colon, and its level.
@@ -163,6 +181,12 @@ fn string_end(bytes: &[u8], start: usize, level: u32) -> usize {
     bytes.len()
 }
 
+fn begins_string(bytes: &[u8], start: usize, level: u32) -> bool {
+    let rest = &bytes[start..];
+    let run = rest.iter().take_while(|b| **b == b'\\').count();
+    rest.get(run) == Some(&b'"') && ends_string(run, level)
+}
+
 /// Behind the value that begins here; in doubt farther.
 fn value_end(bytes: &[u8], start: usize, level: u32) -> usize {
     let rest = &bytes[start..];
@@ -211,7 +235,11 @@ mod tests {
     use super::*;
 
     fn clean(text: &str) -> Option<String> {
-        without_secrets(text, &|key| key == "password")
+        without_secrets(text, &|key| match key {
+            "password" => Told::Secret,
+            "key" => Told::Doubtful,
+            _ => Told::Nothing,
+        })
     }
 
     #[test]
@@ -279,6 +307,14 @@ mod tests {
         ] {
             assert_eq!(clean(text).as_deref(), Some(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn at_a_doubtful_key_the_value_decides() {
+        assert_eq!(
+            clean(r#"{"key":"page1","a":"{\"key\":\"3f9a1c7be20d4a5688d1f0e7\"}","key":12}"#).as_deref(),
+            Some(r#"{"key":"page1","a":"{\"key\":\"<redacted>\"}","key":12}"#)
+        );
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Secrets in forms of several parts (RFC 7578): fields with password-like names lose their content, and texts in other
 //! parts the secrets in them.
 
+use super::names::{Told, is_random};
 use super::{Policy, REDACTED};
 use crate::Octets;
 use memchr::memmem;
@@ -45,9 +46,13 @@ fn clean_part(part: &[u8], policy: &Policy, clean: &mut Vec<u8>) {
         _ => 0,
     };
     let (content, line) = content.split_at(content.len() - line);
-    if !content.is_empty()
-        && name(head).is_some_and(|name| policy.is_secret_key(&String::from_utf8_lossy(name)))
-    {
+    let told = name(head).map(|name| policy.tells(&String::from_utf8_lossy(name)));
+    let is_secret = match told {
+        Some(Told::Secret) => !content.is_empty(),
+        Some(Told::Doubtful) => is_random(content),
+        Some(Told::Nothing) | None => false,
+    };
+    if is_secret {
         clean.extend_from_slice(REDACTED.as_bytes());
     } else {
         match policy.body(&Octets::from(content).into_text()) {

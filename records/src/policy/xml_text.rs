@@ -2,13 +2,14 @@
 //! need not be whole or valid. (Attributes are assignments as any other: see `assignments`.)
 
 use super::REDACTED;
+use super::names::{Told, is_random};
 use memchr::{memchr, memmem};
 
 /// Elements without an end that are looked for in a text that is no XML; behind them everything is replaced.
 const MOST_UNENDED: usize = 4;
 
 /// The text without secrets, if it has any.
-pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> Option<String> {
+pub(super) fn without_secrets(text: &str, tells: &dyn Fn(&str) -> Told) -> Option<String> {
     let bytes = text.as_bytes();
     let is_xml = text
         .trim_start_matches(['\u{feff}', ' ', '\t', '\r', '\n'])
@@ -19,7 +20,12 @@ pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> O
         at = open + 1;
         let name = name(text, at);
         let local = name.rsplit(':').next().unwrap_or_default();
-        if local.is_empty() || !is_secret(local) {
+        let told = if local.is_empty() {
+            Told::Nothing
+        } else {
+            tells(local)
+        };
+        if told == Told::Nothing {
             continue;
         }
         let Some((content, empty)) = tag_end(bytes, at + name.len()) else {
@@ -27,6 +33,9 @@ pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> O
         };
         at = content;
         if empty {
+            continue;
+        }
+        if told == Told::Doubtful && !is_random(text_at(bytes, content)) {
             continue;
         }
         let end = match element_end(bytes, content, name.as_bytes()) {
@@ -59,6 +68,12 @@ pub(super) fn without_secrets(text: &str, is_secret: &dyn Fn(&str) -> bool) -> O
 
 fn find(bytes: &[u8], from: usize, byte: u8) -> Option<usize> {
     memchr(byte, bytes.get(from..)?).map(|found| from + found)
+}
+
+/// The text up to the next tag.
+fn text_at(bytes: &[u8], content: usize) -> &[u8] {
+    let end = find(bytes, content, b'<').unwrap_or(bytes.len());
+    bytes[content..end].trim_ascii()
 }
 
 /// The name that begins here; empty if none does.
@@ -123,7 +138,11 @@ mod tests {
     use super::*;
 
     fn clean(text: &str) -> Option<String> {
-        without_secrets(text, &|name| name.eq_ignore_ascii_case("password"))
+        without_secrets(text, &|name| match name {
+            "password" | "Password" => Told::Secret,
+            "key" => Told::Doubtful,
+            _ => Told::Nothing,
+        })
     }
 
     #[test]
@@ -163,6 +182,10 @@ mod tests {
             (
                 r#"{"a":"<password>cut","b":1}"#,
                 r#"{"a":"<password><redacted>","b":1}"#,
+            ),
+            (
+                "<key>a</key><key> 3f9a1c7be20d4a5688d1f0e7 </key>",
+                "<key>a</key><key><redacted></key>",
             ),
             ("List<Password> a;\nb", "List<Password><redacted>\nb"),
         ] {

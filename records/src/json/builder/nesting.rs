@@ -1,7 +1,7 @@
 //! Lists and maps: where they begin and end, what stands at which key, and what of it is left out.
 
 use super::{Builder, Cut, MAX_LISTS, Name, Node, Open, Place, place};
-use crate::REDACTED;
+use crate::policy::Told;
 use std::collections::HashSet;
 
 impl Builder<'_> {
@@ -30,19 +30,20 @@ impl Builder<'_> {
     /// The next key of the map that was begun last. Any other value may stand in its place.
     pub fn key(&mut self, key: &str) {
         if self.admit_key() {
-            let secret = self.policy.is_secret_key(key);
-            let kept = &key[..key.floor_char_boundary(self.bounds.one_text)];
+            let told = self.policy.tells(key);
+            let clean = self.policy.clean_key(key);
+            let kept = &clean[..clean.floor_char_boundary(self.bounds.one_text)];
             let span = self.push(kept);
             let node = self.json.nodes.len();
             self.json.nodes.push(Node::Text(span));
-            if kept.len() < key.len() {
+            if kept.len() < clean.len() {
                 self.cuts.push(Cut {
                     node: place(node),
                     size: key.len() as u64,
                     items: false,
                 });
             }
-            self.note_key(secret, key.starts_with('@'));
+            self.note_key(told, key.starts_with('@'));
         }
     }
 
@@ -53,7 +54,7 @@ impl Builder<'_> {
                 self.cut(name.size.into(), false);
             }
             self.use_name(name);
-            self.note_key(name.secret, name.ours);
+            self.note_key(name.told, name.ours);
         }
     }
 
@@ -136,7 +137,7 @@ impl Builder<'_> {
             seen: 0,
             dropped: 0,
             key: 0,
-            secret: false,
+            told: Told::Nothing,
             dropping: false,
             entries: false,
             unique,
@@ -175,15 +176,14 @@ impl Builder<'_> {
         }
         if open.seen % 2 == 1 {
             // A key that is no text.
-            (open.key, open.secret, open.dropping) = (node, false, full);
+            (open.key, open.told, open.dropping) = (node, Told::Nothing, full);
             open.dropped += u64::from(full);
             open.entries |= !full;
             return !full;
         }
-        if open.secret && !open.dropping {
-            open.secret = false;
-            let span = self.push(REDACTED);
-            self.json.nodes.push(Node::Encoded(span));
+        if open.told == Told::Secret && !open.dropping {
+            open.told = Told::Nothing;
+            self.place_redacted();
             return false;
         }
         !open.dropping
@@ -200,9 +200,15 @@ impl Builder<'_> {
         admitted
     }
 
-    fn note_key(&mut self, secret: bool, ours: bool) {
+    /// The value that was admitted stands at a key that tells little.
+    pub(super) fn is_doubtful(&self) -> bool {
+        let open = self.open.last();
+        self.muted == 0 && open.is_some_and(|open| open.map && open.told == Told::Doubtful)
+    }
+
+    fn note_key(&mut self, told: Told, ours: bool) {
         if let Some(open) = self.open.last_mut() {
-            open.secret = secret;
+            open.told = told;
             open.entries |= ours;
         }
     }
