@@ -29,7 +29,7 @@ pub(crate) struct Cuts {
 
 impl Cuts {
     pub fn keep<'a, T: From<Cow<'a, str>>>(&mut self, text: Text<'a>, name: impl FnOnce() -> String) -> T {
-        self.truncated |= text.original.is_some();
+        self.truncated |= text.is_cut();
         text.keep(&mut self.sizes, name)
     }
 
@@ -96,11 +96,10 @@ pub(crate) fn headers<'a>(
     let mut headers = Headers::with_capacity(count.min(settings.max_headers));
     for field in sent.take(settings.max_headers) {
         let key = lower_name(&field.name, settings.max_header_value);
-        let value = policy.header(&key, &field.value);
-        if let Some(size) = value.original {
-            cuts.cut(format!("{place}.headers.{key}"), size);
-        }
-        headers.push(key, value.value);
+        let value: CompactString = cuts.keep(policy.header(&key, &field.value), || {
+            format!("{place}.headers.{key}")
+        });
+        headers.push(key, value);
     }
     headers
 }
@@ -123,7 +122,10 @@ pub(crate) fn trailer_names<'a>(
 
 /// A header's name in lower case, within the bound for values.
 fn lower_name(name: &Octets<'_>, max: usize) -> CompactString {
-    let mut lower = CompactString::from(name.part(0..name.len().min(max)).into_text());
+    let mut lower = match name {
+        Octets::Text(text) if text.len() <= max => CompactString::new(text),
+        _ => name.part(0..name.len().min(max)).into_text().into(),
+    };
     lower.make_ascii_lowercase();
     lower
 }

@@ -49,15 +49,10 @@ impl Tunnelled {
         document.weir.flow_id = flow.id;
         document.weir.late_join |= self.tunnel.late;
         let through = policy.url(&self.tunnel.target);
-        if let Some(size) = through.original {
-            document.weir.truncated = true;
-            document
-                .weir
-                .original_sizes
-                .insert("weir.tunnel".to_owned(), size);
-        }
+        document.weir.truncated |= through.is_cut();
+        let through = through.keep(&mut document.weir.original_sizes, || "weir.tunnel".to_owned());
         // Of tunnels within each other the innermost is what says most.
-        document.weir.tunnel.through(through.value.into_owned());
+        document.weir.tunnel.through(through);
         document
     }
 }

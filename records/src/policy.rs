@@ -37,9 +37,9 @@ pub struct Policy {
 #[must_use = "a text is made to be kept in a document"]
 pub struct Text<'a> {
     /// UTF-8 as it was; what was not UTF-8 is read as ISO 8859-1, a character a byte (RFC 9110, 5.5).
-    pub value: Cow<'a, str>,
+    value: Cow<'a, str>,
     /// Bytes it had, if it was cut.
-    pub original: Option<u64>,
+    original: Option<u64>,
 }
 
 impl<'a> Text<'a> {

@@ -234,13 +234,15 @@ impl Exchange {
 /// A message as `error` has it; its size is kept where it is cut.
 fn error_message(text: &str, size: Option<u64>, reading: &mut Reading<'_>) -> String {
     const FIELD: &str = "error.message";
+    // (A body that was cut has the greater size.)
+    let known = reading.sizes.get(FIELD).copied().max(size);
     let text = reading.policy.text(text.as_bytes());
-    if let Some(size) = size.or(text.original) {
-        // (A body that was cut has the greater size.)
-        let known = reading.sizes.entry(FIELD.to_owned()).or_default();
-        *known = size.max(*known);
+    let text = text.keep(&mut reading.sizes, || FIELD.to_owned());
+    if let Some(known) = known {
+        let size = reading.sizes.entry(FIELD.to_owned()).or_default();
+        *size = known.max(*size);
     }
-    text.value.into_owned()
+    text
 }
 
 fn failure(failure: Failure) -> Error {

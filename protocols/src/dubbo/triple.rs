@@ -5,6 +5,7 @@ use super::body::{Reading, Reply};
 use super::items::{Items, Place};
 use super::names;
 use crate::hessian2::{Fault, Read};
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use weir_records::{Builder, Json, Policy};
 
@@ -72,10 +73,16 @@ impl<'a> Wrapper<'a> {
     }
 
     /// As many of the types as are told.
-    fn types(&self, policy: &Policy) -> Vec<String> {
-        let readable = |name: &&[u8]| names::readable_type(&policy.text(*name).value);
+    fn types(&self, reading: &mut Reading<'_>) -> Vec<String> {
+        let policy = reading.policy;
         let told = self.types.iter().take(policy.settings().max_values);
-        told.map(readable).collect()
+        told.map(|name| {
+            let name: Cow<'_, str> = policy
+                .text(*name)
+                .keep(&mut reading.sizes, || "dubbo.parameter_types".to_owned());
+            names::readable_type(&name)
+        })
+        .collect()
     }
 }
 
@@ -109,7 +116,7 @@ pub(crate) fn call(message: &[u8], whole: bool, policy: &Policy) -> Option<Call>
     let mut reading = Reading::new(policy);
     let mut call = Call {
         serialization: names::serialization(wrapper.serialization)?,
-        parameter_types: wrapper.types(policy),
+        parameter_types: wrapper.types(&mut reading),
         ..Call::default()
     };
     let read = if wrapper.types == GENERIC {

@@ -2,6 +2,7 @@
 
 use super::exchange::{Ending, Exchange};
 use crate::Close;
+use compact_str::CompactString;
 use std::collections::BTreeMap;
 use weir_records::{
     Document, DocumentId, Endpoint, Error, Event, Flow, Outcome, Policy, SocksVersion, Timing, Url, Weir,
@@ -23,11 +24,13 @@ impl Exchange {
             start: None,
             end: None,
         };
+        let mut sizes = BTreeMap::new();
         let url = self.request.as_ref().map(|request| {
-            let host = policy.text(&*request.host).value;
+            let host = policy.text(&*request.host);
+            let host: CompactString = host.keep(&mut sizes, || "url.domain".to_owned());
             Url {
                 original: format!("{host}:{}", request.port).into(),
-                domain: Some((*host).into()),
+                domain: Some(host),
                 port: Some(request.port),
                 ..Url::default()
             }
@@ -38,7 +41,8 @@ impl Exchange {
             url,
             error: self.error(),
             weir: Weir {
-                original_sizes: BTreeMap::new(),
+                truncated: !sizes.is_empty(),
+                original_sizes: sizes,
                 socks: Some(Box::new(WeirSocks {
                     version: self.version,
                     command: self.request.as_ref().map(|request| request.command),

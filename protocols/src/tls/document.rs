@@ -23,10 +23,7 @@ impl Exchange {
             .and_then(|hello| hello.server_name.as_ref())
             .map(|name| {
                 let text = policy.text(&**name);
-                if let Some(size) = text.original {
-                    sizes.insert("tls.client.server_name".into(), size);
-                }
-                text.value.into_owned()
+                text.keep(&mut sizes, || "tls.client.server_name".into())
             });
         self.note_cuts(&mut sizes);
         let event = Event {

@@ -54,13 +54,18 @@ impl Said {
 
     /// Puts the values into a document, in place of those that were there.
     pub fn tell(&self, document: &mut Document, policy: &Policy) {
-        let text = |value: &Option<Box<[u8]>>| Some(policy.text(value.as_deref()?).value.into_owned());
+        let weir = &mut document.weir;
+        let mut text = |value: &Option<Box<[u8]>>, field: &str| {
+            let text = policy.text(value.as_deref()?);
+            weir.truncated |= text.is_cut();
+            Some(text.keep(&mut weir.original_sizes, || format!("weir.proxy.{field}")))
+        };
         let proxy = WeirProxy {
             local: self.local,
-            authority: text(&self.authority),
-            alpn: text(&self.alpn),
-            tls_version: text(&self.tls_version),
-            tls_cipher: text(&self.tls_cipher),
+            authority: text(&self.authority, "authority"),
+            alpn: text(&self.alpn, "alpn"),
+            tls_version: text(&self.tls_version, "tls_version"),
+            tls_cipher: text(&self.tls_cipher, "tls_cipher"),
         };
         document.weir.proxy = (proxy != WeirProxy::default()).then(|| Box::new(proxy));
     }
