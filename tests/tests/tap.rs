@@ -273,6 +273,61 @@ fn auto_taps_where_nothing_is_installed_and_relays_where_something_is() {
     }
 }
 
+fn bind(node: &Node, at: SocketAddr) -> UdpSocket {
+    node.enter(|| UdpSocket::bind(at)).unwrap().unwrap()
+}
+
+/// The address in an answer.
+const RECORD: &[u8] = b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc6\x12\0\x09";
+
+/// A datagram in an Ethernet frame in VXLAN, from host to host and port to port of 198.19.0.0/24.
+fn vxlan(from: (u8, u16), to: (u8, u16), message: &[u8]) -> Vec<u8> {
+    let length = |head: usize| ((head + message.len()) as u16).to_be_bytes();
+    let words = [from.1.to_be_bytes(), to.1.to_be_bytes(), length(8), [0; 2]].concat();
+    let address = |host: u8| [198, 19, 0, host];
+    let ip = [
+        &[0x45, 0][..],
+        &length(28),
+        &[0, 0, 0, 0, 64, 17, 0, 0],
+        &address(from.0),
+        &address(to.0),
+    ];
+    let head = [&[8, 0, 0, 0, 0, 0, 77, 0][..], &[2; 12], &[8, 0]];
+    [&head.concat(), &ip.concat(), &words, message].concat()
+}
+
+#[test]
+fn what_passes_in_a_tunnel_is_seen_where_the_tunnel_does_not_end() {
+    for family in [V4, V6] {
+        if skip_unless_root("what_passes_in_a_tunnel_is_seen") {
+            return;
+        }
+        let stage = Stage::new(weir_tests::stage::Mode::Direct, Inbound, family);
+        let mut tap = from_a_shell(&stage, &[]);
+        let any = stage.pick(
+            SocketAddr::from(([0, 0, 0, 0], 0)),
+            (Ipv6Addr::UNSPECIFIED, 0).into(),
+        );
+        let (end, client) = (
+            bind(stage.callee(), stage.server(4789)),
+            bind(stage.caller(), any),
+        );
+        let (asker, resolver) = ((1, 40000), (2, 53));
+        let query = vxlan(asker, resolver, &dns([1, 0], b""));
+        let answer = vxlan(resolver, asker, &dns([0x81, 0x80], RECORD));
+        for datagram in [&query, &answer] {
+            client.send_to(datagram, end.local_addr().unwrap()).unwrap();
+        }
+        wait_for("the query's document", || !printed(&tap).is_empty());
+        tap.terminate(LIMIT).unwrap();
+        let documents = printed(&tap);
+        assert_eq!(documents.len(), 1);
+        assert_eq!(documents[0]["source"]["ip"], "198.19.0.1");
+        assert_eq!(documents[0]["dns"]["answers"][0]["data"], "198.18.0.9");
+        assert_eq!(documents[0]["weir"]["tunnel"], serde_json::json!(["vxlan"]));
+    }
+}
+
 /// A message about the A record of `shop.example`.
 fn dns(flags: [u8; 2], answers: &[u8]) -> Vec<u8> {
     let count = u8::from(!answers.is_empty());
@@ -281,9 +336,8 @@ fn dns(flags: [u8; 2], answers: &[u8]) -> Vec<u8> {
 }
 
 #[test]
-fn queries_over_udp_are_seen_and_other_datagrams_are_not() {
-    in_both_directions("queries_over_udp_are_seen_and_other_datagrams_are_not", |stage| {
-        let bind = |node: &Node, at: SocketAddr| node.enter(|| UdpSocket::bind(at)).unwrap().unwrap();
+fn queries_over_udp_are_seen_at_any_port_and_other_datagrams_are_not() {
+    in_both_directions("queries_over_udp_are_seen_at_any_port", |stage| {
         let server = stage.server(53);
         let own = stage.pick(
             SocketAddr::from(([0, 0, 0, 0], 0)),
@@ -298,11 +352,12 @@ fn queries_over_udp_are_seen_and_other_datagrams_are_not() {
             socket.set_read_timeout(Some(LIMIT)).unwrap();
         }
         let query = dns([1, 0], b"");
-        let answer = dns(
-            [0x81, 0x80],
-            b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc6\x12\0\x09",
-        );
+        let answer = dns([0x81, 0x80], RECORD);
         let mut buffer = [0; 512];
+        client
+            .send_to(b"neither of them", other.local_addr().unwrap())
+            .unwrap();
+        again(|| other.recv_from(&mut buffer)).unwrap();
         for socket in [&other, &resolver] {
             client.send_to(&query, socket.local_addr().unwrap()).unwrap();
             let (_, peer) = again(|| socket.recv_from(&mut buffer)).unwrap();
@@ -310,14 +365,19 @@ fn queries_over_udp_are_seen_and_other_datagrams_are_not() {
             again(|| client.recv_from(&mut buffer)).unwrap();
         }
         let sidecar = stage.sidecar.as_ref().unwrap();
-        wait_for("the query's document", || !sidecar.documents().is_empty());
-        let documents = sidecar.documents();
-        assert_eq!(documents.len(), 1);
-        let document = &documents[0];
-        assert_eq!(document["event"]["dataset"], "weir.dns", "{document:#}");
-        assert_eq!(document["dns"]["question"]["name"], "shop.example");
-        assert_eq!(document["dns"]["answers"][0]["data"], "198.18.0.9");
-        assert_eq!(document["destination"]["ip"], server.ip().to_string());
+        wait_for("the queries' documents", || sidecar.documents().len() >= 2);
+        let mut ports = Vec::new();
+        for document in sidecar.documents() {
+            assert_eq!(document["event"]["dataset"], "weir.dns", "{document:#}");
+            assert_eq!(document["dns"]["question"]["name"], "shop.example");
+            assert_eq!(document["dns"]["answers"][0]["data"], "198.18.0.9");
+            assert_eq!(document["destination"]["ip"], server.ip().to_string());
+            ports.push(document["destination"]["port"].as_u64().unwrap());
+        }
+        ports.sort_unstable();
+        assert_eq!(ports, [53, 5300]);
+        // What is no message is left out by the kernel, and so not even counted.
+        assert_eq!(sidecar.stats()["capture"]["losses"]["other_datagrams"], 0);
         // There is no connection that `finish` could look for.
         exchange_once(stage);
     });
