@@ -1,6 +1,6 @@
 //! Nothing that a capture may hold makes the tracker fail.
 
-use crate::support::*;
+use crate::{support::*, wraps::*};
 use proptest::prelude::*;
 use std::io::Cursor;
 use weir_capture::{LinkType, Packet, Reader, Tracker};
@@ -34,6 +34,40 @@ fn conversation(v6: bool, steps: &[(bool, u32, u32, u8, Vec<u8>)]) -> Conversati
     conversation
 }
 
+/// A packet with something of a tunnel around these bytes, whatever they are.
+fn wrapped(layer: usize, byte: u8, content: &[u8]) -> Vec<u8> {
+    let kind = if byte < 128 { 0x0800 } else { 0x86dd };
+    let port = [4789, 4790, 8472, 6081, 2152, 1701, 3544, 4754, 6635, 5353][usize::from(byte) % 10];
+    match layer {
+        0 => v4([4, 41, 47, 51, 94, 97, 137, 50][usize::from(byte) % 8], content),
+        1 => v6([4, 41, 47, 51, 44, 60, 43, 0][usize::from(byte) % 8], content),
+        2 => datagram(5555, port, content),
+        3 => datagram(5555, 4789, &vxlan(byte.into(), &typed(kind, content))),
+        4 => datagram(5555, 6081, &geneve(byte.into(), kind, content)),
+        5 => datagram(5555, 2152, &gtp(byte.into(), content)),
+        6 => datagram(5555, 1701, &l2tp(&[&[0x21][..], content].concat())),
+        7 => v4(47, &gre(u16::from(byte) << 8, kind, &[0, 0, 0, 9], content)),
+        8 => v4(
+            47,
+            &gre(
+                0x1000,
+                0x88be,
+                &[0, 0, 0, 1, 0x10, 0, 0, 0, 0, 0, 0, 0],
+                &typed(kind, content),
+            ),
+        ),
+        9 => v4(137, &mpls(&[byte.into(), 7], content)),
+        10 => v4(
+            47,
+            &gre(0, 0x6558, &[], &measured(&snap([0, 0, byte], kind, content))),
+        ),
+        _ => v4(
+            47,
+            &gre(0, 0x8864, &[], &pppoe(&[&[0, 0x21][..], content].concat())),
+        ),
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
@@ -52,6 +86,24 @@ proptest! {
         }
         tracker.finish(&mut seen);
         prop_assert_eq!((tracker.flows(), tracker.waiting_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn any_bytes_within_any_tunnels(
+        packets in prop::collection::vec(
+            (prop::collection::vec(any::<u8>(), 0..120), prop::collection::vec((0..12usize, any::<u8>()), 0..11), 0..400usize),
+            0..20,
+        ),
+    ) {
+        let mut tracker = Tracker::new(settings());
+        let mut seen = Seen::default();
+        for (content, layers, kept) in &packets {
+            let packet = layers.iter().fold(content.clone(), |content, (layer, byte)| wrapped(*layer, *byte, &content));
+            let kept = &packet[..packet.len().min(*kept)];
+            tracker.packet(&Packet::new(Timestamp(START), LinkType::RAW, kept, packet.len()), &mut seen);
+        }
+        tracker.finish(&mut seen);
+        prop_assert_eq!((tracker.flows(), tracker.counters().decoder_panics), (0, 0));
     }
 
     #[test]
