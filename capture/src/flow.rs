@@ -144,6 +144,8 @@ pub(crate) struct Observed {
     protocol: Protocol,
     /// What the documents of its exchanges call its protocol.
     spoken: Option<&'static str>,
+    /// The ends that a PROXY header names, where the decoder is gone.
+    named: Option<(SocketAddr, SocketAddr)>,
     pub late: bool,
     /// Which way the client's packets go.
     pub way: Way,
@@ -164,6 +166,7 @@ impl Observed {
         Self {
             protocol: decoder.as_ref().map_or(Protocol::Unknown, Decoder::protocol),
             spoken: None,
+            named: None,
             last: flow.opened,
             told: flow.opened,
             flow,
@@ -238,7 +241,10 @@ impl Observed {
         let Some(decoder) = &mut self.decoder else { return };
         let (flow, spoken) = (&self.flow, &mut self.spoken);
         let mut out = |exchange: Exchange| {
-            *spoken = Some(exchange.protocol());
+            // What is in a tunnel is not what the connection speaks.
+            if !exchange.is_tunnelled() {
+                *spoken = Some(exchange.protocol());
+            }
             context.counters.exchanges += u64::from(!exchange.is_waiting());
             context.sink.exchange(flow, exchange);
         };
@@ -261,7 +267,9 @@ impl Observed {
 
     /// Nothing more is decoded; what the decoder kept is taken off this sum.
     pub fn drop_decoder(&mut self, all: &mut usize) {
-        self.decoder = None;
+        if let Some(decoder) = self.decoder.take() {
+            self.named = decoder.named();
+        }
         *all -= std::mem::take(&mut self.held);
     }
 
@@ -329,6 +337,7 @@ impl Observed {
         report.lost_packets = (lost > 0).then_some(lost);
         report.protocol = self.spoken.or_else(|| self.protocol.name());
         (report.late, report.end) = (self.late, account.end);
+        report.named = self.decoder.as_ref().map_or(self.named, Decoder::named);
         context.sink.flow(&self.flow, report);
     }
 }

@@ -4,7 +4,7 @@
 use crate::detect::{Dissector, Entry, Recognised, Standing, Verdict, entry, recognise, recognise_either};
 use crate::guess::{Detecting, Guess};
 use crate::{Close, Exchange, Limits, Protocol, Side, dns, http1, http2};
-use std::{cell::Cell, sync::Arc};
+use std::{cell::Cell, net::SocketAddr, sync::Arc};
 use weir_config::Pinned;
 use weir_records::Timestamp;
 
@@ -23,6 +23,8 @@ pub struct Decoder {
     began: Timestamp,
     /// The server has spoken since the protocol is known, or may have before.
     answered: bool,
+    /// The ends that a PROXY header names.
+    named: Option<Box<(SocketAddr, SocketAddr)>>,
     state: State,
 }
 
@@ -103,6 +105,7 @@ impl Decoder {
             depth: 0,
             began: Timestamp::default(),
             answered: false,
+            named: None,
             state,
         }
     }
@@ -239,6 +242,11 @@ impl Decoder {
             State::Reversed(_, detecting) => detecting.held(),
             State::Closed(_) | State::Opaque => 0,
         }
+    }
+
+    /// The client, and whom the client had connected to, as a PROXY header at the beginning says.
+    pub fn named(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.named.as_deref().copied()
     }
 
     /// What the connection was found to speak so far.
@@ -378,6 +386,7 @@ impl Decoder {
             }
             Standing::Confirmed => {
                 guess.come_out(out);
+                self.named = guess.named().map(Box::new);
                 let (protocol, state) = (
                     guess.protocol(),
                     std::mem::replace(&mut self.state, State::Opaque),

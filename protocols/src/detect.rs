@@ -2,7 +2,7 @@
 //! has not arrived whole.
 
 use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2, preface, socks, tls};
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 use weir_config::Pinned;
 use weir_records::Timestamp;
 
@@ -79,6 +79,10 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     }
     /// What the connection within was found to speak, of a decoder that hands its bytes on.
     fn found(&self) -> Option<Protocol> {
+        None
+    }
+    /// The client, and whom the client had connected to, as a PROXY header says.
+    fn named(&self) -> Option<(SocketAddr, SocketAddr)> {
         None
     }
     /// What it decodes is within so many tunnels.

@@ -6,7 +6,7 @@
 
 use crate::detect::{Dissector, Entry, Probe, REGISTRY, Refuted, Roles, Standing, Verdict};
 use crate::{Close, Exchange, Limits, Protocol, Side};
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 use weir_records::Timestamp;
 
 /// Bytes of both sides that are kept.
@@ -301,6 +301,11 @@ impl Guess {
     /// What was held back comes out.
     pub fn come_out(&mut self, out: &mut dyn FnMut(Exchange)) {
         std::mem::take(&mut self.withheld).into_iter().for_each(out);
+    }
+
+    /// The ends that a PROXY header names.
+    pub fn named(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.decoder.named()
     }
 
     /// The decoder, if anything more can come out of it.

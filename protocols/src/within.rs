@@ -33,6 +33,11 @@ impl<A: Around> Within<A> {
         }
     }
 
+    /// What is around it.
+    pub fn around(&self) -> &A {
+        &self.around
+    }
+
     fn feed(
         &mut self,
         out: &mut dyn FnMut(Exchange),

@@ -2,6 +2,7 @@
 //! the flow's beginning; what came since the last report is worked out here.
 
 use crate::{DocumentId, Timestamp};
+use std::net::SocketAddr;
 
 /// One side of a flow: who opened it, or whom it was opened to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -92,6 +93,8 @@ pub struct Report {
     pub late: bool,
     /// The name under which the client found the destination's address.
     pub domain: Option<String>,
+    /// The client, and whom the client had connected to, as a PROXY header of the flow says.
+    pub named: Option<(SocketAddr, SocketAddr)>,
     /// Packets, of this flow or others, that were lost in the period for want of room where this one was observed.
     pub lost_packets: Option<u64>,
     /// Why it never came to be, where more is known than its end says: a short stable name, and what the kernel said.
@@ -150,6 +153,7 @@ impl Reported {
             protocol: None,
             late: false,
             domain: None,
+            named: None,
             lost_packets: None,
             error: None,
         };

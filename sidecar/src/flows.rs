@@ -8,6 +8,7 @@ use crate::{clock::Clock, relay::Pair, socket::Stream, tcp_info::TcpInfo, worker
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeMap,
+    net::SocketAddr,
     rc::{Rc, Weak},
     time::{Duration, Instant},
 };
@@ -157,6 +158,11 @@ impl Open {
         }
     }
 
+    /// A PROXY header names these ends.
+    pub fn names(&self, named: (SocketAddr, SocketAddr)) {
+        self.account.named.set(Some(named));
+    }
+
     /// It is carried by these sockets, for as long as they are there.
     pub fn carried_by(&self, pair: &Rc<Pair>) {
         self.account.pair.replace(Rc::downgrade(pair));
@@ -214,6 +220,8 @@ struct Account {
     source: [Cell<u64>; 2],
     destination: [Cell<u64>; 2],
     protocol: Cell<Option<&'static str>>,
+    /// The ends that a PROXY header names.
+    named: Cell<Option<(SocketAddr, SocketAddr)>>,
     first: Cell<Option<Side>>,
     pair: RefCell<Weak<Pair>>,
     /// What the sockets last said: that of the client, that of the server.
@@ -235,6 +243,7 @@ impl Account {
             source: Default::default(),
             destination: Default::default(),
             protocol: Cell::new(None),
+            named: Cell::new(None),
             first: Cell::new(None),
             pair: RefCell::default(),
             legs: Cell::default(),
@@ -306,6 +315,7 @@ impl Account {
         };
         let mut report = reported.next(self.now(), now, transport);
         (report.end, report.error, report.protocol) = (end, error, self.protocol.get());
+        report.named = self.named.get();
         self.reported.set(end.is_none().then_some(reported));
         documents.report(report, &self.flow, Some(self.clock));
     }

@@ -187,14 +187,23 @@ impl Watched {
             }
         };
         let fed = kept.with(|decoder| {
-            catch_unwind(AssertUnwindSafe(|| feed(decoder, at, &mut out)))
-                .map(|()| (decoder.take_events(), decoder.protocol(), decoder.is_opaque()))
+            catch_unwind(AssertUnwindSafe(|| feed(decoder, at, &mut out))).map(|()| {
+                (
+                    decoder.take_events(),
+                    decoder.protocol(),
+                    decoder.named(),
+                    decoder.is_opaque(),
+                )
+            })
         });
         match fed {
-            Some(Ok((events, protocol, is_opaque))) => {
+            Some(Ok((events, protocol, named, is_opaque))) => {
                 metrics.events.add(events);
                 if let Some(account) = account {
                     account.found(protocol);
+                    if let Some(named) = named {
+                        account.names(named);
+                    }
                 }
                 is_opaque
             }

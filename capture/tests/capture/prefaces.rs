@@ -16,7 +16,24 @@ fn a_request_behind_a_proxy_header_names_its_client() {
         assert_eq!(document["server"], json!({"ip": "198.18.9.8", "port": 80}));
         assert_eq!(document["source"]["ip"], "198.18.1.2");
         assert_eq!(document["weir"]["preface"], json!([preface]));
+        let flow = seen.flows.last().unwrap();
+        assert_eq!(flow["client"], document["client"]);
+        assert_eq!(flow["network"]["protocol"], "http");
     }
+}
+
+#[test]
+fn a_flow_names_the_client_of_a_proxy_header_whatever_it_speaks() {
+    let mut talk = Conversation::new("198.18.0.2:40000", "198.18.0.1:9999");
+    talk.handshake();
+    talk.client("PROXY TCP4 203.0.113.9 198.18.0.9 1000 80\r\n");
+    talk.client([0xff; 40]).server("what?\n");
+    talk.finish();
+    let (seen, _) = track(&talk.frames);
+    assert!(seen.documents.is_empty());
+    let flow = seen.flows.last().unwrap();
+    assert_eq!(flow["client"], json!({"ip": "203.0.113.9", "port": 1000}));
+    assert_eq!(flow["source"]["ip"], "198.18.0.2");
 }
 
 /// Outcome, `tls.resumed`, `error.message` and `weir.preface` of the only document.

@@ -204,6 +204,10 @@ impl Dissector for Proxied {
             .filter(|found| *found != Protocol::Unknown)
     }
 
+    fn named(&self) -> Option<(SocketAddr, SocketAddr)> {
+        self.within.as_ref()?.around().ends
+    }
+
     fn set_depth(&mut self, depth: u8) {
         self.depth = depth;
     }

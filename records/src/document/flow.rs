@@ -106,6 +106,10 @@ impl Report {
             since(&now.destination, &self.before[1]),
         ];
         let mut document = Document::of(flow, self.since, self.event(flow), self.transport, "");
+        let named = self
+            .named
+            .map(|(client, server)| (Box::new(client.into()), Box::new(server.into())));
+        (document.client, document.server) = named.unzip();
         let network = &mut document.network;
         network.protocol = self.protocol;
         (network.bytes, network.packets) = (Some(from.0 + to.0), Some(from.1 + to.1));
