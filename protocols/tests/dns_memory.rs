@@ -197,3 +197,27 @@ fn a_message_costs_by_its_bytes_however_much_these_stand_for() {
         assert!(used < 500, "{what}: {used} hundredths of a second");
     }
 }
+
+#[test]
+fn a_decoder_tells_what_it_holds() {
+    let _alone = alone();
+    let name = [&[60][..], &[1; 60]].concat().repeat(4);
+    let mut out = |_: Exchange| {};
+    let before = resident();
+    let mut held = 0;
+    let decoders: Vec<_> = (0..20)
+        .map(|_| {
+            let mut decoder = Decoder::dns_datagrams(&Arc::new(Limits::default()));
+            for id in 0..1024 {
+                let query = [&words(&[id, 0x0100, 1, 0, 0, 0])[..], &name, &[0, 0, 1, 0, 1]].concat();
+                decoder.data(Side::Client, AT, &query, &mut out);
+            }
+            held += decoder.held();
+            decoder
+        })
+        .collect();
+    let grown = resident().saturating_sub(before);
+    println!("{held} bytes held, {grown} bytes of memory");
+    assert!(grown < 2 * held + (4 << 20), "{grown} bytes, {held} held");
+    drop(decoders);
+}

@@ -175,6 +175,44 @@ fn what_comes_beside_calls_is_counted_and_not_kept() {
     }
 }
 
+#[test]
+fn a_decoder_tells_what_it_holds() {
+    const CONNECTIONS: usize = 40;
+    let _alone = alone();
+    let small = [&b"\x052.0.2\x01s\x01v\x01m\x00"[..], b"N"].concat();
+    let large = [&b"\x052.0.2\x01s\x01v\x01m\x00"[..], &[b'N'; 5000]].concat();
+    for (what, body, gaps) in [
+        ("small", &small, false),
+        ("with gaps", &small, true),
+        ("large", &large, false),
+    ] {
+        let mut out = |_: Exchange| {};
+        let before = resident();
+        let mut held = 0;
+        let decoders: Vec<_> = (0..CONNECTIONS)
+            .map(|_| {
+                let mut decoder = decoder();
+                for id in 0..MAX_PENDING as u64 {
+                    // In pieces, as what is large comes.
+                    for piece in frame(0xc2, id, body).chunks(1400) {
+                        decoder.data(Side::Client, AT, piece, &mut out);
+                    }
+                    if gaps {
+                        decoder.gap(Side::Client, AT, None, &mut out);
+                        decoder.gap(Side::Server, AT, None, &mut out);
+                    }
+                }
+                held += decoder.held();
+                decoder
+            })
+            .collect();
+        let grown = resident().saturating_sub(before);
+        println!("{what}: {held} bytes held, {grown} bytes of memory");
+        assert!(grown < 2 * held + (4 << 20), "{what}: {grown} bytes, {held} held");
+        drop(decoders);
+    }
+}
+
 /// An item of JSONB, its length before it.
 fn item(bytes: &[u8]) -> Vec<u8> {
     [&u32::try_from(bytes.len()).unwrap().to_be_bytes(), bytes].concat()
