@@ -4,7 +4,7 @@ use crate::support::repro;
 
 /// Method, path, status, outcome and anomalies of each exchange of a capture.
 fn exchanges(name: &str) -> Vec<(String, String, String)> {
-    let seen = repro(name);
+    let seen = repro(&format!("{name}.pcap"));
     let outcomes = seen
         .documents
         .iter()
@@ -121,7 +121,7 @@ fn what_begins_oddly_and_is_answered_in_http_is_http() {
 
 #[test]
 fn heads_that_were_cut_show_what_there_is_of_them() {
-    let seen = repro("snaplen-96");
+    let seen = repro("snaplen-96.pcap");
     assert_eq!(
         seen.summary(),
         ["GET /averylongpathxxxxxxxxxxxxxxxxxxxxxxxx 200", "GET /a 200"]
@@ -135,6 +135,6 @@ fn heads_that_were_cut_show_what_there_is_of_them() {
 #[test]
 fn an_answer_that_was_acknowledged_and_not_captured_is_unknown() {
     check("http-answer-in-gap", &[("GET /a -", "unknown", "gap: response")]);
-    let seen = repro("http-answer-in-gap");
+    let seen = repro("http-answer-in-gap.pcap");
     assert!(seen.documents[0]["error"].is_null());
 }
