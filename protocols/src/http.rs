@@ -8,8 +8,7 @@ mod messages;
 mod rpc;
 
 use crate::http1::{Field, Target};
-#[allow(unused_imports)] // (HTTP/1 is about to read calls.)
-pub(crate) use calls::{Ending, Style, grpc_status, percent_decode};
+pub(crate) use calls::{Ending, Style};
 use compact_str::CompactString;
 pub(crate) use content::{Seen, body};
 pub(crate) use kept::{Kept, TOGETHER};

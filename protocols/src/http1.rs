@@ -9,6 +9,7 @@
 //! seems to: it is marked until the connection was quiet once.
 
 mod body;
+mod calls;
 mod client;
 mod collector;
 mod connection;

@@ -27,7 +27,6 @@ pub(crate) enum Style {
 }
 
 impl Style {
-    #[allow(dead_code)] // (HTTP/1 is about to read calls.)
     /// Reads a content type that belongs to calls alone. ([`Self::Unary`] has none: its requests have a field or a parameter.)
     pub fn of(content_type: &[u8]) -> Option<Self> {
         const BEGIN: &[u8] = b"application/";
@@ -49,7 +48,6 @@ impl Style {
         }
     }
 
-    #[allow(dead_code)] // (HTTP/1 is about to read calls.)
     /// What `rpc.system.name` calls the system.
     pub fn system(self) -> &'static str {
         match self {
@@ -179,7 +177,7 @@ fn field<'a>(lines: &'a [u8], name: &[u8]) -> Option<&'a [u8]> {
 }
 
 /// A status of gRPC; `None` if it is no number.
-pub(crate) fn grpc_status(text: &[u8]) -> Option<Cow<'static, str>> {
+fn grpc_status(text: &[u8]) -> Option<Cow<'static, str>> {
     const NAMES: [&str; 17] = [
         "OK",
         "CANCELLED",
@@ -207,7 +205,7 @@ pub(crate) fn grpc_status(text: &[u8]) -> Option<Cow<'static, str>> {
 }
 
 /// What a message of gRPC means; what is wrongly encoded stays as it is.
-pub(crate) fn percent_decode(text: &[u8]) -> Vec<u8> {
+fn percent_decode(text: &[u8]) -> Vec<u8> {
     let digit = |byte: u8| {
         char::from(byte)
             .to_digit(16)

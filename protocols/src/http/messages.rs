@@ -77,7 +77,6 @@ impl Base64 {
     }
 }
 
-#[allow(dead_code)] // (HTTP/1 is about to read calls.)
 impl Messages {
     /// Those of a body in this style.
     pub fn new(style: Style) -> Self {
@@ -86,11 +85,6 @@ impl Messages {
             end_max: KEPT,
             ..Self::default()
         }
-    }
-
-    /// How the messages stand in the body.
-    pub fn style(&self) -> Style {
-        self.style
     }
 
     /// Takes content of the body; keeps so many bytes of the first message.

@@ -10,7 +10,7 @@ use super::head::{Lines, Version, skip_empty};
 use super::odd::{Odd, any_request_verdict};
 use super::search::Search;
 use super::start::request_line;
-use crate::{Close, Side, detect::Standing};
+use crate::{Close, Side, detect::Standing, http::Style};
 use weir_records::Timestamp;
 
 impl Connection {
@@ -129,12 +129,16 @@ impl Connection {
         message.start = start;
         if !matches!(body, None | Some(Body::Length(0))) {
             self.keep_body(&mut message);
+            if let Some(style) = block.fields.style.filter(|style| *style != Style::Unary) {
+                message.expect_messages(style);
+            }
         }
         self.stored += message.head_stored();
         let Some(exchange) = self.pending.back_mut() else {
             return;
         };
         exchange.request = Some(message);
+        exchange.call = block.fields.style;
         (exchange.method, exchange.holds, exchange.expects) = (method, holds, expects);
         exchange.note_all(block.fields.anomalies);
         match body {
@@ -180,7 +184,7 @@ impl Connection {
         };
         if let Some(request) = &mut exchange.request {
             request.whole = true;
-            self.stored += request.trailers.len();
+            self.stored += request.tail_stored();
         }
         if exchange.holds && exchange.response.is_none() {
             self.client.state = State::Held(Default::default());

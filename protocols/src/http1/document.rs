@@ -43,7 +43,14 @@ impl Exchange {
         document.url = url;
         document.http = Some(http);
         document.user_agent = user_agent;
-        document.error = self.failure.map(error);
+        let answer = self.answer(self.status());
+        if let Some(answer) = &answer {
+            document.rpc = Some(Box::new(self.rpc(answer, policy, &mut cuts)));
+            let outcome = document.event.outcome.map(|outcome| answer.outcome(outcome));
+            document.event.outcome = outcome;
+        }
+        let said = answer.and_then(|answer| answer.error(policy, &mut cuts));
+        document.error = said.or_else(|| self.failure.map(error));
         let weir = &mut document.weir;
         weir.late_join = self.late;
         let torn = request

@@ -72,6 +72,9 @@ impl Connection {
             if let Some(message) = message {
                 skipped = body.skip(missed, message);
                 message.last = at;
+                if let (Skipped::Lost | Skipped::Passed, Some(messages)) = (&skipped, &mut message.messages) {
+                    messages.lost = true;
+                }
                 exchange.note("gap", &seen);
             }
         }

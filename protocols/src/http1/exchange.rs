@@ -8,7 +8,7 @@ use super::odd::spaced_status_line;
 use super::start::{RequestLine, request_line, response_verdict, status_line};
 use crate::detect::Verdict;
 use crate::fate::Fate;
-use crate::http::Kept;
+use crate::http::{Kept, Messages, Style};
 use std::ops::Range;
 use weir_records::{Octets, Timestamp};
 
@@ -24,6 +24,8 @@ pub struct Exchange {
     /// Absent where only a response was seen.
     pub(super) request: Option<Message>,
     pub(super) method: Method,
+    /// How a call stands in the messages, if they hold one.
+    pub(super) call: Option<Style>,
     /// What comes after the request depends on the answer: CONNECT, Upgrade.
     pub(super) holds: bool,
     /// The request's body waits for a `100 Continue`.
@@ -100,6 +102,8 @@ pub(super) struct Message {
     pub start: Option<Start>,
     /// What is kept of the body, where that is wanted.
     pub kept: Option<Box<Kept>>,
+    /// Messages of a call in the body.
+    pub messages: Option<Box<Messages>>,
 }
 
 /// What the start line said; ranges are of `raw`.
@@ -148,7 +152,7 @@ impl Exchange {
     pub(super) fn stored(&self) -> usize {
         self.request
             .as_ref()
-            .map_or(0, |request| request.head_stored() + request.trailers.len())
+            .map_or(0, |request| request.head_stored() + request.tail_stored())
     }
 
     /// Bytes of bodies that are kept.
@@ -192,6 +196,11 @@ impl Message {
         self.raw.len() + self.spans.stored()
     }
 
+    /// Bytes of memory that trailers take, and what tells the end of a call.
+    pub fn tail_stored(&self) -> usize {
+        self.trailers.len() + self.messages.as_ref().map_or(0, |messages| messages.stored())
+    }
+
     /// What was seen of a message whose head did not arrive whole.
     pub fn partial(raw: Vec<u8>, size: u64, first: Timestamp, last: Timestamp, side: crate::Side) -> Self {
         let block = Block::new(raw, size);
@@ -215,6 +224,9 @@ impl Message {
         if let Some(kept) = &mut self.kept {
             kept.take(content);
         }
+        if let Some(messages) = &mut self.messages {
+            messages.take(self.last, content, 0);
+        }
     }
 
     /// Bytes that are kept of the body; from now on at most `room` more.
@@ -237,6 +249,14 @@ impl Message {
         if let Some(kept) = &mut self.kept {
             kept.miss();
         }
+        if let Some(messages) = &mut self.messages {
+            messages.skip(self.last, u32::try_from(missed).unwrap_or(u32::MAX));
+        }
+    }
+
+    /// The body holds messages of a call in this style, and is about to come.
+    pub fn expect_messages(&mut self, style: Style) {
+        self.messages = Some(Box::new(Messages::new(style)));
     }
 
     /// Keeps a piece of the trailer section.

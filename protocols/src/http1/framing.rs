@@ -7,6 +7,7 @@ use super::body::Body;
 use super::fields::Spans;
 use super::head::{Lines, Version, is_token, is_token_byte, trim, trimmed};
 use crate::Side;
+use crate::http::Style;
 use memchr::{memchr, memchr_iter};
 use std::ops::Range;
 
@@ -28,6 +29,8 @@ pub(super) struct Fields {
     pub upgrade: bool,
     /// `Expect: 100-continue` was there.
     pub expects: bool,
+    /// How a call stands in the message, if it holds one.
+    pub style: Option<Style>,
     /// Where the fields stand.
     pub spans: Spans,
     length: Option<u64>,
@@ -206,6 +209,12 @@ impl Fields {
                 self.doubtful |= cut;
             }
             7 if name.eq_ignore_ascii_case(b"upgrade") => self.upgrade = true,
+            12 if may_be_call(value) && name.eq_ignore_ascii_case(b"content-type") => {
+                self.style = Style::of(value).or(self.style);
+            }
+            24 if name.eq_ignore_ascii_case(b"connect-protocol-version") => {
+                self.style = self.style.or(Some(Style::Unary));
+            }
             // (Programs that fold `-` to `_` take these for what they resemble.)
             14 if name.eq_ignore_ascii_case(b"content_length") => {
                 self.note("framing_lookalike", &quote(name))
@@ -333,6 +342,11 @@ fn decimal(digits: &[u8]) -> Option<u64> {
         .iter()
         .try_fold(0u64, |n, d| n.checked_mul(10)?.checked_add(u64::from(d - b'0')))
         .filter(|n| i64::try_from(*n).is_ok())
+}
+
+/// A content type may be one of calls: `application/` and the letter that their names begin with.
+fn may_be_call(content_type: &[u8]) -> bool {
+    matches!(content_type.get(12), Some(b'g' | b'G' | b'c' | b'C'))
 }
 
 /// A list of field names holds one that frames the body: whoever passes the message on would take that away.

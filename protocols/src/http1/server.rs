@@ -3,7 +3,7 @@
 use super::body::{Body, Fed};
 use super::collector::{Block, Collected};
 use super::connection::{Connection, Out, State};
-use super::exchange::{Exchange, Failure, Method, Start};
+use super::exchange::{Exchange, Failure, Message, Method, Start};
 use super::head::{Lines, skip_empty};
 use super::odd::any_response_verdict;
 use super::search::{Behind, Bodiless, Search};
@@ -11,6 +11,7 @@ use super::start::{response_verdict, status_line};
 use crate::Side;
 use crate::detect::{Standing, Verdict};
 use crate::fate::Fate;
+use crate::http::Style;
 use memchr::memchr;
 use weir_records::Timestamp;
 
@@ -133,6 +134,9 @@ impl Connection {
         }
         let passed = self.passed_server.take();
         let Some(exchange) = self.answered() else { return };
+        if let Some(style) = block.fields.style.or(exchange.call) {
+            read_call(style, status, block.fields.style, exchange, &mut message);
+        }
         if exchange.failure == Some(Failure::InvalidResponse) {
             exchange.failure = None;
             exchange.fate = Fate::Told;
@@ -313,5 +317,24 @@ impl Connection {
             self.emit(orphan, out);
             self.server.state = State::Head;
         }
+    }
+}
+
+/// Reads the response to a call of this style; its content type may name another one, or none.
+fn read_call(
+    style: Style,
+    status: u16,
+    named: Option<Style>,
+    exchange: &mut Exchange,
+    message: &mut Message,
+) {
+    exchange.call.get_or_insert(style);
+    let read = match exchange.call {
+        // A body that is no message tells what went wrong.
+        Some(Style::Unary) => Some(Style::Unary).filter(|_| status != 200),
+        _ => named,
+    };
+    if let Some(read) = read {
+        message.expect_messages(read);
     }
 }

@@ -5,6 +5,7 @@
 mod anomalies;
 mod bodies;
 mod bounds;
+mod calls;
 mod datakit;
 mod detection;
 mod documents;
