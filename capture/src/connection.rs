@@ -92,6 +92,7 @@ impl Feeder<'_, '_> {
 impl Feed for Feeder<'_, '_> {
     fn data(&mut self, at: Timestamp, bytes: &[u8]) {
         self.feed(at, |decoder, side, at, out| decoder.data(side, at, bytes, out));
+        self.observed.showed(bytes.len());
     }
 
     fn gap(&mut self, at: Timestamp, missed: Option<u64>) {
@@ -356,5 +357,6 @@ impl Connection {
         };
         self.observed.close(how, otherwise, context);
         context.counters.not_decoded += u64::from(self.observed.is_not_decoded());
+        context.counters.not_decoded_bytes += self.observed.unread;
     }
 }

@@ -45,6 +45,12 @@ pub struct Counters {
     pub late_connections: u64,
     /// TCP connections with data of no protocol that is decoded.
     pub not_decoded: u64,
+    /// TCP connections that went on in something that is not decoded, behind an upgrade or in a tunnel.
+    pub upgraded: u64,
+    /// TCP connections in which messages were not found any more.
+    pub framing_lost: u64,
+    /// Bytes of connections that are not decoded, or no longer.
+    pub not_decoded_bytes: u64,
     /// Connections that were given up because there were too many.
     pub evicted: u64,
     /// TCP segments without any byte that is new.
@@ -152,6 +158,21 @@ impl Counters {
                 "not_decoded",
                 "connections of no protocol that is decoded",
                 self.not_decoded,
+            ),
+            (
+                "upgraded",
+                "connections that went on in a protocol that is not decoded",
+                self.upgraded,
+            ),
+            (
+                "framing_lost",
+                "connections in which messages were not found any more",
+                self.framing_lost,
+            ),
+            (
+                "not_decoded_bytes",
+                "bytes of connections that are not decoded",
+                self.not_decoded_bytes,
             ),
             (
                 "other_datagrams",

@@ -8,7 +8,7 @@ use std::{
     net::SocketAddr,
     panic::{AssertUnwindSafe, catch_unwind},
 };
-use weir_protocols::{Close, Decoder, Exchange, Protocol, Side};
+use weir_protocols::{Close, Decoder, Exchange, Protocol, Side, Undecoded};
 use weir_records::{Flow, FlowEnd, Party, Progress, Report, Reported, Sent, Timestamp};
 
 /// Who gets what comes out of a [`crate::Tracker`].
@@ -157,6 +157,8 @@ pub(crate) struct Observed {
     told: Timestamp,
     /// It has carried data.
     pub carried: bool,
+    /// Bytes of it that are not decoded.
+    pub unread: u64,
     /// Gone once the last report is made; and never there where nobody wants any.
     account: Option<Box<Account>>,
 }
@@ -176,6 +178,7 @@ impl Observed {
             way: Way::Unknown,
             turns: 0,
             carried: false,
+            unread: 0,
             account: None,
         }
     }
@@ -258,6 +261,12 @@ impl Observed {
         self.protocol = decoder.protocol();
         context.counters.events += decoder.take_events();
         if decoder.is_opaque() {
+            match decoder.undecoded() {
+                Some(Undecoded::Upgraded) => context.counters.upgraded += 1,
+                Some(Undecoded::FramingLost) => context.counters.framing_lost += 1,
+                // (Counted when the connection ends.)
+                Some(Undecoded::UnknownProtocol | Undecoded::Bound | Undecoded::Pinned) | None => {}
+            }
             return self.drop_decoder(context.held);
         }
         let held = decoder.held();
@@ -297,6 +306,16 @@ impl Observed {
                 Measured::Tcp(measure) => measure.end(how, otherwise),
                 Measured::Udp(_) => otherwise,
             });
+        }
+    }
+
+    /// So many bytes were shown to the decoder, if there is one: those of nothing that is known are added up.
+    pub fn showed(&mut self, bytes: usize) {
+        match self.protocol {
+            Protocol::Unknown | Protocol::Tcp => self.unread += bytes as u64,
+            _ if self.decoder.is_none() => self.unread += bytes as u64,
+            // It was known by bytes that were nothing before.
+            _ => self.unread = 0,
         }
     }
 

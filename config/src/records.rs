@@ -13,7 +13,7 @@ pub struct Decoding {
     pub max_head: Bytes,
     /// Most headers of one message; further ones are counted and left out.
     pub max_headers: usize,
-    /// Most requests of one connection that wait for their responses; past it the connection is no longer decoded.
+    /// Most requests of one connection that wait for their responses; past it the oldest come out without theirs.
     pub max_pending: usize,
     /// How long a whole request waits for the beginning of its answer before a document tells that it waits; 0s for never.
     pub hung_after: Period,

@@ -3,7 +3,7 @@
 
 use crate::detect::{Dissector, Entry, Recognised, Standing, Verdict, entry, recognise, recognise_either};
 use crate::guess::{Detecting, Guess};
-use crate::{Close, Exchange, Limits, Protocol, Side, dns, http1, http2};
+use crate::{Close, Exchange, Limits, Protocol, Side, Undecoded, dns, http1, http2};
 use std::{cell::Cell, net::SocketAddr, sync::Arc};
 use weir_config::Pinned;
 use weir_records::Timestamp;
@@ -25,6 +25,8 @@ pub struct Decoder {
     answered: bool,
     /// The ends that a PROXY header names.
     named: Option<Box<(SocketAddr, SocketAddr)>>,
+    /// Why nothing more is decoded.
+    undecoded: Option<Undecoded>,
     state: State,
 }
 
@@ -69,6 +71,7 @@ impl Decoder {
         };
         Self {
             answered: late,
+            undecoded: matches!(state, State::Opaque).then_some(Undecoded::Pinned),
             ..Self::with(limits, state)
         }
     }
@@ -106,6 +109,7 @@ impl Decoder {
             began: Timestamp::default(),
             answered: false,
             named: None,
+            undecoded: None,
             state,
         }
     }
@@ -207,7 +211,9 @@ impl Decoder {
     /// The connection is over: whatever is unfinished comes out now, marked as such. Where that shows that client and server
     /// are the other way round, this is to be called again after [`Self::reverse`].
     pub fn close(&mut self, at: Timestamp, how: Close, out: &mut dyn FnMut(Exchange)) {
+        let mut before = self.undecoded;
         match &mut self.state {
+            State::Detecting(detecting) if detecting.has_seen() => before = Some(Undecoded::UnknownProtocol),
             State::Guessing(guess) => {
                 if guess.close(at, how) == Standing::Refuted {
                     self.judge(Standing::Refuted, out);
@@ -221,6 +227,8 @@ impl Decoder {
             }
             _ => self.decode(|decoder| decoder.close(at, how, out)),
         }
+        let unknown = !matches!(self.state, State::Detecting(_)) && self.protocol().name().is_none();
+        self.undecoded = before.or_else(|| unknown.then_some(Undecoded::UnknownProtocol));
         self.state = State::Closed(self.protocol());
     }
 
@@ -249,6 +257,11 @@ impl Decoder {
         self.named.as_deref().copied()
     }
 
+    /// Why the connection, or the rest of it, is not decoded; nothing while it may be, and where all was.
+    pub fn undecoded(&self) -> Option<Undecoded> {
+        self.undecoded
+    }
+
     /// What the connection was found to speak so far.
     pub fn protocol(&self) -> Protocol {
         match &self.state {
@@ -265,11 +278,17 @@ impl Decoder {
         matches!(self.state, State::Opaque | State::Closed(_))
     }
 
+    fn give_up(&mut self, why: Undecoded) {
+        self.state = State::Opaque;
+        self.undecoded = Some(why);
+    }
+
     fn decode(&mut self, feed: impl FnOnce(&mut dyn Dissector)) {
         if let State::Decoding(_, decoder) = &mut self.state {
             feed(&mut **decoder);
             if decoder.is_opaque() {
-                self.state = State::Opaque;
+                let why = decoder.gave_up();
+                self.give_up(why);
             }
         }
     }
@@ -324,7 +343,8 @@ impl Decoder {
                 self.begin(entry, detecting, side == Side::Server, out);
                 self.data(side, at, bytes, out);
             }
-            (Verdict::No, _) => self.state = State::Opaque,
+            (Verdict::No, _) if late => self.give_up(Undecoded::Bound),
+            (Verdict::No, _) => self.give_up(Undecoded::UnknownProtocol),
             _ => {}
         }
     }
@@ -391,10 +411,10 @@ impl Decoder {
                     guess.protocol(),
                     std::mem::replace(&mut self.state, State::Opaque),
                 );
-                if let State::Guessing(guess) = state
-                    && let Some(decoder) = guess.into_decoder()
-                {
-                    self.state = State::Decoding(protocol, decoder);
+                let State::Guessing(guess) = state else { return };
+                match guess.into_decoder() {
+                    Ok(decoder) => self.state = State::Decoding(protocol, decoder),
+                    Err(why) => self.give_up(why),
                 }
             }
             Standing::Refuted => {
@@ -428,7 +448,7 @@ impl Decoder {
             _ if detecting.late && detecting.searched <= LATE_SEARCH => {
                 self.state = State::Detecting(detecting.elsewhere());
             }
-            _ => self.state = State::Opaque,
+            _ => self.give_up(Undecoded::UnknownProtocol),
         }
     }
 }

@@ -1,7 +1,9 @@
 //! What finds out which protocol a connection speaks: the registry of protocols, and the memory of a first line that
 //! has not arrived whole.
 
-use crate::{Close, Exchange, Limits, Protocol, Side, dns, dubbo, http1, http2, preface, socks, tls};
+use crate::{
+    Close, Exchange, Limits, Protocol, Side, Undecoded, dns, dubbo, http1, http2, preface, socks, tls,
+};
 use std::{fmt, net::SocketAddr, sync::Arc};
 use weir_config::Pinned;
 use weir_records::Timestamp;
@@ -91,6 +93,10 @@ pub(crate) trait Dissector: fmt::Debug + Send {
     fn set_begun(&mut self) {}
     /// Nothing more can come out.
     fn is_opaque(&self) -> bool;
+    /// Why, if the connection goes on.
+    fn gave_up(&self) -> Undecoded {
+        Undecoded::UnknownProtocol
+    }
     /// Memory that it takes, in bytes: what it keeps and itself, about. Asked after each piece of data, and so to be cheap.
     fn held(&self) -> usize;
 }

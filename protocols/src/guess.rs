@@ -5,7 +5,7 @@
 //! a guess can still be refuted, but what the connection speaks instead is not found any more.
 
 use crate::detect::{Dissector, Entry, Probe, REGISTRY, Refuted, Roles, Standing, Verdict};
-use crate::{Close, Exchange, Limits, Protocol, Side};
+use crate::{Close, Exchange, Limits, Protocol, Side, Undecoded};
 use std::{net::SocketAddr, sync::Arc};
 use weir_records::Timestamp;
 
@@ -92,6 +92,11 @@ impl Detecting {
         for kept in &mut self.order {
             kept.side = kept.side.other();
         }
+    }
+
+    /// There was something to look at.
+    pub fn has_seen(&self) -> bool {
+        self.searched > 0 || !self.order.is_empty()
     }
 
     /// So many more bytes of this side are kept.
@@ -308,9 +313,12 @@ impl Guess {
         self.decoder.named()
     }
 
-    /// The decoder, if anything more can come out of it.
-    pub fn into_decoder(self) -> Option<Box<dyn Dissector>> {
-        (!self.decoder.is_opaque()).then_some(self.decoder)
+    /// The decoder, or why nothing more can come out of it.
+    pub fn into_decoder(self) -> Result<Box<dyn Dissector>, Undecoded> {
+        if self.decoder.is_opaque() {
+            return Err(self.decoder.gave_up());
+        }
+        Ok(self.decoder)
     }
 
     /// It is something else: what was seen, for the next guess.

@@ -23,6 +23,7 @@ mod preface;
 pub mod socks;
 pub mod tls;
 mod tunnel;
+mod undecoded;
 pub mod websocket;
 mod within;
 
@@ -33,6 +34,7 @@ pub use dns::Naming;
 pub use preface::Prefaced;
 use std::time::Duration;
 pub use tunnel::Tunnelled;
+pub use undecoded::Undecoded;
 use weir_config::{Bodies, Config};
 use weir_records::{Document, ExchangeState, Flow, Policy};
 

@@ -27,7 +27,7 @@ use std::{
     },
 };
 use weir_export::Stats;
-use weir_protocols::{Exchange, Side};
+use weir_protocols::{Exchange, Side, Undecoded};
 use weir_records::Direction;
 
 /// A number that one thread changes and others read.
@@ -72,8 +72,8 @@ pub struct WorkerMetrics {
     pub exchanges: Counter,
     /// Heartbeats and other messages that are counted and not recorded.
     pub events: Counter,
-    /// Connections whose decoder stepped aside: not a known protocol, upgraded, or past a bound.
-    pub opaque: Counter,
+    /// Connections that are not decoded, or no longer, by reason.
+    opaque: [Counter; Undecoded::ALL.len()],
     /// Decoders that failed by a bug.
     pub decoder_panics: Counter,
     /// Decoders that stepped aside because all of them together kept too much.
@@ -125,6 +125,13 @@ impl WorkerMetrics {
         if matches!(exchange, Exchange::Dns(exchange) if exchange.is_timeout()) {
             self.dns.timeouts.add(1);
         }
+    }
+
+    /// A connection is not decoded, or no longer, for this reason.
+    pub fn gave_up(&self, why: Undecoded) {
+        let all = Undecoded::ALL.iter().zip(&self.opaque);
+        all.filter(|(reason, _)| **reason == why)
+            .for_each(|(_, counter)| counter.add(1));
     }
 
     /// A dial had another address than the connection it was for.
@@ -239,7 +246,7 @@ impl Metrics {
             "accept_errors": self.sum(|w| &w.accept_errors),
             "exchanges": self.sum(|w| &w.exchanges),
             "events": self.sum(|w| &w.events),
-            "opaque_connections": self.sum(|w| &w.opaque),
+            "opaque_connections": named(&Undecoded::ALL.map(Undecoded::name), &|i| self.sum(|w| &w.opaque[i])),
             "decoder_panics": self.sum(|w| &w.decoder_panics),
             "decoders_dropped": { "memory": self.sum(|w| &w.memory_bound) },
             "dns": self.dns_stats(),
@@ -471,6 +478,10 @@ impl Collector for Metrics {
                 })
             },
         )?;
+        let opaque = |(i, why): (usize, &Undecoded)| {
+            let labels: Labels = vec![("reason", why.name().into())];
+            (labels, self.sum(|worker| &worker.opaque[i]))
+        };
         let not_kept = |(i, reason): (usize, &&str)| {
             let labels: Labels = vec![("reason", (*reason).into())];
             (labels, self.sum(|worker| &worker.not_kept[i]))
@@ -509,8 +520,8 @@ impl Collector for Metrics {
         counters(
             encoder,
             "weir_opaque_connections",
-            "Connections no longer decoded",
-            total(|w| &w.opaque),
+            "Connections that are not decoded, or no longer, by reason",
+            Undecoded::ALL.iter().enumerate().map(opaque).collect(),
         )?;
         counters(
             encoder,

@@ -171,9 +171,9 @@ impl Watched {
         self.listed
     }
 
-    /// Has the decoder do something, if there is one; true if nothing more can come out of it.
-    fn decode(&mut self, feed: impl FnOnce(&mut Decoder, Timestamp, &mut dyn FnMut(Exchange))) -> bool {
-        let Some(kept) = &self.decoder else { return false };
+    /// Has the decoder do something, if there is one, and drops it once nothing more can come out of it.
+    fn decode(&mut self, feed: impl FnOnce(&mut Decoder, Timestamp, &mut dyn FnMut(Exchange))) {
+        let Some(kept) = &self.decoder else { return };
         let clock = self.clock;
         let at = clock.now();
         let (flow, documents, metrics) = (&self.flow, &*self.documents, &*self.metrics);
@@ -193,11 +193,12 @@ impl Watched {
                     decoder.protocol(),
                     decoder.named(),
                     decoder.is_opaque(),
+                    decoder.undecoded(),
                 )
             })
         });
         match fed {
-            Some(Ok((events, protocol, named, is_opaque))) => {
+            Some(Ok((events, protocol, named, is_opaque, undecoded))) => {
                 metrics.events.add(events);
                 if let Some(account) = account {
                     account.found(protocol);
@@ -205,19 +206,18 @@ impl Watched {
                         account.names(named);
                     }
                 }
-                is_opaque
+                if is_opaque {
+                    self.decoder = None;
+                    undecoded.into_iter().for_each(|why| metrics.gave_up(why));
+                }
             }
             Some(Err(_)) => {
                 metrics.decoder_panics.add(1);
                 tracing::error!(flow = %self.flow.id, "a decoder failed: this connection is relayed on, but no longer decoded");
                 self.decoder = None;
-                false
             }
             // It has stepped aside for others.
-            None => {
-                self.decoder = None;
-                false
-            }
+            None => self.decoder = None,
         }
     }
 }
@@ -249,10 +249,7 @@ impl Watched {
         if let Some(account) = &self.account {
             account.sent(side, bytes.len());
         }
-        if self.decode(|decoder, at, out| decoder.data(side, at, bytes, out)) {
-            self.decoder = None;
-            self.metrics.opaque.add(1);
-        }
+        self.decode(|decoder, at, out| decoder.data(side, at, bytes, out));
     }
 
     fn end(&mut self, side: Side) {

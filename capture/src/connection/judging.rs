@@ -285,10 +285,14 @@ impl Connection {
             }
             arrival
         });
+        let repeated = matches!(arrival, Arrival::Repeated);
         match arrival {
             Arrival::InOrder => {}
             Arrival::Early => context.counters.early_segments += 1,
             Arrival::Repeated => context.counters.repeated_segments += 1,
+        }
+        if !wanted && !repeated {
+            self.observed.showed(len);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Messages of HTTP/1 that are not as they should be: the exchanges around them are there, and what is odd is named.
 
-use crate::support::repro;
+use crate::support::{Conversation, repro, track};
+use weir_protocols::Side;
 
 /// Method, path, status, outcome and anomalies of each exchange of a capture.
 fn exchanges(name: &str) -> Vec<(String, String, String)> {
@@ -137,4 +138,35 @@ fn an_answer_that_was_acknowledged_and_not_captured_is_unknown() {
     check("http-answer-in-gap", &[("GET /a -", "unknown", "gap: response")]);
     let seen = repro("http-answer-in-gap.pcap");
     assert!(seen.documents[0]["error"].is_null());
+}
+
+#[test]
+fn connections_that_are_not_decoded_are_counted_with_their_bytes() {
+    let counted = |steps: &[(Side, &str)]| {
+        let mut conversation = Conversation::default();
+        conversation.handshake();
+        for (side, bytes) in steps {
+            conversation.send(*side, bytes);
+        }
+        conversation.finish();
+        let (_, counters) = track(&conversation.frames);
+        (
+            counters.not_decoded,
+            counters.upgraded,
+            counters.not_decoded_bytes,
+        )
+    };
+    let get = "GET / HTTP/1.1\r\nHost: a\r\nUpgrade: private\r\n\r\n";
+    let switch = "HTTP/1.1 101 Switching Protocols\r\nUpgrade: private\r\n\r\n";
+    let ok = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    use Side::{Client, Server};
+    assert_eq!(counted(&[(Client, get), (Server, ok)]), (0, 0, 0));
+    assert_eq!(
+        counted(&[(Client, "SET a"), (Server, "OK"), (Client, "GET a")]),
+        (1, 0, 12)
+    );
+    let (others, upgraded, bytes) =
+        counted(&[(Client, get), (Server, switch), (Client, "abc"), (Server, "de")]);
+    // (The piece with the last answer counts as what follows.)
+    assert_eq!((others, upgraded, bytes), (0, 1, switch.len() as u64 + 5));
 }

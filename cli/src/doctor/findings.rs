@@ -179,10 +179,9 @@ fn decoding(stats: &Value) -> Vec<Finding> {
             "the sidecar is out of descriptors or memory: raise its limit of open files (ulimit -n), or its memory",
         ));
     }
-    let opaque = number(&stats["opaque_connections"]);
-    if opaque > 0 {
+    for (reason, count) in counts(&stats["opaque_connections"]) {
         findings.push(Finding::note(format!(
-            "connections that are not decoded (any further): {opaque}; of another protocol, upgraded, or past a bound"
+            "connections that are not decoded (any further), {reason}: {count}"
         )));
     }
     for (reason, count) in counts(&stats["source_not_kept"]) {
@@ -327,7 +326,7 @@ mod tests {
         json!({
             "mode": "tap",
             "connections": {"ingress": {"opened": 0}, "egress": {"opened": 0}},
-            "exchanges": 5, "decoder_panics": 0, "accept_errors": 0, "opaque_connections": 1,
+            "exchanges": 5, "decoder_panics": 0, "accept_errors": 0, "opaque_connections": { "upgraded": 1, "bound": 0 },
             "source_not_kept": {"no_port": 0}, "restarts": {"killed": 0, "mode_changed": 1},
             "capture": {"packets": 9, "connections": 2, "losses": {"ring_full": 0, "late_connections": 3, "gaps": 0}},
             "dns": {"dropped": {"evicted": 0}},

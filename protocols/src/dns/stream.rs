@@ -165,6 +165,10 @@ impl Dissector for Stream {
         size_of::<Self>() + self.pairing.held() + self.client.held() + self.server.held()
     }
 
+    fn gave_up(&self) -> crate::Undecoded {
+        crate::Undecoded::FramingLost
+    }
+
     fn is_opaque(&self) -> bool {
         self.opaque
     }

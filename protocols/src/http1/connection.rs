@@ -8,7 +8,7 @@ use super::search::{Behind, Bodiless, Search};
 use crate::detect::{Dissector, Probe, Standing, Verdict};
 use crate::fate::Fate;
 use crate::http::{Kept, TOGETHER};
-use crate::{Close, Exchange as Any, Limits, Side};
+use crate::{Close, Exchange as Any, Limits, Side, Undecoded};
 use std::{borrow::Cow, collections::VecDeque, sync::Arc};
 use weir_records::{Octets, Timestamp};
 
@@ -393,6 +393,13 @@ impl Dissector for Connection {
     fn set_begun(&mut self) {
         self.late = false;
         self.gap = true;
+    }
+
+    fn gave_up(&self) -> Undecoded {
+        match &self.successor {
+            Some(successor) => successor.gave_up(),
+            None => Undecoded::Upgraded,
+        }
     }
 
     fn is_opaque(&self) -> bool {

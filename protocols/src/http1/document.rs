@@ -6,7 +6,7 @@
 
 use super::exchange::{Exchange, Failure, Message, Start};
 use super::fields::{Field, fields};
-use super::framing::note;
+use super::framing::{note, quote};
 use super::head::Version;
 use super::target::{Target, host};
 use crate::Side;
@@ -199,7 +199,17 @@ pub(crate) fn request_url(
     let target = Target::parse(method, &clean);
     let mut url = url(&clean, &target, policy, cuts);
     let named = match target.authority {
-        Some(authority) => Some(host(&authority)),
+        Some(authority) => {
+            let named = host(&authority);
+            // (Of CONNECT, clients say there what they like.)
+            if let Some(Some(other)) = host_field(asked, anomalies)
+                && named.as_ref().is_some_and(|named| *named != other)
+                && method != b"CONNECT"
+            {
+                note(anomalies, "host_differs", &quote(other.0.as_bytes()));
+            }
+            Some(named)
+        }
         None => host_field(asked, anomalies),
     };
     match named {

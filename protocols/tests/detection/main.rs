@@ -5,6 +5,7 @@
 mod guesses;
 mod pins;
 mod properties;
+mod reasons;
 #[path = "../http1/support.rs"]
 mod support;
 #[path = "../tls/support.rs"]

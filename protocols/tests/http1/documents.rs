@@ -128,3 +128,25 @@ fn the_same_bytes_give_the_same_ids() {
     };
     assert_eq!(ids(run(&steps)), ids(run(&steps)));
 }
+
+#[test]
+fn a_target_that_names_another_host_than_the_field_is_named() {
+    for (target, field, differs) in [
+        ("http://a/", "a", false),
+        ("http://A/", "a", false),
+        ("http://a:81/", "a:81", false),
+        ("http://a/", "b", true),
+        ("http://a:81/", "a:82", true),
+        ("/", "b", false),
+    ] {
+        let d = one(&[
+            client(format!("GET {target} HTTP/1.1\r\nHost: {field}\r\n\r\n")),
+            server(OK),
+        ]);
+        let kinds: Vec<_> = anomalies(&d)
+            .iter()
+            .map(|a| a.split(':').next().unwrap())
+            .collect();
+        assert_eq!(kinds.contains(&"host_differs"), differs, "{target} {field}");
+    }
+}
