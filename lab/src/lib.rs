@@ -32,4 +32,4 @@ pub use lab::{Addresses, Lab, Link};
 pub use line::{Line, Quality};
 pub use node::Node;
 pub use process::{Process, Usage};
-pub use root::{require_root, skip_unless_root};
+pub use root::{require_root, skip, skip_unless_root};

@@ -22,7 +22,15 @@ pub fn skip_unless_root(test: &str) -> bool {
     let Err(reason) = require_root() else {
         return false;
     };
+    skip(test, &reason.to_string());
+    true
+}
+
+/// Says loudly that a test can't run here.
+///
+/// # Panics
+/// `CI` is set: there a test that can't run is a failure, not a skip.
+pub fn skip(test: &str, reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{test} can't run: {reason}");
     eprintln!("SKIPPED {test}: {reason}");
-    true
 }
