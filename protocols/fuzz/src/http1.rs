@@ -119,7 +119,12 @@ fuzz_target!(|input: &[u8]| {
             documents.iter().filter(http1).collect(),
             cut.iter().filter(http1).collect(),
         );
-        if exact {
+        // A body without an end is ended by a status line at the beginning of a segment, while another request waits.
+        let by_segment = |text: &&String| text.contains("response_body_end_unknown");
+        if exact
+            && !documents.iter().copied().any(|text| by_segment(&text))
+            && !cut.iter().copied().any(|text| by_segment(&text))
+        {
             assert_eq!(documents, cut, "in pieces of {piece}");
         }
     }

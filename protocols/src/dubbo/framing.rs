@@ -273,12 +273,12 @@ impl Framing {
         None
     }
 
-    /// Bytes were missed or belong to no frame, and since then none was found: what they were can't be known. (What an
-    /// operator types is no such doubt.)
+    /// Bytes were missed and no frame was found since, or bytes belong to no frame and the next one is not whole yet: what those
+    /// bytes were can't be known. (What an operator types is no such doubt.)
     pub fn doubt(&self) -> Option<Doubt> {
         match self.state {
             State::Lost(..) if self.skipped.gap => Some(Doubt::Gap),
-            State::Lost(..) if self.skipped.binary => Some(Doubt::Unreadable),
+            _ if self.skipped.binary => Some(Doubt::Unreadable),
             _ => None,
         }
     }

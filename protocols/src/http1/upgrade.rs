@@ -46,7 +46,6 @@ impl Connection {
             method: request.slice(method),
             target: request.slice(target),
             fields: &asked,
-            wire: request.wire,
             body: request.body,
             kept: request.kept.as_deref(),
             first: request.first,

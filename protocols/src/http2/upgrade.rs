@@ -16,7 +16,6 @@ pub(crate) struct Upgrade<'a> {
     pub method: &'a [u8],
     pub target: &'a [u8],
     pub fields: &'a [Field<'a>],
-    pub wire: u64,
     pub body: u64,
     /// What is kept of the body.
     pub kept: Option<&'a Kept>,
@@ -53,7 +52,8 @@ pub(crate) fn upgraded(limits: &Arc<Limits>, upgrade: &Upgrade<'_>) -> Box<dyn D
             call: super::blocks::call(&head).flatten(),
             request: Some(Message {
                 head: Some(head),
-                wire: upgrade.wire,
+                // The document of the request that asked for the upgrade has its bytes on the wire.
+                wire: 0,
                 body: upgrade.body,
                 kept: upgrade.kept.cloned().map(Box::new),
                 first: upgrade.first,

@@ -60,6 +60,9 @@ fn the_upgraded_request_is_answered_on_stream_1() {
                 json!({"user-agent": ["test/1"]})
             );
             assert_eq!(upgraded["http"]["response"]["body"]["bytes"], 5);
+            // Each byte of the request is in one document.
+            assert_eq!(documents[0]["source"]["bytes"], REQUEST.len());
+            assert_eq!(upgraded["source"]["bytes"], 0);
             let ids: std::collections::HashSet<_> = documents
                 .iter()
                 .map(|document| document["event"]["id"].to_string())
