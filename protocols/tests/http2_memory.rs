@@ -82,24 +82,22 @@ fn inserted(name: &[u8], value: &[u8]) -> Vec<u8> {
     [&[0x40, length(name)], name, &[length(value)], value].concat()
 }
 
-/// Runs a test of this file by itself.
-fn in_a_process_of_its_own(test: &str) {
+/// Set in a process that runs one test.
+const ALONE: &str = "WEIR_TEST_ALONE";
+
+/// Runs a test of this file in a process of its own; true there.
+fn is_alone(test: &str) -> bool {
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
     let run = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", test])
+        .args(["--exact", test])
+        .env(ALONE, "1")
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success() && said.contains("1 passed"), "{said}");
-}
-
-#[test]
-fn what_connections_take_is_what_they_reckon() {
-    in_a_process_of_its_own("reckoning");
-}
-
-#[test]
-fn an_entry_of_the_table_is_looked_at_once() {
-    in_a_process_of_its_own("looking");
+    false
 }
 
 /// Seconds that the process has worked.
@@ -111,8 +109,10 @@ fn worked() -> f64 {
 }
 
 #[test]
-#[ignore = "run by `an_entry_of_the_table_is_looked_at_once`"]
-fn looking() {
+fn an_entry_of_the_table_is_looked_at_once() {
+    if !is_alone("an_entry_of_the_table_is_looked_at_once") {
+        return;
+    }
     let limits = Arc::new(Limits::default());
     let at = Timestamp(0);
     let out = &mut |_: Exchange| {};
@@ -134,8 +134,10 @@ fn looking() {
 
 /// What the worst of inputs makes connections take, each by itself and as they reckon themselves.
 #[test]
-#[ignore = "run by `what_connections_take_is_what_they_reckon`"]
-fn reckoning() {
+fn what_connections_take_is_what_they_reckon() {
+    if !is_alone("what_connections_take_is_what_they_reckon") {
+        return;
+    }
     const STREAMS: u32 = 1024;
     const CONNECTIONS: usize = 16;
     let limits = Arc::new(Limits {
