@@ -44,7 +44,6 @@ fuzz_target!(|input: &[u8]| {
         ..Limits::default()
     });
     let messages = messages(input);
-    let asked = messages.iter().filter(|(side, _)| *side == Side::Client).count();
     for mut decoder in [Decoder::dns_datagrams(&limits), Decoder::new(&limits)] {
         let mut exchanges = Vec::new();
         let stream = decoder.protocol() == weir_protocols::Protocol::Unknown;
@@ -61,7 +60,8 @@ fuzz_target!(|input: &[u8]| {
         }
         decoder.tick(Timestamp(u64::MAX), out);
         decoder.close(Timestamp(u64::MAX), Close::Finished, out);
-        assert!(exchanges.len() <= asked + usize::from(stream));
+        // A response that answers nothing has a document too.
+        assert!(exchanges.len() <= messages.len() + usize::from(stream));
         documents(&exchanges);
     }
 });

@@ -236,7 +236,8 @@ impl Framing {
             }
             data.padding = u32::from(*padding).min(data.content - 1);
             data.content -= 1 + data.padding;
-            if bytes.is_empty() && data.content + data.padding > 0 {
+            // (A fault of the padding is told before what follows, in however many pieces that comes.)
+            if data.content + data.padding > 0 {
                 return Fed::More;
             }
         }
