@@ -1,6 +1,6 @@
 //! A TCP connection: two streams, and the decoder that they feed.
 //!
-//! Who is the client is told by SYN or SYN-ACK. Where neither was seen (a late join), what is sent tells, once it is known to be
+//! A SYN or a SYN-ACK tells who is the client. Where neither was seen (a late join), what is sent tells, once it is known to be
 //! a protocol's request or response; until then the side with the lower port counts as the server, and of equal ports
 //! the one that did not send the first packet with data, and the decoder keeps what it finds to itself. A port that is pinned to
 //! a protocol is the server's.
@@ -54,7 +54,7 @@ pub(crate) struct Connection {
     interfaces: [u32; 2],
     /// Ended, and kept to know late repeats as such; what comes within a moment is still for its last report.
     pub over: bool,
-    /// Who ended it, as it seems, by a reset that may have been none.
+    /// The side that seems to have ended the connection, by a reset that may have been none.
     perhaps_reset: Option<Side>,
 }
 
@@ -294,7 +294,7 @@ impl Connection {
         result
     }
 
-    /// The same with both.
+    /// Does something with both streams.
     fn on_both(&mut self, context: &mut Context<'_>, mut act: impl FnMut(&mut Stream, &mut Feeder<'_, '_>)) {
         let turns = self.observed.turns;
         self.on(Side::Client, context, &mut act);

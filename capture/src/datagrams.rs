@@ -84,7 +84,7 @@ impl Speech {
 impl Datagrams {
     /// The flow that begins with this datagram; nothing if it is not to be followed.
     pub fn open(seen: &Seen<'_>, spoken: Option<Spoken>, settings: &Settings, lost: u64) -> Option<Self> {
-        // Where the first thing seen is a response, its query was missed. Of what is not known who sent first counts as the client.
+        // The query of a response that is seen first was missed. In an unknown protocol the first sender counts as the client.
         let late = spoken == Some(Spoken::Dns(Side::Server));
         let (client, server) = match late {
             true => (seen.destination, seen.source),

@@ -17,7 +17,7 @@ use weir_records::Timestamp;
 const ROW: usize = 16;
 /// A SYN that is sent again after so long, in ns, and that nobody has answered, is one that its sender means.
 const AGAIN: u64 = 500_000_000;
-/// So long, in ns, a reset waits for what speaks against it.
+/// The time, in ns, that a reset waits for what speaks against it.
 const RESET: u64 = 1_000_000_000;
 
 /// What waits.

@@ -1,6 +1,6 @@
 //! From any layer below IP to the IP packet: Ethernet with its tags, LLC, MPLS, PPP, and what else stands before IP headers.
 //!
-//! The same layers lie at a packet's beginning and within tunnels. Each step takes bytes off, so that the way to IP is as long
+//! Layers of Ethernet and of what stands for it, at a packet's beginning and within tunnels. Each step takes bytes off, so that the way to IP is as long
 //! as the packet at most.
 
 use crate::{

@@ -1,16 +1,16 @@
 //! Segments that were captured before what they answer.
 //!
-//! Where a capture has several sources (queues of a network card, two interfaces, files put together), packets may change
-//! places by some milliseconds. A segment that acknowledges bytes which nobody has seen waits for these, and with it what its
+//! Packets may change places by some milliseconds where a capture has several sources (queues of a network card, two
+//! interfaces, files put together). A segment that acknowledges bytes which nobody has seen waits for these, and with it what its
 //! sender has sent since: then a request still comes before its answer. What has not come after that was missed.
 
 use super::{Connection, Seen, other};
 use crate::{flow::Context, parked::Parked, receiver::ahead, stream::Room};
 use weir_records::Timestamp;
 
-/// So long, in ns, a segment waits.
+/// The longest time, in ns, that a segment waits.
 const WAIT: u64 = 50_000_000;
-/// So many wait at most.
+/// The most segments of a connection that wait.
 const MOST: usize = 32;
 
 impl Connection {
@@ -36,7 +36,7 @@ impl Connection {
     /// The segment acknowledges bytes that have not been seen.
     fn is_early(&self, seen: &Seen<'_>) -> bool {
         let of = other(self.side(seen.source));
-        // Where nothing of a side is captured, nothing is waited for.
+        // Nothing is waited for where nothing of a side is captured.
         self.receivers.is_seen(of)
             && seen
                 .segment
