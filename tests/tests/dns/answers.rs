@@ -87,7 +87,11 @@ fn assert_document(document: &Value, stage: &Stage, question: &str, status: &str
     };
     assert_eq!(at("/dns/resolved_ip"), addresses, "{context}");
     if name == "text.weir.test" {
-        assert_eq!(at("/dns/answers/0/data"), "some textand more", "{context}");
+        assert_eq!(
+            at("/dns/answers/0/data"),
+            "\"some text\" \"and more\"",
+            "{context}"
+        );
         assert_eq!(at("/dns/answers/0/ttl"), 60, "{context}");
     }
 }

@@ -22,7 +22,8 @@ fn each_resolver_answers_for_itself() {
                         asked += 1;
                         let documents = stage.documents(asked);
                         assert_eq!(documents[asked - 1]["destination"]["ip"], server.to_string());
-                        assert_eq!(documents[asked - 1]["dns"]["answers"][0]["data"], text);
+                        let data = &documents[asked - 1]["dns"]["answers"][0]["data"];
+                        assert_eq!(data, &format!("\"{text}\""));
                     }
                 }
             }
