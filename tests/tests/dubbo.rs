@@ -113,7 +113,11 @@ fn across_the_relay(
     let link = lab.join(&outside, &pod).unwrap();
     let settings = tempfile::NamedTempFile::new().unwrap();
     // The consumer tells of 70 000 bytes and of 94 500.
-    std::fs::write(&settings, "records: {max_value: 200000, max_values: 100000}\n").unwrap();
+    std::fs::write(
+        &settings,
+        "records: {max_value: 200000, max_header_value: 200000, max_values: 100000}\n",
+    )
+    .unwrap();
     let readable = std::os::unix::fs::PermissionsExt::from_mode(0o644);
     std::fs::set_permissions(settings.path(), readable).unwrap();
     if mode != "tap" {
@@ -162,7 +166,11 @@ fn across_the_relay(
     let direction = if provider_in_pod { "ingress" } else { "egress" };
     for document in &documents {
         assert_eq!(document["network"]["direction"], direction, "{document:#}");
-        assert_eq!(document["weir"].get("anomalies"), None, "{document:#}");
+        let anomalies = document["weir"]["anomalies"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        assert_eq!(anomalies, expected::anomalies(document), "{document:#}");
         assert_eq!(document["weir"].get("truncated"), None, "{document:#}");
     }
     assert!(

@@ -2,7 +2,7 @@
 //! `dubbo/*.pcap`, and beside each what another decoder reads in its frames (`.frames.jsonl`), or what its consumer says it
 //! called (`.expected.jsonl`).
 
-use crate::expected::check;
+use crate::expected::{self, check};
 use crate::pcap::pieces;
 use crate::support::*;
 use serde_json::{Map, Value, json};
@@ -64,17 +64,7 @@ fn documents(path: &Path) -> Vec<Value> {
         }
     }
     for document in &documents {
-        let waited = document["event"]["duration"].as_u64().unwrap_or_default() / 1_000_000;
-        let timeout = document["dubbo"]["attachments"]["timeout"].as_str();
-        let late = timeout.is_some_and(|timeout| waited > timeout.parse().unwrap());
-        let expected = match late {
-            true => vec![format!(
-                "answered_after_timeout: after {waited} ms, the call's timeout is {} ms",
-                timeout.unwrap()
-            )],
-            false => Vec::new(),
-        };
-        assert_eq!(anomalies(document), expected, "{document:#}");
+        assert_eq!(anomalies(document), expected::anomalies(document), "{document:#}");
         assert_eq!(document["weir"]["truncated"], Value::Null, "{document:#}");
     }
     documents

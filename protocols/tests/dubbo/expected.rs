@@ -199,3 +199,16 @@ fn humantime(text: &str) -> i64 {
     let days = before + lengths[..usize::try_from(month - 1).unwrap()].iter().sum::<i64>() + day - 1;
     (((days * 24 + number(11..13)) * 60 + number(14..16)) * 60 + number(17..19)) * 1000 + number(20..23)
 }
+
+/// What is odd about a call of theirs: that it was answered after the time that its caller gave it.
+pub fn anomalies(document: &Value) -> Vec<String> {
+    let waited = document["event"]["duration"].as_u64().unwrap_or_default() / 1_000_000;
+    let timeout = document["dubbo"]["attachments"]["timeout"].as_str();
+    timeout
+        .filter(|timeout| waited > timeout.parse().unwrap())
+        .map(|timeout| {
+            format!("answered_after_timeout: after {waited} ms, the call's timeout is {timeout} ms")
+        })
+        .into_iter()
+        .collect()
+}
