@@ -4,7 +4,7 @@
 use crate::detect::{Dissector, Entry, Recognised, Standing, Verdict, entry, recognise, recognise_either};
 use crate::guess::{Detecting, Guess};
 use crate::{Close, Exchange, Limits, Protocol, Side, Undecoded, dns, http1, http2};
-use std::{cell::Cell, net::SocketAddr, sync::Arc};
+use std::{borrow::Cow, cell::Cell, net::SocketAddr, sync::Arc};
 use weir_config::Pinned;
 use weir_records::Timestamp;
 
@@ -21,13 +21,29 @@ pub struct Decoder {
     depth: u8,
     /// When the client's first bytes came, where that was seen.
     began: Timestamp,
-    /// The server has spoken since the protocol is known, or may have before.
-    answered: bool,
+    /// What the server said first since the protocol is known.
+    opening: Opening,
     /// The ends that a PROXY header names.
     named: Option<Box<(SocketAddr, SocketAddr)>>,
     /// Why nothing more is decoded.
     undecoded: Option<Undecoded>,
     state: State,
+}
+
+/// The server's first bytes, which refuse a client of HTTP/2 where they begin a response of HTTP/1.
+#[derive(Debug)]
+enum Opening {
+    Awaited,
+    /// These may begin such a response: the next ones will tell. They are kept from the decoder so long.
+    Part(Vec<u8>),
+    /// They have been looked at, or may have come before.
+    Seen,
+}
+
+impl Opening {
+    fn of(late: bool) -> Self {
+        if late { Self::Seen } else { Self::Awaited }
+    }
 }
 
 #[derive(Debug)]
@@ -70,7 +86,7 @@ impl Decoder {
             None => State::Opaque,
         };
         Self {
-            answered: late,
+            opening: Opening::of(late),
             undecoded: matches!(state, State::Opaque).then_some(Undecoded::Pinned),
             ..Self::with(limits, state)
         }
@@ -107,7 +123,7 @@ impl Decoder {
             limits: Arc::clone(limits),
             depth: 0,
             began: Timestamp::default(),
-            answered: false,
+            opening: Opening::Awaited,
             named: None,
             undecoded: None,
             state,
@@ -136,25 +152,48 @@ impl Decoder {
                 let standing = guess.data(side, at, bytes);
                 self.judge(standing, out);
             }
-            _ => {
-                if side == Side::Server && !self.answered {
-                    self.answered = true;
-                    self.check_refusal(at, bytes, out);
-                }
-                self.decode(|decoder| decoder.data(side, at, bytes, out));
+            State::Decoding(Protocol::Http2, _)
+                if side == Side::Server && !matches!(self.opening, Opening::Seen) =>
+            {
+                self.open(at, bytes, out);
             }
+            _ => self.decode(|decoder| decoder.data(side, at, bytes, out)),
+        }
+    }
+
+    /// The server of a client of HTTP/2 speaks for the first time.
+    fn open(&mut self, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
+        let part = match std::mem::replace(&mut self.opening, Opening::Seen) {
+            Opening::Part(mut part) => {
+                part.extend_from_slice(bytes);
+                Cow::Owned(part)
+            }
+            _ => Cow::Borrowed(bytes),
+        };
+        match http1::begins_answer(&part) {
+            Verdict::More => {
+                self.opening = Opening::Part(part.into_owned());
+                return;
+            }
+            Verdict::Yes => self.refuse(at, out),
+            Verdict::No => {}
+        }
+        self.decode(|decoder| decoder.data(Side::Server, at, &part, out));
+    }
+
+    /// Nothing follows what the server has begun to say, or it was missed: the decoder gets what there is.
+    fn end_opening(&mut self, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
+        if let Opening::Part(part) = std::mem::replace(&mut self.opening, Opening::Seen) {
+            self.decode(|decoder| decoder.data(Side::Server, at, &part, out));
         }
     }
 
     /// A client of HTTP/2 that came to a server of HTTP/1 is answered in that: what it has sent so far counts as a request,
     /// and so it does for the server.
-    fn check_refusal(&mut self, at: Timestamp, bytes: &[u8], out: &mut dyn FnMut(Exchange)) {
-        let State::Decoding(Protocol::Http2, decoder) = &mut self.state else {
+    fn refuse(&mut self, at: Timestamp, out: &mut dyn FnMut(Exchange)) {
+        let State::Decoding(_, decoder) = &mut self.state else {
             return;
         };
-        if !http1::begins_answer(bytes) {
-            return;
-        }
         decoder.close(at, Close::Abandoned, out);
         let mut decoder = http1::instead(&self.limits, self.depth);
         let began = if self.began == Timestamp::default() {
@@ -174,7 +213,12 @@ impl Decoder {
                 let standing = guess.gap(side, at, missed);
                 self.judge(standing, out);
             }
-            _ => self.decode(|decoder| decoder.gap(side, at, missed, out)),
+            _ => {
+                if side == Side::Server {
+                    self.end_opening(at, out);
+                }
+                self.decode(|decoder| decoder.gap(side, at, missed, out));
+            }
         }
     }
 
@@ -186,7 +230,12 @@ impl Decoder {
                 let standing = guess.end(side, at);
                 self.judge(standing, out);
             }
-            _ => self.decode(|decoder| decoder.end(side, at, out)),
+            _ => {
+                if side == Side::Server {
+                    self.end_opening(at, out);
+                }
+                self.decode(|decoder| decoder.end(side, at, out));
+            }
         }
     }
 
@@ -225,7 +274,10 @@ impl Decoder {
                 // Nothing has spoken against it.
                 guess.come_out(out);
             }
-            _ => self.decode(|decoder| decoder.close(at, how, out)),
+            _ => {
+                self.end_opening(at, out);
+                self.decode(|decoder| decoder.close(at, how, out));
+            }
         }
         let unknown = !matches!(self.state, State::Detecting(_)) && self.protocol().name().is_none();
         self.undecoded = before.or_else(|| unknown.then_some(Undecoded::UnknownProtocol));
@@ -246,7 +298,13 @@ impl Decoder {
         match &self.state {
             State::Detecting(detecting) => detecting.held(),
             State::Guessing(guess) => guess.held(),
-            State::Decoding(_, decoder) => decoder.held(),
+            State::Decoding(_, decoder) => {
+                let opening = match &self.opening {
+                    Opening::Part(part) => part.capacity(),
+                    Opening::Awaited | Opening::Seen => 0,
+                };
+                decoder.held() + opening
+            }
             State::Reversed(_, detecting) => detecting.held(),
             State::Closed(_) | State::Opaque => 0,
         }
@@ -377,7 +435,7 @@ impl Decoder {
         answered: bool,
         out: &mut dyn FnMut(Exchange),
     ) {
-        (self.began, self.answered) = (detecting.client.at, detecting.late);
+        (self.began, self.opening) = (detecting.client.at, Opening::of(detecting.late));
         self.state = if answered && entry.is_told_by_server() && !detecting.late {
             let mut decoder = (entry.open)(&self.limits, false);
             decoder.set_depth(self.depth);

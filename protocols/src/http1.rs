@@ -94,7 +94,7 @@ pub(crate) fn instead(limits: &Arc<Limits>, depth: u8) -> Box<dyn Dissector> {
     Box::new(connection)
 }
 
-/// A server of HTTP/1 begins to answer.
-pub(crate) fn begins_answer(bytes: &[u8]) -> bool {
-    start::response_verdict(bytes) == Verdict::Yes
+/// Whether a server of HTTP/1 begins to answer so.
+pub(crate) fn begins_answer(bytes: &[u8]) -> Verdict {
+    start::response_verdict(bytes)
 }

@@ -60,8 +60,10 @@ fuzz_target!(|input: &[u8]| {
         }
         decoder.tick(Timestamp(u64::MAX), out);
         decoder.close(Timestamp(u64::MAX), Close::Finished, out);
-        // A response that answers nothing has a document too.
-        assert!(exchanges.len() <= messages.len() + usize::from(stream));
+        // A response that answers nothing has a document too, and in a stream messages are found again behind what is none: the
+        // shortest has 12 bytes.
+        let found_again = if stream { 1 + input.len() / 12 } else { 0 };
+        assert!(exchanges.len() <= messages.len() + found_again);
         documents(&exchanges);
     }
 });

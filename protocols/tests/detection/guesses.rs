@@ -136,17 +136,22 @@ fn whatever_a_server_of_http_answers_was_a_request() {
 #[test]
 fn a_client_of_http_2_is_refused_by_a_server_of_http_1() {
     let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-    let documents = run(&[
-        client(preface),
-        server("HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"),
-        Step::Close(Close::Finished),
-    ]);
-    assert_eq!(summary(&documents), ["PRI * 400"]);
-    assert_eq!(
-        anomalies(&documents[0]),
-        ["invalid_version: \"HTTP/2.0\"", "request_body_end_unknown"]
-    );
-    assert_eq!(documents[0]["event"]["duration"], 1_000_000);
+    let refusal = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n";
+    for piece in [1, 5, 13, refusal.len()] {
+        let mut steps = vec![client(preface)];
+        steps.extend(refusal.chunks(piece).map(server));
+        steps.push(Step::Close(Close::Finished));
+        let documents = run(&steps);
+        assert_eq!(summary(&documents), ["PRI * 400"], "in pieces of {piece}");
+        assert_eq!(
+            anomalies(&documents[0]),
+            ["invalid_version: \"HTTP/2.0\"", "request_body_end_unknown"]
+        );
+        assert!(documents[0]["event"]["duration"].as_u64() >= Some(1_000_000));
+    }
+    // What only begins so is shown to HTTP/2 at the end.
+    let cut = run(&[client(preface), server("HTTP/1."), Step::Close(Close::Finished)]);
+    assert_eq!(summary(&cut), [""; 0]);
 }
 
 #[test]
