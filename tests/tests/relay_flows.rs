@@ -349,12 +349,12 @@ fn repeats(node: &Node) -> u64 {
 fn the_protocol_is_named_as_its_documents_name_it() {
     everywhere("the_protocol_is_named_as_its_documents_name_it", |stage| {
         let listener = listen(stage.callee(), stage.server(PORT));
-        for hello in [
-            "GET / HTTP/1.1\r\nHost: a\r\n\r\n",
-            "what is this\0\x01\x02\x03\r\n\r\n",
+        for (request, answer) in [
+            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", NO_CONTENT),
+            ("what is this\0\x01\x02\x03\r\n\r\n", "+what you see\r\n"),
         ] {
             let (client, server) = pair(stage.caller(), &listener);
-            exchange(&client, &server, hello);
+            exchange(&client, &server, request, answer);
         }
         let flows = ended(stage.sidecar.as_ref().unwrap(), 2);
         let mut protocols: Vec<_> = flows
@@ -366,11 +366,12 @@ fn the_protocol_is_named_as_its_documents_name_it() {
     });
 }
 
-fn exchange(mut client: &TcpStream, mut server: &TcpStream, request: &str) {
+const NO_CONTENT: &str = "HTTP/1.1 204 No Content\r\n\r\n";
+
+fn exchange(mut client: &TcpStream, mut server: &TcpStream, request: &str, answer: &str) {
     client.write_all(request.as_bytes()).unwrap();
     server.read_exact(&mut vec![0; request.len()]).unwrap();
-    let answer = b"HTTP/1.1 204 No Content\r\n\r\n";
-    server.write_all(answer).unwrap();
+    server.write_all(answer.as_bytes()).unwrap();
     client.read_exact(&mut vec![0; answer.len()]).unwrap();
 }
 
@@ -451,7 +452,7 @@ fn without_flows_there_are_none() {
     let mut stage = stage(Redirected, &["--flows", "off"], &[]);
     let listener = listen(stage.callee(), stage.server(PORT));
     let (client, server) = pair(stage.caller(), &listener);
-    exchange(&client, &server, "GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+    exchange(&client, &server, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", NO_CONTENT);
     drop((client, server));
     let mut sidecar = stage.sidecar.take().unwrap();
     wait_for("the request's document", || !sidecar.documents().is_empty());
