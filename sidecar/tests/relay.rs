@@ -1,11 +1,13 @@
 //! What the relay promises, between two ordinary loopback connections and without any redirect.
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test fails by panicking
 
+use nix::poll::{PollFd, PollFlags, poll};
 use socket2::SockRef;
 use std::{
     cell::{Cell, RefCell},
     io::{ErrorKind, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
+    os::fd::AsFd,
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -181,30 +183,30 @@ fn a_slow_reader_stops_the_writer_and_loses_nothing() {
     relay.join().unwrap();
 }
 
-/// What a receiver reads: ordinary bytes as they are, an urgent one in brackets at its place.
-fn read_with_urgent(socket: &TcpStream, expected: usize) -> String {
+/// What a receiver reads: ordinary bytes as they are, an urgent one in brackets at its place, behind "before".
+fn read_with_urgent(mut socket: &TcpStream, expected: usize) -> String {
     let mut text = String::new();
     let mut seen = 0;
     while seen < expected {
-        let mut buffer = [0; 64];
-        // A read never goes past the mark, so that what is urgent comes between two reads.
-        let mut urgent = [std::mem::MaybeUninit::uninit()];
-        if text.ends_with("before") && SockRef::from(socket).recv_out_of_band(&mut urgent).is_ok() {
+        if text.ends_with("before") {
+            // A read at the mark would pass the urgent byte over, so that nothing is read before that byte is here.
+            let mut waits = [PollFd::new(socket.as_fd(), PollFlags::POLLPRI)];
+            assert_eq!(
+                poll(&mut waits, 30_000_u16),
+                Ok(1),
+                "no urgent byte came after {text}"
+            );
+            let mut urgent = [std::mem::MaybeUninit::uninit()];
+            SockRef::from(socket).recv_out_of_band(&mut urgent).unwrap();
             text.push_str("[!]");
             seen += 1;
             continue;
         }
+        let mut buffer = [0; 64];
         let wanted = if text.len() < 6 { 6 - text.len() } else { 64 };
-        socket.set_nonblocking(text.ends_with("before")).unwrap();
-        match { socket }.read(&mut buffer[..wanted]) {
-            Ok(n) => {
-                text.push_str(std::str::from_utf8(&buffer[..n]).unwrap());
-                seen += n;
-            }
-            Err(error) if error.kind() == ErrorKind::WouldBlock => thread::yield_now(),
-            Err(error) => panic!("{error} after {text}"),
-        }
-        socket.set_nonblocking(false).unwrap();
+        let read = socket.read(&mut buffer[..wanted]).unwrap();
+        text.push_str(std::str::from_utf8(&buffer[..read]).unwrap());
+        seen += read;
     }
     text
 }
