@@ -206,7 +206,7 @@ impl Observed {
         }
     }
 
-    /// Who was taken for the client is the server. Nothing has come out of the decoder yet: it decodes anew.
+    /// Turns client and server round. Nothing has come out of the decoder yet: the decoder begins anew.
     fn turn(&mut self, context: &mut Context<'_>) {
         self.turns += 1;
         self.way = self.way.of_client(Side::Server);
@@ -309,12 +309,12 @@ impl Observed {
         }
     }
 
-    /// So many bytes were shown to the decoder, if there is one: those of nothing that is known are added up.
+    /// Adds up the bytes that were shown to the decoder, if there is one, for as long as nothing known is found in them.
     pub fn showed(&mut self, bytes: usize) {
         match self.protocol {
             Protocol::Unknown | Protocol::Tcp => self.unread += bytes as u64,
             _ if self.decoder.is_none() => self.unread += bytes as u64,
-            // It was known by bytes that were nothing before.
+            // The protocol was known by bytes that were nothing before.
             _ => self.unread = 0,
         }
     }

@@ -15,7 +15,7 @@ use crate::{
 
 /// The type of loopback interfaces (ARPHRD_LOOPBACK, include/uapi/linux/if_arp.h).
 const LOOPBACK: u16 = 772;
-/// Of Linux' interfaces whose packets begin otherwise than their protocol says: Frame Relay, 802.11 with radiotap.
+/// Types of Linux' interfaces whose packets begin otherwise than their protocol says: Frame Relay, 802.11 with radiotap.
 const FRAME_RELAY: u16 = 770;
 const RADIOTAP: u16 = 803;
 

@@ -107,7 +107,7 @@ impl<'a> Payload<'a> {
         })
     }
 
-    /// So long by what its header says: what follows is padding.
+    /// Cuts a packet to the length that its header says: what follows is padding.
     #[inline]
     pub fn until(&self, len: usize) -> Self {
         Self {

@@ -66,7 +66,7 @@ impl Parked {
         SIZE + self.options.len() + self.bytes.len()
     }
 
-    /// It no longer waits.
+    /// Gives back the room of a segment that no longer waits.
     pub fn release(&self, room: &mut Room<'_>) {
         *room.waiting -= self.cost();
     }

@@ -10,7 +10,7 @@ use weir_protocols::Side;
 
 /// No window is larger (RFC 7323, 2.3).
 const LARGEST: i64 = 1 << 30;
-/// So far behind a segment may come at least, whatever the window is.
+/// A segment may lie this many bytes behind, at least, whatever the window is.
 const BEHIND: i64 = 1 << 16;
 /// The largest shift of a window (RFC 7323, 2.3).
 const MOST_SHIFT: u8 = 14;

@@ -243,7 +243,7 @@ struct Wanted<'a> {
 }
 
 impl Wanted<'_> {
-    /// Where packets of a tunnel go that may end here.
+    /// The label for packets of a tunnel that may end here.
     fn of(&self, tunnel: Option<Ended>) -> Label {
         match tunnel.is_some_and(|tunnel| self.ended.contains(&tunnel)) {
             true => Label::Drop,
@@ -318,7 +318,7 @@ fn datagrams(to: &mut Writer, load: u16, at: u32, wanted: &Wanted<'_>) {
         };
         to.when(JUMP_EQUAL, port.into(), label);
     }
-    // Whoever began an L2TP tunnel may have any port of its own.
+    // The side that began an L2TP tunnel may have any port.
     if !wanted.shared {
         to.put(load, at);
         to.when(JUMP_EQUAL, L2TP.into(), Label::Accept);
